@@ -1,0 +1,69 @@
+# pg: fine-tune PaliGemma and caption images. `make`, `make check`, `make demo`, `make install`; see README.md.
+BUILD ?= build
+CC ?= cc
+CXX ?= c++
+CFLAGS ?= -O2 -g
+CXXFLAGS ?= -O2 -g
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+mandir ?= $(prefix)/share/man
+PYTHON ?= python3
+
+WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
+SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
+ifneq ($(filter-out address undefined thread address$(comma)undefined,$(SANITIZER)),)
+$(error SANITIZER must be address, undefined or thread)
+endif
+comma = ,
+# -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
+PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(BLIS_CFLAGS)
+PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(WARN) $(SAN)
+PG_CXXFLAGS = -std=c++17 -pthread -Wall -Wextra $(WERROR) $(SAN)
+# The serial BLIS: threads are ours, so that results do not depend on their number.
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+BLIS_DIR ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/blis-serial /usr/lib/*/blis-serial))
+BLIS_CFLAGS ?= $(addprefix -I,$(firstword $(wildcard /usr/include/$(MULTIARCH)/blis-serial)))
+LIBS_IMAGE = -lpng -ljpeg
+LIBS_TEXT = -lsentencepiece -lunistring
+LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
+LIBS = -lmsgpackc -ljansson $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
+
+LIB_SRC := $(wildcard common/*/*.c)
+LIB_CXX := $(wildcard common/*/*.cc)
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
+TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
+TOOL_COMMON := $(BUILD)/tools/tool.o
+UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(wildcard data/*.c))
+
+all: $(TOOLS:%=$(BUILD)/%)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CXXFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
+# Files that hold code for one instruction set; only called where the CPU has it.
+$(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
+$(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+
+$(BUILD)/libpg.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
+$(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+$(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
+
+unit: $(UNIT)
+	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all unit clean
+.SECONDARY:

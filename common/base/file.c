@@ -1,0 +1,169 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+ssize_t pg_read_full(int fd, void *p, size_t n)
+{
+    size_t got = 0;
+    while (got < n) {
+        ssize_t r = read(fd, (char *)p + got, n - got);
+        if (r == 0) break;
+        if (r < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        got += (size_t)r;
+    }
+    return (ssize_t)got;
+}
+
+int pg_write_full(int fd, const void *p, size_t n)
+{
+    const char *s = p;
+    while (n) {
+        ssize_t r = write(fd, s, n);
+        if (r < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        s += r;
+        n -= (size_t)r;
+    }
+    return 0;
+}
+
+int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e)
+{
+    int rc = PG_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return pg_error_errno(e, "cannot open '%s'", path);
+    size_t start = b->len;
+    for (;;) {
+        if ((rc = pg_buf_reserve(b, 65536, e))) break;
+        ssize_t r = pg_read_full(fd, b->data + b->len, b->cap - b->len);
+        if (r < 0) {
+            rc = pg_error_errno(e, "cannot read '%s'", path);
+            break;
+        }
+        if (r == 0) break;
+        b->len += (size_t)r;
+        if (b->len - start > max) {
+            rc = pg_error(e, PG_ELIMIT, "'%s' is larger than %zu bytes", path, max);
+            break;
+        }
+    }
+    close(fd);
+    return rc;
+}
+
+int pg_map_open(pg_map *m, const char *path, pg_err *e)
+{
+    struct stat st;
+    int rc = PG_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
+    *m = (pg_map){0};
+    if (fd < 0) return pg_error_errno(e, "cannot open '%s'", path);
+    if (fstat(fd, &st)) rc = pg_error_errno(e, "cannot stat '%s'", path);
+    else if (!S_ISREG(st.st_mode)) rc = pg_error(e, PG_EINVAL, "'%s' is not a regular file", path);
+    else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) rc = pg_error_errno(e, "cannot map '%s'", path);
+        else *m = (pg_map){p, (size_t)st.st_size};
+    }
+    close(fd);
+    return rc;
+}
+
+void pg_map_close(pg_map *m)
+{
+    if (m && m->data) munmap((void *)(uintptr_t)m->data, m->len);
+    if (m) *m = (pg_map){0};
+}
+
+int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
+{
+    *f = (pg_outfile){.fd = -1, .path = pg_strdup(path), .temp = pg_format("%s.tmp.XXXXXX", path)};
+    if (!f->path || !f->temp) {
+        pg_outfile_abort(f);
+        return pg_error_nomem(e);
+    }
+    f->fd = mkstemp(f->temp);
+    if (f->fd < 0) {
+        int rc = pg_error_errno(e, "cannot write '%s'", path);
+        free(f->temp);
+        f->temp = NULL;
+        pg_outfile_abort(f);
+        return rc;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    (void)fchmod(f->fd, 0666 & ~mask);
+    return PG_OK;
+}
+
+int pg_outfile_commit(pg_outfile *f, pg_err *e)
+{
+    if (fsync(f->fd) && errno != EINVAL && errno != EROFS) return pg_error_errno(e, "cannot write '%s'", f->path);
+    int fd = f->fd;
+    f->fd = -1;
+    if (close(fd)) return pg_error_errno(e, "cannot write '%s'", f->path);
+    if (rename(f->temp, f->path)) return pg_error_errno(e, "cannot rename '%s' to '%s'", f->temp, f->path);
+    free(f->temp);
+    f->temp = NULL;
+    char *dir = pg_path_dir(f->path);
+    int d = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (d >= 0) {
+        (void)fsync(d); /* the rename stands either way; some file systems cannot sync a folder */
+        close(d);
+    }
+    free(dir);
+    pg_outfile_abort(f);
+    return PG_OK;
+}
+
+void pg_outfile_abort(pg_outfile *f)
+{
+    if (!f) return;
+    if (f->fd >= 0) close(f->fd);
+    if (f->temp) unlink(f->temp);
+    free(f->temp);
+    free(f->path);
+    *f = (pg_outfile){.fd = -1};
+}
+
+bool pg_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool pg_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool pg_ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !memcmp(s + n - m, end, m);
+}
+
+char *pg_path_join(const char *dir, const char *name)
+{
+    if (name[0] == '/' || !dir[0]) return pg_strdup(name);
+    return pg_format("%s%s%s", dir, pg_ends_with(dir, "/") ? "" : "/", name);
+}
+
+char *pg_path_dir(const char *path)
+{
+    const char *s = strrchr(path, '/');
+    if (!s) return pg_strdup(".");
+    return pg_strndup(path, s == path ? 1 : (size_t)(s - path));
+}

@@ -1,0 +1,42 @@
+/* Files: whole reads and writes, read-only maps, and files that appear whole or not at all. */
+#ifndef PG_BASE_FILE_H
+#define PG_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/mem.h"
+
+/* Loops over short counts and EINTR. pg_read_full returns the bytes read (less than n only at the end), or -1 with errno. */
+ssize_t pg_read_full(int fd, void *p, size_t n);
+int pg_write_full(int fd, const void *p, size_t n); /* 0, or -1 with errno */
+
+/* The whole file appended to *b; PG_ELIMIT where it holds more than max bytes. */
+int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e) PG_MUST_CHECK;
+
+/* A file mapped read-only and shared: costs no private memory. data is NULL for an empty file. */
+typedef struct pg_map {
+    const unsigned char *data;
+    size_t len;
+} pg_map;
+int pg_map_open(pg_map *m, const char *path, pg_err *e) PG_MUST_CHECK;
+void pg_map_close(pg_map *m);
+
+/* A file under a temporary name in the same folder; commit does fsync, rename, fsync of the folder.
+ * abort (also after a failed commit; harmless twice) removes the temporary file. */
+typedef struct pg_outfile {
+    int fd;
+    char *path, *temp;
+} pg_outfile;
+int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
+int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
+void pg_outfile_abort(pg_outfile *f);
+
+bool pg_is_dir(const char *path);
+bool pg_is_file(const char *path);
+bool pg_ends_with(const char *s, const char *end);
+char *pg_path_join(const char *dir, const char *name) PG_MUST_CHECK; /* NULL on no memory; an absolute name stays */
+char *pg_path_dir(const char *path) PG_MUST_CHECK;                   /* "." where there is none */
+
+#endif

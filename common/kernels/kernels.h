@@ -1,0 +1,106 @@
+/* Arithmetic on f32 rows. Every function has a scalar definition (scalar.c) and faster versions chosen at run time by CPUID;
+ * PG_CPU_DISABLE=avx512,avx2 in the environment switches them off. Results do not depend on the number of threads: what one
+ * output element is made of, and in which order, is fixed. All matrices row-major; ld = elements between rows.
+ * Backward functions *add* into gradients of parameters and *overwrite* gradients of activations unless said otherwise. */
+#ifndef PG_KERNELS_KERNELS_H
+#define PG_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/thread.h"
+
+typedef struct pg_kern pg_kern; /* threads, dispatch table, per-thread scratch (allocated on creation) */
+int pg_kern_new(pg_kern **k, size_t threads, pg_err *e) PG_MUST_CHECK; /* 0: pg_cpus(). Forces BLIS's architecture if it does not know the CPU */
+void pg_kern_free(pg_kern *k);
+size_t pg_kern_threads(const pg_kern *k);
+pg_pool *pg_kern_pool(pg_kern *k);
+const char *pg_kern_isa(const pg_kern *k);  /* "avx512", "avx2", "scalar" */
+const char *pg_kern_blas(const pg_kern *k); /* "BLIS 0.9.0, skx (forced)" */
+
+typedef enum { PG_MAT_F32, PG_MAT_F16, PG_MAT_BF16 } pg_mat_type; /* values equal pg_dtype's */
+
+/* A matrix [rows, cols] that may be half precision, unaligned, and stored transposed:
+ * element (r,c) is at r*ld + c, or at c*ld + r where trans. */
+typedef struct pg_mat {
+    const void *data;
+    pg_mat_type type;
+    bool trans;
+    size_t rows, cols, ld;
+} pg_mat;
+
+/* C[M,N] = A[M,K] · B[K,N] + beta·C, beta 0 or 1 (0 never reads C). A f32; transA: A is stored [K,M] with lda.
+ * Through BLIS, B widened tile by tile; few rows (M <= 8 or so) through own streaming kernels that read B once. */
+void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
+             float *C, size_t ldc);
+
+/* y = (x - mean) * rstd * scale + bias, eps 1e-6, over D; mean, rstd [R] saved (may be NULL in forward). */
+void pg_layer_norm(pg_kern *k, float *y, float *mean, float *rstd, const float *x, const float *scale, const float *bias, size_t R, size_t D);
+/* dx [R,D] is added to; dscale, dbias [D] added to (NULL: not wanted). */
+void pg_layer_norm_back(pg_kern *k, float *dx, float *dscale, float *dbias, const float *dy, const float *x, const float *mean,
+                        const float *rstd, const float *scale, size_t R, size_t D);
+/* y = x * rstd * (1 + scale), rstd = 1/sqrt(mean(x^2) + 1e-6). */
+void pg_rms_norm(pg_kern *k, float *y, float *rstd, const float *x, const float *scale, size_t R, size_t D);
+void pg_rms_norm_back(pg_kern *k, float *dx /* added to */, float *dscale, const float *dy, const float *x, const float *rstd,
+                      const float *scale, size_t R, size_t D);
+
+/* tanh form: 0.5 x (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))). In place allowed (y == x). */
+void pg_gelu(pg_kern *k, float *y, const float *x, size_t n);
+void pg_gelu_back(pg_kern *k, float *dx, const float *dy, const float *x, size_t n); /* dx may be dy */
+void pg_geglu(pg_kern *k, float *y, const float *gate, const float *up, size_t n); /* y = gelu(gate) * up */
+void pg_geglu_back(pg_kern *k, float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t n);
+
+void pg_add_bias(pg_kern *k, float *x, const float *bias, size_t R, size_t D);              /* x += bias */
+void pg_add_bias_back(pg_kern *k, float *dbias /* added to */, const float *dx, size_t R, size_t D);
+void pg_axpy(pg_kern *k, float *y, float a, const float *x, size_t n);                      /* y += a x */
+
+/* x [R, heads, H] with row stride ldx; pairs are the two halves of H; cos, sin [positions, H/2]; pos [R]. Then x *= scale.
+ * inverse: rotates back (the backward). */
+void pg_rope_table(float *cosines, float *sines, size_t positions, size_t H); /* angles in double, base 10000 */
+void pg_rope(pg_kern *k, float *x, size_t ldx, const uint32_t *pos, const float *cosines, const float *sines, size_t R,
+             size_t heads, size_t H, float scale, bool inverse);
+
+/* Attention of some query rows of one sequence over its keys. Query row i sees keys 0..lim[i]-1 (lim >= 1), which is all that
+ * the prefix-LM mask needs. Head h of `heads` uses key head h / (heads / kv_heads). logits = q·k (q is already scaled by the
+ * caller, or by `scale`), softcap c > 0: c*tanh(x/c); softmax in f32. */
+typedef struct pg_attn {
+    size_t n;                 /* query rows */
+    const float *q;           /* [n, heads, H], row stride ldq */
+    const float *k, *v;       /* [keys, kv_heads, H], row stride ldk */
+    const uint32_t *lim;      /* [n]; NULL: all rows see n_keys */
+    size_t n_keys;
+    float *out;               /* [n, heads, H], row stride ldo */
+    float *lse;               /* [heads, n] log of the softmax's denominator, for backward; NULL: not wanted */
+    /* backward only; strides as their counterparts; overwritten, except dk, dv which are added to */
+    const float *dout;
+    float *dq, *dk, *dv;
+} pg_attn;
+typedef struct pg_attn_dims {
+    size_t heads, kv_heads, head_dim, ldq, ldk, ldo;
+    float scale, softcap;
+} pg_attn_dims;
+void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d); /* threads over sequences and heads */
+void pg_attention_back(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d);
+
+/* Rows of logits [R,V] (row stride V). log-softmax of the target; in place, if grad: logits become weight[r]*(softmax - onehot).
+ * target -1: row ignored (logp 0, gradient 0). logp [R] in double inside, float out. */
+void pg_xent(pg_kern *k, float *logits, const int32_t *target, const float *weight, float *logp, size_t R, size_t V, bool grad);
+/* The largest of each row (the first on a tie) and its log-probability. softcap 0: none. */
+void pg_argmax(pg_kern *k, int32_t *token, float *logp, const float *logits, size_t R, size_t V);
+
+void pg_widen(pg_kern *k, float *y, const void *x, pg_mat_type type, size_t n); /* exact; x at any alignment */
+double pg_sum_squares(pg_kern *k, const float *x, size_t n); /* fixed order, in double */
+bool pg_all_finite(pg_kern *k, const float *x, size_t n);
+
+/* Optimizer updates, in place. */
+void pg_sgd(pg_kern *k, float *w, const float *g, float lr, size_t n); /* w -= lr g */
+/* mu = b1 mu + (1-b1) g; nu = b2 nu + (1-b2) g^2; w -= schedule*(lr * (mu/c1)/(sqrt(nu/c2)+eps) + wd*w); g is first
+ * multiplied by gscale (clipping). c1 = 1-b1^t, c2 = 1-b2^t given by the caller. */
+typedef struct pg_adamw_args {
+    float lr, schedule, wd, b1, b2, eps, c1, c2, gscale;
+} pg_adamw_args;
+void pg_adamw(pg_kern *k, float *w, float *mu, float *nu, const float *g, const pg_adamw_args *a, size_t n);
+
+#endif

@@ -1,0 +1,25 @@
+/* Loss and gradients of a batch: mean over examples (those without loss tokens count as 0) of the mean of -log p over each
+ * example's loss tokens. big_vision: notebook's update_fn; oracle: paligemma_ref.py loss_fn. */
+#ifndef PG_MODEL_LOSS_H
+#define PG_MODEL_LOSS_H
+
+#include "model/model.h"
+
+typedef struct pg_example {
+    const float *pixels;   /* [image_size,image_size,3]; needed where the tower is trained or features is NULL */
+    const float *features; /* [n_image,width] from pg_vit_forward, NULL: computed here */
+    const int32_t *tokens, *mask_ar, *mask_loss, *mask_input; /* [n] */
+    size_t n;
+} pg_example;
+
+/* loss_of [n]: each example's loss; *loss their mean. token_logp (may be NULL): per example an array [n] receiving log p of
+ * tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds d loss * grad_scale into the params' g (zero them
+ * first with pg_grads_zero). Examples are worked on in groups whose activations fit `budget` bytes (0: 4 GiB): a constant, so
+ * that the bits do not depend on the machine. The last token's own row and rows after the last loss token are not computed. */
+int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
+            float *const *token_logp, double label_smoothing, pg_err *e) PG_MUST_CHECK;
+void pg_grads_zero(pg_model *m);
+/* True if any trainable parameter is in the image tower or its head (then features cannot be cached). */
+bool pg_trains_image(const pg_model *m);
+
+#endif

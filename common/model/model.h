@@ -1,0 +1,153 @@
+/* PaliGemma 1 and 2: SigLIP tower, linear head, Gemma decoder. Weights stay where they lie in the checkpoint; norm scales and
+ * biases are widened to f32 on opening; tensors made trainable become f32 copies with a gradient beside them.
+ *
+ * Everything runs on *rows*: the tokens of several sequences one after another, without padding, so that each product takes all
+ * rows at once. Row r of a sequence sees keys 0..lim[r]-1 of its own sequence: the prefix-LM mask, exactly. */
+#ifndef PG_MODEL_MODEL_H
+#define PG_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "kernels/kernels.h"
+#include "weights/weights.h"
+
+/* One trainable tensor (all layers of it): master copy and gradient in the canonical layout, layers in front. */
+typedef struct pg_param {
+    const char *name; /* canonical */
+    size_t layers, per_layer, count; /* layers: at least 1; count = layers * per_layer */
+    float *w, *g;     /* dense f32, C order of the canonical shape */
+} pg_param;
+
+/* y[R,out] = x[R,in] · W + bias, W in `blocks` column blocks of equal width (one per head where the file has it so). */
+typedef struct pg_linear {
+    pg_mat w;             /* block 0: [in, out/blocks] */
+    size_t blocks, block_bytes; /* bytes from block to block */
+    size_t in, out;
+    const float *bias;    /* f32, NULL: none */
+    float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
+} pg_linear;
+void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
+/* dx (NULL: not wanted) overwritten, or added to where add_dx; gradients added where not frozen. */
+void pg_linear_back(pg_kern *k, const pg_linear *l, float *dx, bool add_dx, const float *dy, const float *x, size_t R);
+
+typedef struct pg_norm { /* rms: bias NULL */
+    const float *scale, *bias;
+    float *gscale, *gbias; /* NULL: frozen */
+} pg_norm;
+
+typedef struct pg_vit_layer {
+    pg_norm norm0, norm1;
+    pg_linear q, k, v, o, fc1, fc2;
+} pg_vit_layer;
+typedef struct pg_dec_layer {
+    pg_norm pre_attn, post_attn, pre_ffw, post_ffw; /* post_*: scale NULL in family 1 */
+    pg_linear q, k, v, o, gate, up, down;
+} pg_dec_layer;
+
+typedef struct pg_model {
+    pg_kern *kern;       /* borrowed */
+    pg_weights *weights; /* owned */
+    pg_model_shape s;
+    float q_scale;       /* head_dim^-0.5; (width/heads)^-0.5 for the 27B model */
+    float attn_softcap;  /* 50 in family 2, else 0 */
+    pg_linear patch;     /* [patch*patch*3 -> vit_width]; patch rows are (y,x,c), or (c,y,x) where patch_chw */
+    bool patch_chw;
+    const float *pos;    /* [n_image, vit_width] f32 */
+    float *gpos;
+    pg_vit_layer *vit;
+    pg_norm vit_norm;
+    pg_linear head;
+    pg_mat embed;        /* [width, vocab] as a product's right side: trans, ld = width */
+    float *gembed;       /* [vocab, width] */
+    pg_dec_layer *dec;
+    pg_norm final_norm;
+    pg_param *params;    /* the trainable ones */
+    size_t n_params;
+    float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */
+    size_t rope_positions;
+    void *owned;         /* widened vectors */
+} pg_model;
+
+/* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
+ * regex that matches nothing is an error listing names. */
+int pg_model_open(pg_model **m, const char *path, const char *trainable, pg_kern *k, pg_err *e) PG_MUST_CHECK;
+void pg_model_close(pg_model *m);
+int pg_model_positions(pg_model *m, size_t positions, pg_err *e) PG_MUST_CHECK;
+
+/* ---- image tower ---- */
+/* What one layer keeps for backward; forward without gradients uses one set for all layers. Rows R = pictures * n_image. */
+typedef struct pg_vit_act {
+    float *x;                       /* [R,E] the layer's input */
+    float *mean0, *rstd0, *y0;      /* y0 [R,E] normed */
+    float *q, *k, *v, *a, *lse;     /* [R,E] each; lse [pictures][heads][n_image] */
+    float *x_mid, *mean1, *rstd1, *y1;
+    float *h;                       /* [R,mlp] before gelu */
+} pg_vit_act;
+
+/* pixels: n pointers to f32 [image_size,image_size,3]; out [n*n_image, width]. */
+int pg_vit_forward(pg_model *m, const float *const *pixels, size_t n, float *out, pg_err *e) PG_MUST_CHECK;
+
+/* ---- decoder ---- */
+typedef struct pg_rows { /* sequences packed one after another */
+    size_t n_seqs, R;
+    const size_t *start;  /* [n_seqs+1] first row of each */
+    const uint32_t *pos;  /* [R] RoPE position: index in its sequence */
+    const uint32_t *lim;  /* [R] how many keys of its sequence the row sees */
+} pg_rows;
+
+typedef struct pg_dec_act {
+    float *x;                 /* [R,D] the layer's input */
+    float *rstd0, *y0;        /* pre-attention norm */
+    float *q, *k, *v;         /* [R,heads*H], [R,kv*H] after RoPE; q scaled */
+    float *a, *lse;           /* [R,heads*H]; per sequence [heads][rows], one after another: at heads*start[s] */
+    float *o, *rstd_o;        /* [R,D] projection before post_attn norm (family 2) */
+    float *x_mid, *rstd1, *y1;
+    float *gate, *up;         /* [R,F] */
+    float *f, *rstd_f;        /* [R,D] before post_ffw norm (family 2) */
+} pg_dec_act;
+
+/* Keys and values of sequences, for decoding: [layer][slot][position][kv_heads*head_dim], f32. */
+typedef struct pg_cache pg_cache;
+int pg_cache_new(pg_cache **c, const pg_model *m, size_t slots, size_t positions, pg_err *e) PG_MUST_CHECK;
+void pg_cache_free(pg_cache *c);
+
+/* Reusable memory for forward passes; grown as needed, freed at the end. */
+typedef struct pg_work pg_work;
+int pg_work_new(pg_work **w, pg_err *e) PG_MUST_CHECK;
+void pg_work_free(pg_work *w);
+
+/* x [R,D]: embeddings in, output of the final norm out. slots[s]: the cache slot of sequence s; its rows are put at cache
+ * positions pos[] and see cache positions 0..lim-1. cache NULL: keys are the sequence's own rows. */
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots, pg_err *e) PG_MUST_CHECK;
+
+/* x[r] = embedding of token * sqrt(width), for n tokens; a token outside the vocabulary is PG_EFORMAT. */
+int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e) PG_MUST_CHECK;
+/* logits [R,vocab] of rows h [R,D]; never soft-capped (see golden/model). */
+void pg_logits(pg_model *m, float *logits, const float *h, size_t R);
+
+/* From a text's masks to lim and the loss weights (text tokens only; the image's n_image tokens come first and see each other and
+ * the prefix): i sees j where cumsum(mask_ar)[j] <= cumsum(mask_ar)[i]; padding (mask_input 0) must be at the end and is cut off.
+ * Error where mask_ar is not 0/1 or padding is in the middle. lim [*n] counts image tokens too. lim_image: what image rows see. */
+int pg_mask_limits(const int32_t *mask_ar, const int32_t *mask_input, size_t n_text, size_t n_image, uint32_t *lim,
+                   uint32_t *lim_image, size_t *n, pg_err *e) PG_MUST_CHECK;
+
+/* ---- greedy decoding and scoring of a batch (decode.c) ---- */
+typedef struct pg_caption {
+    const float *pixels;         /* in; or features [n_image,width] where not NULL */
+    const float *features;
+    const int32_t *prefix;       /* in: tokens, bos to newline */
+    size_t n_prefix;
+    int32_t *tokens;             /* out: room for max_len; eos included where reached */
+    size_t n;
+    double logprob;              /* out: sum, natural log, eos included */
+    bool ended;                  /* eos reached */
+} pg_caption;
+/* on_token (may be NULL) is told of each token as it is chosen; non-zero return stops with PG_FAIL. */
+int pg_greedy(pg_model *m, pg_work *w, pg_caption *c, size_t n, size_t max_len,
+              int (*on_token)(void *ctx, size_t i, int32_t token), void *ctx, pg_err *e) PG_MUST_CHECK;
+/* Teacher-forced: logp[i] of each suffix token of each sequence (loss tokens by mask_loss), see loss.h for training. */
+
+#endif

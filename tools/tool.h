@@ -1,0 +1,64 @@
+/* What all tools share: exit statuses, messages, the common options, opening streams. Tools only; the library never prints. */
+#ifndef PG_TOOL_H
+#define PG_TOOL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "stream/stream.h"
+
+#define PG_VERSION "0.1.0"
+
+enum { EXIT_OK = 0, EXIT_FAIL = 1, EXIT_USAGE = 2, EXIT_STREAM = 3, EXIT_RECORDS = 4 };
+
+typedef struct pg_tool {
+    const char *name; /* "pg-resize" */
+    const char *help; /* the whole --help text: usage line, what it does, options, an example */
+    bool quiet, verbose;
+    size_t threads; /* 0: pg_cpus() */
+    int argc;
+    char **argv;
+    uint64_t warnings;
+} pg_tool;
+
+/* First thing in main: SIGPIPE to default and unblocked, stdin/stdout/stderr open (a closed one becomes /dev/null). */
+void tool_start(pg_tool *t, const char *name, const char *help, int argc, char **argv);
+/* getopt_long with the tool's own options plus -h -q -v --version (and -j/--threads where `threads`). Returns the option,
+ * -1 at the end; handles the common ones itself (help and version exit 0 after checking that stdout took them);
+ * an unknown option exits 2. `opts` ends with a zero row; `shorts` as getopt (no leading ':'). */
+int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads);
+
+_Noreturn void tool_usage(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* one line + "try --help"; exits 2 */
+_Noreturn void tool_die(const pg_tool *t, int status, const char *fmt, ...) PG_PRINTF(3, 4);
+void tool_warn(pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* "name: warning: ..."; counted; quiet does not hide it */
+void tool_info(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* unless --quiet */
+void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only with --verbose */
+
+/* Option values: exit 2 naming the option when bad. */
+size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);
+double tool_double(const pg_tool *t, const char *option, const char *value, double min, double max);
+
+/* A filter's two ends. Opens stdin (usage error if it is a terminal) and stdout (exit 2 with advice if it is a terminal),
+ * reads and writes the header, ties them. Exits 3 on a bad header. want_kind: "examples", "events" or NULL for any;
+ * another kind is an error that names both. */
+typedef struct tool_pipe {
+    pg_reader *in;
+    pg_writer *out;
+    pg_rec *header, *rec;
+} tool_pipe;
+void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind);
+void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra);
+bool tool_next(pg_tool *t, tool_pipe *p); /* true: p->rec filled; false: clean end; exits 3 on a bad stream */
+void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec); /* exits 1 when stdout fails */
+/* Marks p->rec with an error, says it on stderr ("pg-resize: cannot ... 'id': why"). The caller still tool_puts it. */
+void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...) PG_PRINTF(3, 4);
+/* End record, flush, close stdout with checks, free; returns the exit status (0, or 4 when records carry errors). */
+int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra);
+/* The record's id for messages: its `id`, else `source`, else "record N"; in buf, control characters replaced. */
+const char *tool_id(const tool_pipe *p, char *buf, size_t n);
+int tool_close_stdout(const pg_tool *t); /* 0 or EXIT_FAIL with message; for tools that print text */
+
+#endif
