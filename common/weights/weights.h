@@ -24,13 +24,13 @@ typedef struct pg_weight {
     const unsigned char *data;              /* into the mapping */
 } pg_weight;
 
-typedef enum { PG_NPZ, PG_SAFETENSORS } pg_format;
+typedef enum { PG_NPZ, PG_SAFETENSORS } pg_file_format;
 
 typedef struct pg_weights pg_weights;
 /* path: a file, or a folder holding *.npz or *.safetensors (an index is followed). Several candidates: an error that lists them. */
 int pg_weights_open(pg_weights **w, const char *path, pg_err *e) PG_MUST_CHECK;
 void pg_weights_close(pg_weights *w);
-pg_format pg_weights_format(const pg_weights *w);
+pg_file_format pg_weights_format(const pg_weights *w);
 const char *pg_weights_path(const pg_weights *w); /* the file (or index) read */
 size_t pg_weights_count(const pg_weights *w);
 const pg_weight *pg_weights_at(const pg_weights *w, size_t i); /* in file order, stored names */
