@@ -61,9 +61,26 @@ $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
+everything: all $(UNIT) $(HELPERS)
+
+# Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
+deps:
+	@pipelines/packages.sh --list build
+install-deps:
+	@pipelines/packages.sh build check
+check: install-deps
+	@$(MAKE) --no-print-directory everything
+	@tests/run.sh
+
+MAN := $(wildcard man/*.[1-8])
+install: all
+	install -d $(DESTDIR)$(bindir)
+	install -m 755 $(TOOLS:%=$(BUILD)/%) $(DESTDIR)$(bindir)
+	for m in $(MAN); do d=$(DESTDIR)$(mandir)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
+
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit clean
+.PHONY: all everything unit deps install-deps check install clean
 .SECONDARY:

@@ -1,0 +1,71 @@
+#!/usr/bin/env bats
+# What every tool does alike: help, version, bad options, full and closed outputs, the terminal guard.
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.."
+    B=${PG_BUILD:-build}
+    tools=$(for t in tools/pg-*.c; do basename "$t" .c; done)
+}
+
+@test "--help and -h print usage on stdout and exit 0" {
+    for t in $tools; do
+        for o in --help -h; do
+            run --separate-stderr "$B/$t" $o
+            [ "$status" -eq 0 ] || { echo "$t $o: $status"; false; }
+            [[ $output == *"$t"* ]] || { echo "$t $o does not name itself"; false; }
+            [ -z "$stderr" ]
+        done
+    done
+}
+
+@test "--version prints name and version" {
+    for t in $tools; do
+        run "$B/$t" --version
+        [ "$status" -eq 0 ]
+        [[ $output =~ ^$t\ [0-9]+\.[0-9]+\.[0-9]+ ]] || { echo "$t: $output"; false; }
+    done
+}
+
+@test "an unknown option exits 2 and points to --help" {
+    for t in $tools; do
+        run "$B/$t" --no-such-option </dev/null
+        [ "$status" -eq 2 ] || { echo "$t: $status"; false; }
+        [[ $output == *"--help"* ]] || { echo "$t: $output"; false; }
+    done
+}
+
+@test "--help to a full disk fails with 1" {
+    for t in $tools; do
+        run bash -c "'$B/$t' --help >/dev/full"
+        [ "$status" -eq 1 ] || { echo "$t: $status"; false; }
+    done
+}
+
+@test "empty stdin is a cut stream: status 3" {
+    for t in pg-resize pg-render; do
+        run bash -c "'$B/$t' </dev/null | cat >/dev/null; exit \${PIPESTATUS[0]}"
+        [ "$status" -eq 3 ] || { echo "$t: $status $output"; false; }
+    done
+}
+
+@test "a binary stream is not written to a terminal" {
+    command -v script >/dev/null || skip "no script(1)"
+    run script -qec "$B/pg-fetch tests/golden/image/png-rgb8.png" /dev/null
+    [ "$status" -eq 2 ]
+    [[ $output == *terminal* ]]
+}
+
+@test "a closed pipe ends a tool quietly" {
+    run bash -c "'$B/pg-fetch' tests/golden/image 2>&1 >&3 3>&- | cat" 3> >(head -c 10 >/dev/null)
+    [[ $output != *rror* ]]
+}
+
+@test "a full disk fails a filter with 1" {
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png >"$BATS_TEST_TMPDIR/one.pgs"
+    run bash -c "'$B/pg-resize' <'$BATS_TEST_TMPDIR/one.pgs' >/dev/full"
+    [ "$status" -eq 1 ]
+}
+
+@test "a closed stdout is diagnosed" {
+    run bash -c "'$B/pg-fetch' tests/golden/image/png-rgb8.png >&-"
+    [ "$status" -ne 0 ]
+}
