@@ -17,6 +17,9 @@ void *pg_work_bytes(pg_work *w, size_t n, size_t size, pg_err *e) PG_MUST_CHECK;
 pg_mark pg_work_mark(const pg_work *w);
 void pg_work_release(pg_work *w, pg_mark mark);
 
+/* y [R,out] += x · W + bias. */
+void pg_linear_add(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
+
 /* ---- image tower ---- */
 /* Copies pixels [image_size,image_size,3] of n pictures into patch rows [n*n_image, patch*patch*3], in the order that
  * m->patch wants (patch_chw). */
@@ -24,21 +27,20 @@ void pg_patches(const pg_model *m, float *rows, const float *const *pixels, size
 /* x [R,E] = patches · m->patch + pos, R = pictures * n_image. */
 void pg_vit_embed(pg_model *m, float *x, const float *patches, size_t pictures);
 /* Layer l, x [R,E] in place. act: q, k, v, a, y0, y1, h must be there; x, x_mid, mean*, rstd*, lse may be NULL (not kept).
- * Without training y0 == y1 == a is not allowed, but y1 may be y0, and h may be tmp (gelu then runs in place).
- * tmp [R * max(E, mlp)]: scratch. seqs [pictures]: scratch. */
+ * Where they are not kept, y1 may be y0 and h may be tmp. tmp [R * mlp] and seqs [pictures]: scratch. */
 void pg_vit_layer_forward(pg_model *m, size_t l, float *x, size_t pictures, const pg_vit_act *act, float *tmp, pg_attn *seqs);
 /* out [R,width] = head(norm(x)); y [R,E] keeps the normed rows (wanted by backward); mean, rstd [R] may be NULL. */
 void pg_vit_head(pg_model *m, float *out, float *y, float *mean, float *rstd, const float *x, size_t pictures);
 
 /* ---- decoder ---- */
 typedef struct pg_dec_scratch {
-    float *tmp;      /* [R * max(D, heads*H)] */
+    float *tmp;      /* [R * D]; family 2 only */
     float *act;      /* [mlp_rows * F], gelu(gate)*up; may be act->gate where that is not to be kept */
     size_t mlp_rows; /* R: gate and up hold all rows (training); less: they hold this many rows and are used again and again */
     pg_attn *seqs;   /* [n_seqs] */
 } pg_dec_scratch;
-/* Layer l, x [R,D] in place. act: y0, q, k, v, a, y1, gate, up, o, f must be there (y1 may be y0; o and f may be tmp where not
- * kept; in family 1 they may be NULL); x, x_mid, rstd*, lse may be NULL (not kept). q is kept after RoPE and times q_scale, so
+/* Layer l, x [R,D] in place. act: y0, q, k, v, a, y1, gate, up, o, f must be there (where not kept y1 may be y0,
+ * o may be y0, f may be y1; in family 1 o and f may be NULL); x, x_mid, rstd*, lse may be NULL (not kept). q is kept after RoPE and times q_scale, so
  * attention's scale is 1. cache NULL: keys are the sequence's own rows; else as pg_decoder_forward. */
 void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
                           const pg_dec_act *act, const pg_dec_scratch *s);

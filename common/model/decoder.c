@@ -1,0 +1,219 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/layers.h"
+
+enum { MLP_FLOATS = 16 << 20 }; /* gate and up of one piece of rows together */
+
+/* ---- cache ---- */
+struct pg_cache {
+    float *data;
+    size_t slots, positions, row; /* row: kv_heads * head_dim */
+};
+
+int pg_cache_new(pg_cache **out, const pg_model *m, size_t slots, size_t positions, pg_err *e)
+{
+    pg_cache *c = pg_calloc(1, sizeof *c);
+    size_t n;
+    *out = NULL;
+    if (!c)
+        return pg_error_nomem(e);
+    c->slots = slots;
+    c->positions = positions;
+    c->row = m->s.kv_heads * m->s.head_dim;
+    if (pg_mul(slots, positions, &n) && pg_mul(n, c->row, &n) && pg_mul(n, 2 * m->s.depth, &n))
+        c->data = pg_floats(n);
+    if (!c->data) {
+        free(c);
+        return pg_error_nomem(e);
+    }
+    *out = c;
+    return PG_OK;
+}
+
+void pg_cache_free(pg_cache *c)
+{
+    if (!c)
+        return;
+    free(c->data);
+    free(c);
+}
+
+float *pg_cache_at(pg_cache *c, size_t layer, size_t part, size_t slot)
+{
+    return c->data + ((layer * 2 + part) * c->slots + slot) * c->positions * c->row;
+}
+
+/* ---- one layer ---- */
+pg_attn_dims pg_dec_attn_dims(const pg_model *m)
+{
+    size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
+    return (pg_attn_dims){.heads = m->s.heads, .kv_heads = m->s.kv_heads, .head_dim = m->s.head_dim,
+                          .ldq = q, .ldk = kv, .ldo = q, .scale = 1.0f, .softcap = m->attn_softcap};
+}
+
+void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, pg_attn *seqs)
+{
+    size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
+    for (size_t i = 0; i < rows->n_seqs; i++) {
+        size_t at = rows->start[i], n = rows->start[i + 1] - at;
+        seqs[i] = (pg_attn){.n = n, .q = act->q + at * q, .k = act->k + at * kv, .v = act->v + at * kv,
+                            .lim = rows->lim + at, .n_keys = n, .out = act->a + at * q,
+                            .lse = act->lse ? act->lse + at * m->s.heads : NULL};
+    }
+}
+
+static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+                        const pg_dec_act *act, pg_attn *seqs)
+{
+    size_t kv = cache->row;
+    pg_dec_seqs(m, rows, act, seqs);
+    for (size_t i = 0; i < rows->n_seqs; i++) {
+        float *keys = pg_cache_at(cache, l, 0, slots[i]), *values = pg_cache_at(cache, l, 1, slots[i]);
+        size_t n_keys = 0;
+        for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
+            memcpy(keys + rows->pos[r] * kv, act->k + r * kv, kv * sizeof *keys);
+            memcpy(values + rows->pos[r] * kv, act->v + r * kv, kv * sizeof *values);
+            if (n_keys < rows->lim[r])
+                n_keys = rows->lim[r];
+        }
+        seqs[i].k = keys;
+        seqs[i].v = values;
+        seqs[i].n_keys = n_keys;
+    }
+}
+
+static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+                           const pg_dec_act *act, const pg_dec_scratch *s)
+{
+    pg_kern *k = m->kern;
+    const pg_dec_layer *w = &m->dec[l];
+    size_t D = m->s.width, H = m->s.head_dim, R = rows->R;
+    size_t q = m->s.heads * H, kv = m->s.kv_heads * H;
+    pg_attn_dims d = pg_dec_attn_dims(m);
+
+    pg_rms_norm(k, act->y0, act->rstd0, x, w->pre_attn.scale, R, D);
+    pg_linear_forward(k, &w->q, act->q, act->y0, R);
+    pg_linear_forward(k, &w->k, act->k, act->y0, R);
+    pg_linear_forward(k, &w->v, act->v, act->y0, R);
+    pg_rope(k, act->q, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, false);
+    pg_rope(k, act->k, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
+    if (cache)
+        cached_seqs(m, l, rows, cache, slots, act, s->seqs);
+    else
+        pg_dec_seqs(m, rows, act, s->seqs);
+    pg_attention(k, s->seqs, rows->n_seqs, &d);
+    if (!w->post_attn.scale) {
+        pg_linear_add(k, &w->o, x, act->a, R);
+        return;
+    }
+    pg_linear_forward(k, &w->o, act->o, act->a, R);
+    pg_rms_norm(k, s->tmp, act->rstd_o, act->o, w->post_attn.scale, R, D);
+    pg_axpy(k, x, 1.0f, s->tmp, R * D);
+}
+
+static void mlp_half(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
+{
+    pg_kern *k = m->kern;
+    const pg_dec_layer *w = &m->dec[l];
+    size_t D = m->s.width, F = m->s.mlp;
+    pg_rms_norm(k, act->y1, act->rstd1, x, w->pre_ffw.scale, R, D);
+    for (size_t r = 0; r < R; r += s->mlp_rows) {
+        size_t n = R - r < s->mlp_rows ? R - r : s->mlp_rows;
+        pg_linear_forward(k, &w->gate, act->gate, act->y1 + r * D, n);
+        pg_linear_forward(k, &w->up, act->up, act->y1 + r * D, n);
+        pg_geglu(k, s->act, act->gate, act->up, n * F);
+        if (w->post_ffw.scale)
+            pg_linear_forward(k, &w->down, act->f + r * D, s->act, n);
+        else
+            pg_linear_add(k, &w->down, x + r * D, s->act, n);
+    }
+    if (!w->post_ffw.scale)
+        return;
+    pg_rms_norm(k, s->tmp, act->rstd_f, act->f, w->post_ffw.scale, R, D);
+    pg_axpy(k, x, 1.0f, s->tmp, R * D);
+}
+
+void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+                          const pg_dec_act *act, const pg_dec_scratch *s)
+{
+    size_t bytes = rows->R * m->s.width * sizeof *x;
+    if (act->x)
+        memcpy(act->x, x, bytes);
+    attention_half(m, l, x, rows, cache, slots, act, s);
+    if (act->x_mid)
+        memcpy(act->x_mid, x, bytes);
+    mlp_half(m, l, x, rows->R, act, s);
+}
+
+/* ---- all layers ---- */
+static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *cache, const size_t *slots, size_t *positions, pg_err *e)
+{
+    *positions = 0;
+    for (size_t i = 0; i < rows->n_seqs; i++) {
+        size_t n = rows->start[i + 1] - rows->start[i];
+        if (cache && slots[i] >= cache->slots)
+            return pg_error(e, PG_EINVAL, "slot %zu of a cache of %zu", slots[i], cache->slots);
+        for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
+            size_t keys = cache ? cache->positions : n;
+            if (rows->lim[r] < 1 || rows->lim[r] > keys || (cache && rows->pos[r] >= keys))
+                return pg_error(e, PG_EINVAL, "row %zu at position %u sees %u of %zu keys", r, (unsigned)rows->pos[r],
+                                (unsigned)rows->lim[r], keys);
+            if (*positions <= rows->pos[r])
+                *positions = (size_t)rows->pos[r] + 1;
+        }
+    }
+    return m->dec ? PG_OK : pg_error(e, PG_EINVAL, "the model has no decoder");
+}
+
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots, pg_err *e)
+{
+    size_t R = rows->R, D = m->s.width, F = m->s.mlp, q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
+    size_t positions;
+    pg_mark mark = pg_work_mark(w);
+    pg_dec_act act = {0};
+    pg_dec_scratch s = {.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
+    int rc = check_rows(m, rows, cache, slots, &positions, e);
+    if (rc || (rc = pg_model_positions(m, positions, e)))
+        return rc;
+    if (s.mlp_rows > R)
+        s.mlp_rows = R ? R : 1;
+    if (!(act.y0 = pg_work_rows(w, R, D, e)) || !(act.q = pg_work_rows(w, R, q, e)) || !(act.k = pg_work_rows(w, R, kv, e)) ||
+        !(act.v = pg_work_rows(w, R, kv, e)) || !(act.a = pg_work_rows(w, R, q, e)) ||
+        !(act.gate = pg_work_rows(w, s.mlp_rows, F, e)) || !(act.up = pg_work_rows(w, s.mlp_rows, F, e)) ||
+        !(s.tmp = pg_work_rows(w, R, D, e)) || !(s.seqs = pg_work_bytes(w, rows->n_seqs, sizeof *s.seqs, e))) {
+        rc = PG_ENOMEM;
+        goto out;
+    }
+    act.y1 = act.o = act.f = act.y0;
+    s.act = act.gate;
+    for (size_t l = 0; l < m->s.depth; l++)
+        pg_dec_layer_forward(m, l, x, rows, cache, slots, &act, &s);
+    memcpy(s.tmp, x, R * D * sizeof *x);
+    pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
+out:
+    pg_work_release(w, mark);
+    return rc;
+}
+
+int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e)
+{
+    size_t D = m->s.width, size = m->embed.type == PG_MAT_F32 ? 4 : 2;
+    float scale = (float)sqrt((double)D);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (size_t)tokens[i] >= m->s.vocab)
+            return pg_error(e, PG_EFORMAT, "token %d is outside the model's vocabulary of %zu", (int)tokens[i], m->s.vocab);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *row = (const unsigned char *)m->embed.data + (size_t)tokens[i] * m->embed.ld * size;
+        pg_widen(m->kern, x + i * D, row, m->embed.type, D);
+        for (size_t j = 0; j < D; j++)
+            x[i * D + j] *= scale;
+    }
+    return PG_OK;
+}
+
+void pg_logits(pg_model *m, float *logits, const float *h, size_t R)
+{
+    pg_gemm(m->kern, R, m->s.vocab, m->s.width, h, m->s.width, false, &m->embed, 0, logits, m->s.vocab);
+}
