@@ -4,7 +4,7 @@
 
 #include "model/layers.h"
 
-enum { MLP_FLOATS = 16 << 20 }; /* gate and up of one piece of rows together */
+enum { MLP_FLOATS = 8 << 20 }; /* gate, and up, of one piece of rows */
 
 /* ---- cache ---- */
 struct pg_cache {
