@@ -16,6 +16,8 @@ int pg_tokenizer_open(pg_tokenizer **t, const char *model, pg_err *e) PG_MUST_CH
 void pg_tokenizer_free(pg_tokenizer *t);
 size_t pg_tokenizer_size(const pg_tokenizer *t);     /* pieces */
 const char *pg_tokenizer_path(const pg_tokenizer *t); /* the file that was read */
+/* What is odd about the tokenizer, number i (from 0), as a message; NULL beyond the last. Lives as long as t. */
+const char *pg_tokenizer_warning(const pg_tokenizer *t, size_t i);
 /* New array of *n ids for free(). Plain text: no control token is ever produced. s may hold NUL. */
 int pg_tokenizer_encode(const pg_tokenizer *t, const char *s, size_t len, int32_t **ids, size_t *n, pg_err *e) PG_MUST_CHECK;
 /* Text of the ids before the first eos, appended to out (may hold NUL). golden/text rule 9. */
