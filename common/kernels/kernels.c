@@ -20,6 +20,9 @@ static size_t list_isas(isa out[3])
 {
     size_t n = 0;
 #if defined(__x86_64__)
+    out[n++] = (isa){&pg_ops_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")};
+    out[n++] = (isa){&pg_ops_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")}; /* and f16c, which all of them have */
 #endif
     out[n++] = (isa){&pg_ops_scalar, true};
     return n;

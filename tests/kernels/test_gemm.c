@@ -1,0 +1,101 @@
+/* Products against sums in double: all types, orders, betas, alignments, sizes around the edges of the tiles. */
+#include "check.h"
+
+static float value(const pg_mat *b, size_t r, size_t c)
+{
+    size_t i = b->trans ? c * b->ld + r : r * b->ld + c;
+    const unsigned char *p = b->data;
+    if (b->type == PG_MAT_F32) {
+        float f;
+        memcpy(&f, p + 4 * i, 4);
+        return f;
+    }
+    uint16_t h;
+    memcpy(&h, p + 2 * i, 2);
+    return b->type == PG_MAT_F16 ? pg_f16_to_f32(h) : pg_bf16_to_f32(h);
+}
+
+static void check_shape(size_t M, size_t N, size_t K, pg_mat_type type, bool trans, bool transA, float beta, bool odd)
+{
+    size_t rows = trans ? N : K, cols = trans ? K : N, ld = cols + (odd ? 3 : 0), size = type == PG_MAT_F32 ? 4 : 2;
+    size_t elements = (rows - 1) * ld + cols;
+    unsigned char *data = guarded(elements * size + (odd ? 1 : 0)); /* odd: not even aligned to 2 */
+    for (size_t i = 0; i < elements; i++) {
+        float f = (float)pg_rng_normal(&rng);
+        uint16_t h = type == PG_MAT_F16 ? pg_f32_to_f16(f) : pg_f32_to_bf16(f);
+        memcpy(data + i * size, type == PG_MAT_F32 ? (void *)&f : (void *)&h, size);
+    }
+    pg_mat B = {.data = data, .type = type, .trans = trans, .rows = K, .cols = N, .ld = ld};
+    size_t arows = transA ? K : M, acols = transA ? M : K, lda = acols + (odd ? 5 : 0), ldc = N + (odd ? 7 : 0);
+    float *A = randoms((arows - 1) * lda + acols, 1), *start = randoms((M - 1) * ldc + N, 1);
+    double *want = pg_alloc(M * N, sizeof *want);
+    float *got = pg_floats(M * N), *before = pg_floats(M * N);
+    if (beta == 0) start[0] = NAN; /* must not be read */
+    for (size_t m = 0; m < M; m++)
+        for (size_t n = 0; n < N; n++) {
+            double s = beta == 0 ? 0 : (double)start[m * ldc + n];
+            for (size_t k = 0; k < K; k++) s += (double)A[transA ? k * lda + m : m * lda + k] * (double)value(&B, k, n);
+            want[m * N + n] = s;
+        }
+    for (size_t i = 0; i < KERNS; i++) {
+        float *C = copy(start, (M - 1) * ldc + N);
+        pg_gemm(kerns[i], M, N, K, A, lda, transA, &B, beta, C, ldc);
+        for (size_t m = 0; m < M; m++) memcpy(got + m * N, C + m * ldc, N * sizeof *got);
+        for (size_t m = 0; m + 1 < M; m++)
+            if (ldc > N && memcmp(C + m * ldc + N, start + m * ldc + N, (ldc - N) * sizeof *C)) fail_msg("wrote between rows");
+        /* K partial sums of order sqrt(K), each rounded: sqrt(K) sqrt(K) 6e-8 is usual, four times that the worst of many */
+        close_to("gemm", kerns[i], got, want, M * N, 2.4e-7, (double)K);
+        same_bits("gemm", i, got, before, M * N);
+        memcpy(before, got, M * N * sizeof *got);
+    }
+    free(want);
+    free(got);
+    free(before);
+}
+
+static void test_gemm(void **state)
+{
+    (void)state;
+    static const size_t shapes[][3] = {{1, 1, 1},    {1, 70, 33},  {2, 17, 16},  {3, 1030, 9}, {8, 65, 130}, {5, 16, 257},  {7, 33, 64},
+                                       {9, 31, 5},   {9, 400, 70}, {33, 64, 32}, {40, 97, 31}, {130, 50, 20}, {200, 130, 40}, {4, 3, 1100},
+                                       {10, 7, 1030}, {6, 600, 3}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int v = 0; v < 48; v++)
+            check_shape(shapes[s][0], shapes[s][1], shapes[s][2], (pg_mat_type)(v % 3), v / 3 % 2, v / 6 % 2, v / 12 % 2 ? 1.0f : 0.0f,
+                        v / 24 % 2);
+}
+
+static void test_empty(void **state)
+{
+    (void)state;
+    float c[2] = {1, 2}, a[2] = {0, 0};
+    pg_mat b = {.data = a, .cols = 2, .ld = 2};
+    pg_gemm(kerns[0], 1, 2, 0, a, 1, false, &b, 1, c, 2);
+    assert_true(c[0] == 1 && c[1] == 2);
+    pg_gemm(kerns[0], 1, 2, 0, a, 1, false, &b, 0, c, 2);
+    assert_true(c[0] == 0 && c[1] == 0);
+}
+
+static void test_widen(void **state)
+{
+    (void)state;
+    for (int type = PG_MAT_F16; type <= PG_MAT_BF16; type++) {
+        unsigned char *x = (unsigned char *)guarded(65536 * 2 + 1);
+        for (uint32_t u = 0; u < 65536; u++) memcpy(x + 2 * u, &(uint16_t){(uint16_t)u}, 2);
+        for (size_t i = 0; i < KERNS; i++) {
+            float *y = floats(65531);
+            pg_widen(kerns[i], y, x, (pg_mat_type)type, 65531);
+            for (uint32_t u = 0; u < 65531; u++) {
+                float want = type == PG_MAT_F16 ? pg_f16_to_f32((uint16_t)u) : pg_bf16_to_f32((uint16_t)u);
+                if (isnan(want) ? !isnan(y[u]) : memcmp(&want, &y[u], 4) != 0)
+                    fail_msg("%s: %#x of type %d becomes %g, not %g", pg_kern_isa(kerns[i]), u, type, (double)y[u], (double)want);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_empty), cmocka_unit_test(test_widen)};
+    return cmocka_run_group_tests_name("gemm", tests, kerns_open, kerns_close);
+}
