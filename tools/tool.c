@@ -1,0 +1,249 @@
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/num.h"
+
+enum { OPT_VERSION = 0x7000 };
+
+static void say(const pg_tool *t, const char *kind, const char *fmt, va_list ap)
+{
+    char text[1024];
+    vsnprintf(text, sizeof text, fmt, ap);
+    for (char *s = text; *s; s++)
+        if ((unsigned char)*s < 32 || *s == 127) *s = '?';
+    fprintf(stderr, "%s: %s%s\n", t->name, kind, text);
+}
+
+void tool_start(pg_tool *t, const char *name, const char *help, int argc, char **argv)
+{
+    sigset_t pipe;
+    *t = (pg_tool){.name = name, .help = help, .argc = argc, .argv = argv};
+    /* A parent may have left SIGPIPE ignored or blocked; then a closed pipe would look like a full disk. */
+    signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigprocmask(SIG_UNBLOCK, &pipe, NULL);
+    /* A closed 0, 1 or 2 would be taken by the next file opened. Reading or writing the stand-in fails, as it should. */
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) _exit(EXIT_FAIL);
+}
+
+int tool_close_stdout(const pg_tool *t)
+{
+    if (fflush(stdout) || ferror(stdout)) {
+        int saved = errno;
+        fprintf(stderr, "%s: cannot write 'stdout': %s\n", t->name, strerror(saved ? saved : EIO));
+        return EXIT_FAIL;
+    }
+    if (close(STDOUT_FILENO) && errno != EBADF) {
+        fprintf(stderr, "%s: cannot write 'stdout': %s\n", t->name, strerror(errno));
+        return EXIT_FAIL;
+    }
+    return EXIT_OK;
+}
+
+int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads)
+{
+    static const struct option common[] = {{"help", no_argument, NULL, 'h'},
+                                           {"quiet", no_argument, NULL, 'q'},
+                                           {"verbose", no_argument, NULL, 'v'},
+                                           {"version", no_argument, NULL, OPT_VERSION},
+                                           {"threads", required_argument, NULL, 'j'}};
+    struct option all[96];
+    char letters[128];
+    size_t n = 0;
+    for (; opts && opts[n].name; n++) {
+        if (n == 80) abort(); /* a program's own table */
+        all[n] = opts[n];
+    }
+    for (size_t i = 0; i < 4 + (size_t)threads; i++) all[n++] = common[i];
+    all[n] = (struct option){0};
+    snprintf(letters, sizeof letters, ":hqv%s%s", threads ? "j:" : "", shorts);
+    opterr = 0;
+    for (;;) {
+        int at = optind, c = getopt_long(t->argc, t->argv, letters, all, NULL);
+        switch (c) {
+        case 'h':
+            fputs(t->help, stdout);
+            exit(tool_close_stdout(t));
+        case OPT_VERSION:
+            printf("%s %s\n", t->name, PG_VERSION);
+            exit(tool_close_stdout(t));
+        case 'q': t->quiet = true; continue;
+        case 'v': t->verbose = true; continue;
+        case 'j':
+            if (threads) {
+                t->threads = tool_size(t, "--threads", optarg, 1, 1024);
+                continue;
+            }
+            return c;
+        case ':': tool_usage(t, "option '%s' needs a value", t->argv[at < t->argc ? at : t->argc - 1]);
+        case '?': tool_usage(t, "unknown option '%s'", t->argv[at < t->argc ? at : t->argc - 1]);
+        default: return c;
+        }
+    }
+}
+
+void tool_usage(const pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(t, "", fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "Try '%s --help'.\n", t->name);
+    exit(EXIT_USAGE);
+}
+
+void tool_die(const pg_tool *t, int status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(t, "", fmt, ap);
+    va_end(ap);
+    exit(status);
+}
+
+void tool_warn(pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    t->warnings++;
+    va_start(ap, fmt);
+    say(t, "warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void tool_info(const pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (!t->quiet) say(t, "", fmt, ap);
+    va_end(ap);
+}
+
+void tool_note(const pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (t->verbose) say(t, "", fmt, ap);
+    va_end(ap);
+}
+
+size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max)
+{
+    size_t v;
+    if (!pg_parse_size(value, &v)) tool_usage(t, "%s '%s': not a whole number", option, value);
+    if (v < min || v > max) tool_usage(t, "%s %s: not between %zu and %zu", option, value, min, max);
+    return v;
+}
+
+double tool_double(const pg_tool *t, const char *option, const char *value, double min, double max)
+{
+    double v;
+    if (!pg_parse_double(value, &v)) tool_usage(t, "%s '%s': not a number", option, value);
+    if (v < min || v > max) tool_usage(t, "%s %s: not between %g and %g", option, value, min, max);
+    return v;
+}
+
+static int stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
+
+void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind)
+{
+    pg_err e = {0};
+    const char *kind;
+    size_t n;
+    if (isatty(fd)) tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
+    p->header = pg_rec_new();
+    p->rec = pg_rec_new();
+    if (!p->header || !p->rec) tool_die(t, EXIT_FAIL, "out of memory");
+    if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, stream_status(&e), "%s", e.msg);
+    int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
+    if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
+    if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
+        tool_die(t, EXIT_STREAM, "'%s' is a stream of %.*s, %s are wanted", name, rc ? (int)n : 7, rc ? kind : "unknown", want_kind);
+}
+
+void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra)
+{
+    pg_err e = {0};
+    if (isatty(STDOUT_FILENO))
+        tool_usage(t, "a binary stream is not written to a terminal: redirect it (> file.pgs) or pipe it into another tool");
+    if (pg_writer_new(&p->out, STDOUT_FILENO, "stdout", &e) ||
+        pg_writer_header(p->out, p->header, kind, t->name, PG_VERSION, t->argc, t->argv, extra, &e))
+        tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (p->in) pg_reader_tie(p->in, p->out);
+}
+
+bool tool_next(pg_tool *t, tool_pipe *p)
+{
+    pg_err e = {0};
+    int rc = pg_reader_next(p->in, p->rec, &e);
+    if (rc >= 0) return rc == 1;
+    /* What was done before the fault goes on; without an end record the next reader says that it is cut, too. */
+    if (p->out) {
+        pg_err ignored;
+        (void)!pg_writer_flush(p->out, &ignored);
+    }
+    tool_die(t, stream_status(&e), "%s", e.msg);
+}
+
+void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)
+{
+    pg_err e = {0};
+    if (pg_writer_add(p->out, rec, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+}
+
+void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...)
+{
+    pg_err e = {0};
+    char text[1024];
+    va_list ap, ap2;
+    va_start(ap, fmt);
+    va_copy(ap2, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    say(t, "", fmt, ap2);
+    va_end(ap2);
+    if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+}
+
+int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
+{
+    pg_err e = {0};
+    int status = EXIT_OK;
+    if (p->out) {
+        if (pg_writer_end(p->out, extra, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+        if (pg_writer_errors(p->out)) {
+            status = EXIT_RECORDS;
+            tool_info(t, "%llu record%s with errors", (unsigned long long)pg_writer_errors(p->out), pg_writer_errors(p->out) == 1 ? "" : "s");
+        }
+        if (close(STDOUT_FILENO)) tool_die(t, EXIT_FAIL, "cannot write 'stdout': %s", strerror(errno));
+    }
+    pg_reader_free(p->in);
+    pg_writer_free(p->out);
+    pg_rec_free(p->header);
+    pg_rec_free(p->rec);
+    *p = (tool_pipe){0};
+    return status;
+}
+
+const char *tool_id(const tool_pipe *p, char *buf, size_t n)
+{
+    const char *s;
+    size_t len;
+    if (pg_rec_str(p->rec, "id", &s, &len, NULL) == 1 || pg_rec_str(p->rec, "source", &s, &len, NULL) == 1)
+        snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
+    else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
+    for (char *c = buf; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+    return buf;
+}
