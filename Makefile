@@ -11,10 +11,10 @@ PYTHON ?= python3
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
 SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
+comma := ,
 ifneq ($(filter-out address undefined thread address$(comma)undefined,$(SANITIZER)),)
 $(error SANITIZER must be address, undefined or thread)
 endif
-comma = ,
 # -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
 PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(BLIS_CFLAGS)
 PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(WARN) $(SAN)
