@@ -6,10 +6,6 @@
  *
  * The ring is summed in blocks of columns that stay in registers over all taps: each byte is read from cache about twice and
  * no float row is ever read back and forth. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,22 +65,36 @@ nomem:
     return pg_error_nomem(e);
 }
 
-/* out[i] = ((0 + w[0] rows[0][i]) + w[1] rows[1][i]) + ... for n columns, n a multiple of BLOCK. */
-#define DOWN(name, attributes)                                                                                           \
+/* out[i] = ((0 + w[0] rows[0][i]) + w[1] rows[1][i]) + ... for n columns, n a multiple of BLOCK. Written with the compilers'
+ * vectors: left to themselves they turn the two inner loops round, and work through memory one column at a time. */
+#define VECTORS(lanes)                                                                                                   \
+    typedef float f##lanes __attribute__((vector_size((lanes) * 4)));                                                    \
+    typedef int32_t i##lanes __attribute__((vector_size((lanes) * 4)));                                                  \
+    typedef unsigned char b##lanes __attribute__((vector_size(lanes)));
+#define TAP(lanes, at)                                                                                                   \
+    memcpy(&bytes, p + (at) * (lanes), sizeof bytes);                                                                    \
+    s##at = s##at + v * __builtin_convertvector(__builtin_convertvector(bytes, i##lanes), f##lanes);
+#define DOWN(name, attributes, lanes)                                                                                    \
     attributes static void name(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)    \
     {                                                                                                                    \
-        for (size_t i = 0; i < n; i += BLOCK) {                                                                          \
-            float sum[BLOCK] = {0};                                                                                      \
+        for (size_t i = 0; i < n; i += 8 * (lanes)) {                                                                    \
+            f##lanes s0 = {0}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;                            \
             for (size_t k = 0; k < taps; k++) {                                                                          \
                 const unsigned char *p = rows[k] + i;                                                                    \
-                for (size_t j = 0; j < BLOCK; j++) sum[j] = sum[j] + w[k] * (float)p[j];                                 \
+                const f##lanes zero = {0}, v = zero + w[k];                                                              \
+                b##lanes bytes;                                                                                          \
+                TAP(lanes, 0) TAP(lanes, 1) TAP(lanes, 2) TAP(lanes, 3)                                                  \
+                TAP(lanes, 4) TAP(lanes, 5) TAP(lanes, 6) TAP(lanes, 7)                                                  \
             }                                                                                                            \
-            memcpy(out + i, sum, sizeof sum);                                                                            \
+            const f##lanes all[8] = {s0, s1, s2, s3, s4, s5, s6, s7};                                                    \
+            memcpy(out + i, all, sizeof all);                                                                            \
         }                                                                                                                \
     }
-DOWN(down_plain, )
-#if defined(__x86_64__) && defined(__GNUC__)
-DOWN(down_avx2, __attribute__((target("avx2"))))
+VECTORS(4)
+VECTORS(8)
+DOWN(down_plain, , 4)
+#if defined(__x86_64__)
+DOWN(down_avx2, __attribute__((target("avx2"))), 8)
 #define HAVE_AVX2 __builtin_cpu_supports("avx2")
 #else
 #define down_avx2 down_plain
