@@ -26,7 +26,7 @@ BLIS_CFLAGS ?= $(addprefix -I,$(firstword $(wildcard /usr/include/$(MULTIARCH)/b
 LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
-LIBS = -lmsgpackc -ljansson $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
+LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
 LIB_CXX := $(wildcard common/*/*.cc)
