@@ -5,10 +5,12 @@
 
 enum {
     NN_COLS = 512,       /* columns of a streaming task: rows of B are read in runs of at least 1 KiB */
+    NN_WIDE = 1024,      /* the same where there are many */
     NT_ELEMENTS = 65536, /* about so many elements of B in a streaming task of dot products */
     TASKS = 8,           /* tiles wanted, so that a few threads end together */
     MIN_ROWS = 96,       /* of a tile: fewer and packing B costs as much as the product */
-    MIN_COLS = 96
+    MIN_COLS = 96,
+    DIRECT = 1 << 20     /* elements of B */
 };
 
 typedef struct job {
@@ -73,16 +75,22 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
     }
     if (M <= PG_SMALL_M && (!transA || M == 1) && (!transA || lda == 1)) {
         j.lda = transA ? K : lda;
-        j.cols = B->trans ? NT_ELEMENTS / K : NN_COLS;
+        j.cols = B->trans ? NT_ELEMENTS / K : N >= TASKS * NN_WIDE ? NN_WIDE : NN_COLS;
         if (j.cols < 16) j.cols = 16;
         pg_kern_run(k, pg_div_up(N, j.cols), 4 * N * K, few_rows, &j);
         return;
     }
-    j.direct = B->type == PG_MAT_F32 && (uintptr_t)B->data % sizeof(float) == 0;
+    /* Even floats are copied where B is large: BLIS, packing it itself, misses the TLB at every row (295 against 360 GFLOP/s). */
+    j.direct = B->type == PG_MAT_F32 && (uintptr_t)B->data % sizeof(float) == 0 && K * N <= DIRECT;
     /* Wide results are cut by columns, so that B is widened once; then tall ones by rows, until there are enough tiles. */
     j.cols = PG_TILE_N;
     j.across = pg_div_up(N, j.cols);
     j.rows = M;
+    if (j.across > 4 && j.across < 4 * TASKS) { /* of equal width, so that two threads end together */
+        j.across = pg_div_up(j.across, TASKS) * TASKS;
+        j.cols = (pg_div_up(N, j.across) + 15) / 16 * 16;
+        j.across = pg_div_up(N, j.cols);
+    }
     if (j.across < TASKS) {
         size_t down = pg_div_up(TASKS, j.across);
         j.rows = (pg_div_up(M, down) + 31) / 32 * 32;

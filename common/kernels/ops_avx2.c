@@ -6,7 +6,7 @@
 
 #include "kernels/ops.h"
 
-enum { VL = 8, WIDE = 1 }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
+enum { VL = 8, WIDE = 1, NT_ROWS = 1 }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
 typedef __m256 vf;
 
 static inline __m256i first(size_t n)

@@ -1,7 +1,7 @@
 /* The vector versions of ops.h, written once; ops_avx2.c and ops_avx512.c define the vector (VL lanes, vf and the v_ functions,
  * all static inline), VEC_NAME and VEC_TABLE, then include this file. A load or store of n < VL lanes touches only those n.
  * Sums are kept in lanes for at most RUN elements and then added up in double. */
-enum { RUN = 4096 };
+enum { RUN = 4096, STREAM = 1 << 18 /* elements of B that are more than a cache keeps */ };
 
 static inline size_t lanes(size_t i, size_t n)
 {
@@ -384,35 +384,41 @@ ALWAYS void nn_strip(size_t M, size_t W, size_t last, size_t K, const float *A, 
         for (size_t x = 0; x < W; x++) v_put(C + m * ldc + x * VL, c[m][x], x + 1 < W ? VL : last);
 }
 
-/* One row of A: four rows of B at a time added to a run of C that stays in the first-level cache. B is read in long runs. */
-ALWAYS void nn_one(size_t n, size_t K, const float *A, const unsigned char *B, pg_mat_type type, size_t ldb, bool more, float *C)
+/* For a B that comes from memory: four rows at a time are added to a run of C that stays in the first-level cache, so that B is
+ * read in long runs. The next four rows are asked for early: the jump from row to row defeats the prefetcher. */
+ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
+                      bool more, float *C, size_t ldc)
 {
     size_t w = pg_mat_bytes(type), k = 0;
-    if (!more) memset(C, 0, n * sizeof *C);
+    for (size_t m = 0; m < M && !more; m++) memset(C + m * ldc, 0, n * sizeof *C);
     for (; k + 4 <= K; k += 4) {
         const unsigned char *b0 = B + k * ldb * w, *b1 = b0 + ldb * w, *b2 = b1 + ldb * w, *b3 = b2 + ldb * w;
-        vf a0 = v_set(A[k]), a1 = v_set(A[k + 1]), a2 = v_set(A[k + 2]), a3 = v_set(A[k + 3]);
-        size_t i = 0;
-        for (; i + VL <= n; i += VL) {
-            vf c = v_load(C + i), d = a1 * v_wide(b1 + i * w, type, VL);
-            c = v_fma(a0, v_wide(b0 + i * w, type, VL), c);
-            d = v_fma(a3, v_wide(b3 + i * w, type, VL), d);
-            c = v_fma(a2, v_wide(b2 + i * w, type, VL), c);
-            v_store(C + i, c + d);
-        }
-        if (i < n) {
-            size_t l = n - i;
-            vf c = v_load_n(C + i, l), d = a1 * v_wide(b1 + i * w, type, l);
-            c = v_fma(a0, v_wide(b0 + i * w, type, l), c);
-            d = v_fma(a3, v_wide(b3 + i * w, type, l), d);
-            c = v_fma(a2, v_wide(b2 + i * w, type, l), c);
-            v_store_n(C + i, c + d, l);
+        size_t ahead = k + 8 <= K ? 4 * ldb * w : 0;
+        for (size_t i = 0; i < n; i += VL) {
+            size_t l = lanes(i, n);
+            vf r0 = v_wide(b0 + i * w, type, l), r1 = v_wide(b1 + i * w, type, l), r2 = v_wide(b2 + i * w, type, l),
+               r3 = v_wide(b3 + i * w, type, l);
+            if (i * w % 64 == 0) {
+                __builtin_prefetch(b0 + ahead + i * w);
+                __builtin_prefetch(b1 + ahead + i * w);
+                __builtin_prefetch(b2 + ahead + i * w);
+                __builtin_prefetch(b3 + ahead + i * w);
+            }
+            for (size_t m = 0; m < M; m++) {
+                const float *a = A + m * lda + k;
+                vf c = v_get(C + m * ldc + i, l);
+                c = v_fma(v_set(a[0]), r0, c);
+                c = v_fma(v_set(a[1]), r1, c);
+                c = v_fma(v_set(a[2]), r2, c);
+                v_put(C + m * ldc + i, v_fma(v_set(a[3]), r3, c), l);
+            }
         }
     }
     for (; k < K; k++)
         for (size_t i = 0; i < n; i += VL) {
             size_t l = lanes(i, n);
-            v_put(C + i, v_fma(v_set(A[k]), v_wide(B + (k * ldb + i) * w, type, l), v_get(C + i, l)), l);
+            vf b = v_wide(B + (k * ldb + i) * w, type, l);
+            for (size_t m = 0; m < M; m++) v_put(C + m * ldc + i, v_fma(v_set(A[m * lda + k]), b, v_get(C + m * ldc + i, l)), l);
         }
 }
 
@@ -432,14 +438,22 @@ ALWAYS void nn_as(size_t M, size_t n, size_t K, const float *A, size_t lda, cons
                   bool more, float *C, size_t ldc)
 {
     size_t i = 0, w = pg_mat_bytes(type);
-    if (M == 1) {
-        nn_one(n, K, A, B, type, ldb, more, C);
+    if (M == 1 || K * ldb > STREAM) {
+#define CALL(m) nn_stream(m, n, K, A, lda, B, type, ldb, more, C, ldc)
+        BY_M(CALL)
+#undef CALL
         return;
     }
     for (; i + WIDE * VL <= n; i += WIDE * VL)
 #define CALL(m) nn_strip(m, WIDE, VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
 #undef CALL
+    if (WIDE > 2 && i + 2 * VL <= n) {
+#define CALL(m) nn_strip(m, 2, VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
+        BY_M(CALL)
+#undef CALL
+        i += 2 * VL;
+    }
     for (; i < n; i += VL)
 #define CALL(m) nn_strip(m, 1, lanes(i, n), K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
@@ -457,37 +471,51 @@ static void gemm_nn(size_t M, size_t n, size_t K, const float *A, size_t lda, co
         nn_as(M, n, K, A, lda, B, PG_MAT_BF16, ldb, more, C, ldc);
 }
 
-/* One row of B against M rows of A; for one row two sums, so that additions do not wait for each other. */
-ALWAYS void nt_row(size_t M, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, bool more, float *C,
-                   size_t ldc)
+/* Rows of B against M rows of A. For one row of A two sums, so that additions do not wait for each other; for more, some rows of
+ * B at a time, so that A, from the second-level cache, is read less often. */
+ALWAYS void nt_rows(size_t M, size_t R, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
+                    bool more, float *C, size_t ldc)
 {
     size_t w = pg_mat_bytes(type), k = 0;
-    vf s[PG_SMALL_M], t[PG_SMALL_M];
-    for (size_t m = 0; m < M; m++) s[m] = t[m] = v_set(0);
-    for (; k + 2 * VL <= K; k += 2 * VL) {
-        vf b = v_wide(B + k * w, type, VL), d = v_wide(B + (k + VL) * w, type, VL);
+    vf s[PG_SMALL_M][4], t = v_set(0);
+    for (size_t m = 0; m < M; m++)
+        for (size_t r = 0; r < R; r++) s[m][r] = v_set(0);
+    if (M * R == 1)
+        for (; k + 2 * VL <= K; k += 2 * VL) {
+            s[0][0] = v_fma(v_load(A + k), v_wide(B + k * w, type, VL), s[0][0]);
+            t = v_fma(v_load(A + k + VL), v_wide(B + (k + VL) * w, type, VL), t);
+        }
+    for (; k + VL <= K; k += VL) {
+        vf b[4];
+        for (size_t r = 0; r < R; r++) b[r] = v_wide(B + (r * ldb + k) * w, type, VL);
         for (size_t m = 0; m < M; m++) {
-            s[m] = v_fma(v_load(A + m * lda + k), b, s[m]);
-            t[m] = v_fma(v_load(A + m * lda + k + VL), d, t[m]);
+            vf a = v_load(A + m * lda + k);
+            for (size_t r = 0; r < R; r++) s[m][r] = v_fma(a, b[r], s[m][r]);
         }
     }
-    for (; k < K; k += VL) {
-        size_t l = lanes(k, K);
-        vf b = v_wide(B + k * w, type, l);
-        for (size_t m = 0; m < M; m++) s[m] = v_fma(v_get(A + m * lda + k, l), b, s[m]);
-    }
-    for (size_t m = 0; m < M; m++) {
-        float v = (float)v_sum(s[m] + t[m]);
-        C[m * ldc] = more ? C[m * ldc] + v : v;
-    }
+    if (k < K)
+        for (size_t m = 0; m < M; m++) {
+            vf a = v_load_n(A + m * lda + k, K - k);
+            for (size_t r = 0; r < R; r++) s[m][r] = v_fma(a, v_wide(B + (r * ldb + k) * w, type, K - k), s[m][r]);
+        }
+    s[0][0] += t;
+    for (size_t m = 0; m < M; m++)
+        for (size_t r = 0; r < R; r++) {
+            float v = (float)v_sum(s[m][r]), *c = C + m * ldc + r;
+            *c = more ? *c + v : v;
+        }
 }
 
 ALWAYS void nt_as(size_t M, size_t n, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
                   bool more, float *C, size_t ldc)
 {
-    size_t w = pg_mat_bytes(type);
-    for (size_t i = 0; i < n; i++)
-#define CALL(m) nt_row(m, K, A, lda, B + i * ldb * w, type, more, C + i, ldc)
+    size_t w = pg_mat_bytes(type), i = 0;
+    for (; M > 1 && i + NT_ROWS <= n; i += NT_ROWS)
+#define CALL(m) nt_rows(m, NT_ROWS, K, A, lda, B + i * ldb * w, type, ldb, more, C + i, ldc)
+        BY_M(CALL)
+#undef CALL
+    for (; i < n; i++)
+#define CALL(m) nt_rows(m, 1, K, A, lda, B + i * ldb * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
 #undef CALL
 }
