@@ -148,6 +148,14 @@ typedef struct pg_caption {
 /* on_token (may be NULL) is told of each token as it is chosen; non-zero return stops with PG_FAIL. */
 int pg_greedy(pg_model *m, pg_work *w, pg_caption *c, size_t n, size_t max_len,
               int (*on_token)(void *ctx, size_t i, int32_t token), void *ctx, pg_err *e) PG_MUST_CHECK;
-/* Teacher-forced: logp[i] of each suffix token of each sequence (loss tokens by mask_loss), see loss.h for training. */
+
+/* Teacher-forced scoring of one text; see loss.h for training. */
+typedef struct pg_scoring {
+    const float *pixels;
+    const int32_t *tokens, *mask_ar, *mask_loss; /* [n], without padding */
+    size_t n;
+    float *logp; /* out [n]: natural log of p(token | what is before) where mask_loss is 1, else 0; 0 for the first */
+} pg_scoring;
+int pg_score(pg_model *m, pg_work *w, const pg_scoring *s, pg_err *e) PG_MUST_CHECK;
 
 #endif
