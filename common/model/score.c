@@ -25,7 +25,7 @@ static int score_rows(pg_model *m, pg_work *w, const pg_scoring *s, const float 
             target[n] = s->tokens[t];
             at[n++] = t;
         }
-    XX
+        if (!n || (n < LOGIT_ROWS && t + 1 < s->n))
             continue;
         pg_logits(m, logits, rows, n);
         pg_xent(m->kern, logits, target, weight, logp, n, V, false);
