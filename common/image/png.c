@@ -27,7 +27,11 @@ typedef struct job {
 static void on_error(png_structp png, png_const_charp message)
 {
     job *j = png_get_error_ptr(png);
-    snprintf(j->message, sizeof j->message, "%s", message);
+    /* libpng says what is wrong with a header as a warning first. */
+    const bool header = !strcmp(message, "Invalid IHDR data") && j->warning[0];
+    snprintf(j->message, sizeof j->message, "%s", header ? j->warning : message);
+    if (j->message[0] >= 'A' && j->message[0] <= 'Z' && j->message[1] >= 'a' && j->message[1] <= 'z')
+        j->message[0] = (char)(j->message[0] - 'A' + 'a');
     longjmp(png_jmpbuf(png), 1);
 }
 
