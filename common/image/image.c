@@ -11,6 +11,7 @@
 struct pg_image {
     pg_resize resize;
     pg_buf scratch; /* the decoder's */
+    pg_buf turned;  /* a turned picture; kept, as fresh pages for each photograph cost as much as the resize */
     float *small;   /* a thumbnail before rounding */
     size_t small_cap;
 };
@@ -26,6 +27,7 @@ void pg_image_free(pg_image *im)
     if (!im) return;
     pg_resize_free(&im->resize);
     pg_buf_free(&im->scratch);
+    pg_buf_free(&im->turned);
     free(im->small);
     free(im);
 }
@@ -46,6 +48,9 @@ int pg_check_pixels(size_t width, size_t height, size_t max_pixels, pg_err *e)
 }
 
 /* ---- the taker of rows: straight into the resizer, or turned first ---- */
+#define TURNED_KEPT ((size_t)256 << 20) /* bytes */
+enum { BAND = 16 }; /* rows turned at a time: a column of them fills a cache line */
+
 typedef struct turn {
     pg_image *im;
     pg_filter filter;
@@ -55,8 +60,8 @@ typedef struct turn {
     float *out;
     int orientation;
     pg_picture picture;
-    unsigned char *whole, *row; /* whole: the turned picture, where it cannot go straight through */
-    size_t y;
+    unsigned char *whole, *band; /* whole: the turned picture, where it cannot go straight through */
+    size_t y;                    /* rows taken */
 } turn;
 
 static int turn_begin(void *ctx, const pg_picture *p, pg_err *e)
@@ -82,9 +87,11 @@ static int turn_begin(void *ctx, const pg_picture *p, pg_err *e)
         t->out = t->im->small;
     }
     if (t->orientation > 1) {
-        t->whole = pg_alloc(w * 3, h);
-        t->row = pg_alloc(p->width, 3);
-        if (!t->whole || !t->row) return pg_error_nomem(e);
+        const int rc = pg_scratch(&t->im->turned, w * 3 * h, e); /* max_pixels has been checked */
+        if (rc) return rc;
+        t->whole = t->im->turned.data;
+        t->band = pg_alloc(p->width, BAND * 3);
+        if (!t->band) return pg_error_nomem(e);
     }
     return pg_resize_begin(&t->im->resize, t->filter, w, h, t->ow, t->oh, t->out, e);
 }
@@ -92,25 +99,31 @@ static int turn_begin(void *ctx, const pg_picture *p, pg_err *e)
 static unsigned char *turn_where(void *ctx)
 {
     turn *t = ctx;
-    return t->row ? t->row : pg_resize_where(&t->im->resize);
+    return t->band ? t->band + t->y % BAND * t->picture.width * 3 : pg_resize_where(&t->im->resize);
 }
 
-/* Row y of the stored picture to its place in the shown one. Orientations: 2 mirrored, 3 half turn, 4 upside down,
- * 5 transposed, 6 to be turned clockwise, 7 transversed, 8 to be turned counter-clockwise. */
-static void scatter(turn *t)
+/* Rows y .. y+n-1 of the stored picture to their place in the shown one. Orientations: 2 mirrored, 3 half turn, 4 upside
+ * down, 5 transposed, 6 to be turned clockwise, 7 transversed, 8 to be turned counter-clockwise. */
+static void scatter(turn *t, size_t y, size_t n)
 {
     const size_t w = t->picture.width, h = t->picture.height;
     const bool swap = t->orientation >= 5;
     const bool flip_x = t->orientation == 2 || t->orientation == 3 || t->orientation == 7 || t->orientation == 8;
     const bool flip_y = t->orientation == 3 || t->orientation == 4 || t->orientation == 6 || t->orientation == 7;
-    const size_t y = flip_y ? h - 1 - t->y : t->y;
-    for (size_t x = 0; x < w; x++) {
-        const size_t to = flip_x ? w - 1 - x : x;
-        unsigned char *p = t->whole + (swap ? to * h + y : y * w + to) * 3;
-        const unsigned char *q = t->row + x * 3;
-        p[0] = q[0];
-        p[1] = q[1];
-        p[2] = q[2];
+    const ptrdiff_t next = (flip_y ? -3 : 3) * (ptrdiff_t)(swap ? 1 : w), right = flip_x ? -3 : 3;
+    const size_t to_y = flip_y ? h - 1 - y : y;
+    if (!swap) {
+        for (size_t i = 0; i < n; i++) {
+            unsigned char *p = t->whole + (to_y * w + (flip_x ? w - 1 : 0)) * 3 + (ptrdiff_t)i * next;
+            const unsigned char *q = t->band + i * w * 3;
+            for (size_t x = 0; x < w; x++, p += right, q += 3) memcpy(p, q, 3);
+        }
+        return;
+    }
+    for (size_t x = 0; x < w; x++) { /* sideways, a column of the band goes to consecutive pixels */
+        unsigned char *p = t->whole + ((flip_x ? w - 1 - x : x) * h + to_y) * 3;
+        const unsigned char *q = t->band + x * 3;
+        for (size_t i = 0; i < n; i++, p += next, q += w * 3) memcpy(p, q, 3);
     }
 }
 
@@ -122,9 +135,11 @@ static int turn_put(void *ctx, pg_err *e)
         pg_resize_put(&t->im->resize);
         return PG_OK;
     }
-    scatter(t);
     t->y++;
+    const size_t last = t->y % BAND;
+    if (!last) scatter(t, t->y - BAND, BAND);
     if (t->y < t->picture.height) return PG_OK;
+    if (last) scatter(t, t->y - last, last);
     const size_t w = t->im->resize.width, h = t->im->resize.height;
     for (size_t y = 0; y < h; y++) {
         memcpy(pg_resize_where(&t->im->resize), t->whole + y * w * 3, w * 3);
@@ -181,9 +196,9 @@ static int decode(turn *t, const unsigned char *bytes, size_t n, const pg_decode
     } else {
         rc = pg_error(e, PG_EFORMAT, "neither PNG nor JPEG");
     }
-    free(t->whole);
-    free(t->row);
-    t->whole = t->row = NULL;
+    free(t->band);
+    t->whole = t->band = NULL;
+    if (t->im->turned.cap > TURNED_KEPT) pg_buf_free(&t->im->turned);
     if (!rc && t->im->resize.done != t->im->resize.oh) rc = pg_error(e, PG_EFORMAT, "fewer rows than promised");
     return rc;
 }
