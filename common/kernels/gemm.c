@@ -10,7 +10,8 @@ enum {
     TASKS = 8,           /* tiles wanted, so that a few threads end together */
     MIN_ROWS = 96,       /* of a tile: fewer and packing B costs as much as the product */
     MIN_COLS = 96,
-    DIRECT = 1 << 20     /* elements of B */
+    DIRECT = 1 << 20,    /* elements of B */
+    SMALL = 3 << 20      /* multiplications that a call of BLIS is not worth: decoding with the small model */
 };
 
 typedef struct job {
@@ -34,8 +35,10 @@ static void few_rows(void *ctx, size_t i, size_t thread)
     (void)thread;
     const job *j = ctx;
     size_t col = i * j->cols, n = pg_min_size(j->cols, j->N - col);
-    (j->B->trans ? j->k->ops->gemm_nt : j->k->ops->gemm_nn)(j->M, n, j->K, j->A, j->lda, at(j->B, 0, col), j->B->type, j->B->ld,
-                                                            j->beta != 0, j->C + col, j->ldc);
+    for (size_t m = 0; m < j->M; m += PG_SMALL_M)
+        (j->B->trans ? j->k->ops->gemm_nt : j->k->ops->gemm_nn)(pg_min_size(PG_SMALL_M, j->M - m), n, j->K, j->A + m * j->lda, j->lda,
+                                                                at(j->B, 0, col), j->B->type, j->B->ld, j->beta != 0,
+                                                                j->C + m * j->ldc + col, j->ldc);
 }
 
 static void tile(void *ctx, size_t i, size_t thread)
@@ -73,11 +76,10 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
             for (size_t n = 0; n < N; n++) C[m * ldc + n] = 0;
         return;
     }
-    if (M <= PG_SMALL_M && (!transA || M == 1) && (!transA || lda == 1)) {
-        j.lda = transA ? K : lda;
+    if (!transA && (M <= PG_SMALL_M || (!B->trans && M <= 64 && M * N * K <= SMALL && N * K <= DIRECT / 4))) {
         j.cols = B->trans ? NT_ELEMENTS / K : N >= TASKS * NN_WIDE ? NN_WIDE : NN_COLS;
         if (j.cols < 16) j.cols = 16;
-        pg_kern_run(k, pg_div_up(N, j.cols), 4 * N * K, few_rows, &j);
+        pg_kern_run(k, pg_div_up(N, j.cols), (M + 3) * N * (K / 8 + 1), few_rows, &j);
         return;
     }
     /* Even floats are copied where B is large: BLIS, packing it itself, misses the TLB at every row (295 against 360 GFLOP/s). */

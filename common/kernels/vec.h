@@ -363,24 +363,36 @@ static void adamw(float *w, float *mu, float *nu, const float *grad, const pg_ad
 }
 
 /* One strip of W vectors of columns, M rows of C in registers, along all of K. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8") /* else arrays of sums are not kept in registers */
+#endif
 #define ALWAYS static inline __attribute__((always_inline))
 ALWAYS void nn_strip(size_t M, size_t W, size_t last, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type,
                      size_t ldb, bool more, float *C, size_t ldc)
 {
     vf c[PG_SMALL_M][4];
     size_t w = pg_mat_bytes(type);
+    UNROLL
     for (size_t m = 0; m < M; m++)
+        UNROLL
         for (size_t x = 0; x < W; x++) c[m][x] = more ? v_get(C + m * ldc + x * VL, x + 1 < W ? VL : last) : v_set(0);
     for (size_t k = 0; k < K; k++) {
         const unsigned char *row = B + k * ldb * w;
         vf b[4];
+        UNROLL
         for (size_t x = 0; x < W; x++) b[x] = v_wide(row + x * VL * w, type, x + 1 < W ? VL : last);
+        UNROLL
         for (size_t m = 0; m < M; m++) {
             vf a = v_set(A[m * lda + k]);
+            UNROLL
             for (size_t x = 0; x < W; x++) c[m][x] = v_fma(a, b[x], c[m][x]);
         }
     }
+    UNROLL
     for (size_t m = 0; m < M; m++)
+        UNROLL
         for (size_t x = 0; x < W; x++) v_put(C + m * ldc + x * VL, c[m][x], x + 1 < W ? VL : last);
 }
 
@@ -390,6 +402,7 @@ ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, 
                       bool more, float *C, size_t ldc)
 {
     size_t w = pg_mat_bytes(type), k = 0;
+    UNROLL
     for (size_t m = 0; m < M && !more; m++) memset(C + m * ldc, 0, n * sizeof *C);
     for (; k + 4 <= K; k += 4) {
         const unsigned char *b0 = B + k * ldb * w, *b1 = b0 + ldb * w, *b2 = b1 + ldb * w, *b3 = b2 + ldb * w;
@@ -404,6 +417,7 @@ ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, 
                 __builtin_prefetch(b2 + ahead + i * w);
                 __builtin_prefetch(b3 + ahead + i * w);
             }
+            UNROLL
             for (size_t m = 0; m < M; m++) {
                 const float *a = A + m * lda + k;
                 vf c = v_get(C + m * ldc + i, l);
@@ -418,6 +432,7 @@ ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, 
         for (size_t i = 0; i < n; i += VL) {
             size_t l = lanes(i, n);
             vf b = v_wide(B + (k * ldb + i) * w, type, l);
+            UNROLL
             for (size_t m = 0; m < M; m++) v_put(C + m * ldc + i, v_fma(v_set(A[m * lda + k]), b, v_get(C + m * ldc + i, l)), l);
         }
 }
@@ -478,7 +493,9 @@ ALWAYS void nt_rows(size_t M, size_t R, size_t K, const float *A, size_t lda, co
 {
     size_t w = pg_mat_bytes(type), k = 0;
     vf s[PG_SMALL_M][4], t = v_set(0);
+    UNROLL
     for (size_t m = 0; m < M; m++)
+        UNROLL
         for (size_t r = 0; r < R; r++) s[m][r] = v_set(0);
     if (M * R == 1)
         for (; k + 2 * VL <= K; k += 2 * VL) {
@@ -487,19 +504,26 @@ ALWAYS void nt_rows(size_t M, size_t R, size_t K, const float *A, size_t lda, co
         }
     for (; k + VL <= K; k += VL) {
         vf b[4];
+        UNROLL
         for (size_t r = 0; r < R; r++) b[r] = v_wide(B + (r * ldb + k) * w, type, VL);
+        UNROLL
         for (size_t m = 0; m < M; m++) {
             vf a = v_load(A + m * lda + k);
+            UNROLL
             for (size_t r = 0; r < R; r++) s[m][r] = v_fma(a, b[r], s[m][r]);
         }
     }
     if (k < K)
+        UNROLL
         for (size_t m = 0; m < M; m++) {
             vf a = v_load_n(A + m * lda + k, K - k);
+            UNROLL
             for (size_t r = 0; r < R; r++) s[m][r] = v_fma(a, v_wide(B + (r * ldb + k) * w, type, K - k), s[m][r]);
         }
     s[0][0] += t;
+    UNROLL
     for (size_t m = 0; m < M; m++)
+        UNROLL
         for (size_t r = 0; r < R; r++) {
             float v = (float)v_sum(s[m][r]), *c = C + m * ldc + r;
             *c = more ? *c + v : v;

@@ -113,7 +113,7 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("%s, %s, %zu threads\n", pg_kern_isa(k), pg_kern_blas(k), pg_kern_threads(k));
-    static const size_t small[][3] = {{900, 128, 128}, {900, 128, 384}, {900, 384, 128}, {900, 128, 32}, {500, 128, 2048}, {32, 128, 128}, {32, 128, 2048}, {512, 1728, 128}};
+    static const size_t small[][3] = {{900, 128, 128}, {900, 128, 384}, {900, 384, 128}, {900, 128, 32}, {500, 128, 2048}, {32, 128, 128}, {32, 128, 2048}, {32, 256, 128}, {32, 128, 512}, {1, 128, 256}, {512, 1728, 128}};
     int bad = 0;
     for (size_t i = 0; i < sizeof small / sizeof *small && !bad; i++)
         for (int v = 0; v < 4 && !bad; v++)
