@@ -167,7 +167,7 @@ unsigned char *pg_resize_where(pg_resize *r)
 void pg_resize_put(pg_resize *r)
 {
     const bool cubic = r->filter == PG_BICUBIC;
-    const bool avx2 = HAVE_AVX2;
+    const bool avx2 = !r->plain && HAVE_AVX2;
     if (cubic) pg_bicubic_across(&r->across, r->row.data, r->ring + r->in % r->ring_rows * r->ring_row);
     r->in++;
     while (r->done < r->oh && r->down.first[r->done] + r->down.count[r->done] <= r->in) {

@@ -239,13 +239,16 @@ static void resize_against_definition(void **state)
                     for (size_t i = 0; i < 3; i++)
                         want[(y * s + x) * 3 + i] +=
                             across.weights[x * across.stride + k] * tall[(y * w + across.first[x] + k) * 3 + i];
-        assert_int_equal(pg_resize_begin(&r, PG_BILINEAR, w, h, s, s, out, NULL), 0);
-        for (size_t y = 0; y < h; y++) {
-            memcpy(pg_resize_where(&r), rgb + y * w * 3, w * 3);
-            pg_resize_put(&r);
+        for (int plain = 0; plain < 2; plain++) {
+            r.plain = plain;
+            assert_int_equal(pg_resize_begin(&r, PG_BILINEAR, w, h, s, s, out, NULL), 0);
+            for (size_t y = 0; y < h; y++) {
+                memcpy(pg_resize_where(&r), rgb + y * w * 3, w * 3);
+                pg_resize_put(&r);
+            }
+            assert_int_equal(r.done, s);
+            assert_memory_equal(out, want, s * s * 3 * sizeof *out);
         }
-        assert_int_equal(r.done, s);
-        assert_memory_equal(out, want, s * s * 3 * sizeof *out);
         pg_resize_free(&r);
         pg_taps_free(&down);
         pg_taps_free(&across);
