@@ -52,7 +52,9 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+RENDER_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/render_*.c))
+$(BUILD)/pg-render: $(RENDER_OBJ)
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a

@@ -1,0 +1,272 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "render.h"
+
+static const char help[] =
+    "usage: pg-render [-f FORMAT] [-o FILE] [STREAM...] < STREAM\n"
+    "Shows a stream: captions, training events, a report.\n"
+    "\n"
+    "  -f, --format FORMAT  text, jsonl, html, svg, captions or sidecar\n"
+    "                       (default: by FILE's ending, else text)\n"
+    "  -o, --output FILE    write FILE, whole or not at all (default: standard output)\n"
+    "      --overwrite      sidecar: replace existing .txt files\n"
+    "      --with-tensors   jsonl: tensors and bytes too\n"
+    "      --label NAME     html: the name of a column; once for each stream of examples\n"
+    "  -q, --quiet          no remarks\n"
+    "  -v, --verbose        more of them\n"
+    "  -h, --help           this text\n"
+    "      --version        the version\n"
+    "\n"
+    "  pg-render -o report.html before.pgs after.pgs train.pgs\n";
+
+enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, MAX_LABELS = 16 };
+typedef enum { BY_NAME, TEXT, JSONL, HTML, SVG, CAPTIONS, SIDECAR } format;
+
+typedef struct options {
+    format format;
+    const char *output;
+    bool overwrite, with_tensors;
+    char *labels[MAX_LABELS];
+    size_t n_labels;
+} options;
+
+/* The output under its temporary name, removed at exit unless it was committed: a tool may end anywhere. */
+static pg_outfile outfile = {.fd = -1};
+static void abort_outfile(void) { pg_outfile_abort(&outfile); }
+
+static format parse_format(const pg_tool *t, const char *s)
+{
+    static const char *const names[] = {"text", "jsonl", "html", "svg", "captions", "sidecar"};
+    for (size_t i = 0; i < 6; i++)
+        if (!strcmp(s, names[i])) return (format)(TEXT + i);
+    tool_usage(t, "unknown format '%s'", s);
+}
+
+static format format_of(const pg_tool *t, const char *path)
+{
+    static const struct {
+        const char *end;
+        format format;
+    } endings[] = {{".html", HTML}, {".htm", HTML}, {".svg", SVG}, {".jsonl", JSONL}, {".txt", TEXT}, {".tsv", CAPTIONS}};
+    if (!path) return TEXT;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (pg_ends_with(path, endings[i].end)) return endings[i].format;
+    tool_usage(t, "the ending of '%s' names no format: use -f", path);
+}
+
+static void parse(pg_tool *t, options *o)
+{
+    static const struct option opts[] = {{"format", required_argument, NULL, 'f'},
+                                         {"output", required_argument, NULL, 'o'},
+                                         {"overwrite", no_argument, NULL, OPT_OVERWRITE},
+                                         {"with-tensors", no_argument, NULL, OPT_TENSORS},
+                                         {"label", required_argument, NULL, OPT_LABEL},
+                                         {NULL, 0, NULL, 0}};
+    int c;
+    while ((c = tool_getopt(t, "f:o:", opts, false)) != -1) switch (c) {
+        case 'f': o->format = parse_format(t, optarg); break;
+        case 'o': o->output = optarg; break;
+        case OPT_OVERWRITE: o->overwrite = true; break;
+        case OPT_TENSORS: o->with_tensors = true; break;
+        case OPT_LABEL:
+            if (o->n_labels == MAX_LABELS) tool_usage(t, "more than %d labels", MAX_LABELS);
+            o->labels[o->n_labels++] = optarg;
+            break;
+        }
+    if (o->format == BY_NAME) o->format = format_of(t, o->output);
+    if (o->format == SIDECAR && o->output) tool_usage(t, "sidecar files lie beside the images: -o does not apply");
+    if (o->format != HTML && t->argc - optind > 1) tool_usage(t, "several streams are for html only");
+    if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
+}
+
+/* One line whatever it holds: control characters and backslashes as escapes. */
+static void put_line(FILE *f, text_view v)
+{
+    for (size_t i = 0; i < v.n; i++) {
+        unsigned char c = (unsigned char)v.s[i];
+        if (c == '\\') fputs("\\\\", f);
+        else if (c == '\n') fputs("\\n", f);
+        else if (c == '\t') fputs("\\t", f);
+        else if (c == '\r') fputs("\\r", f);
+        else if (c < 32 || c == 127) fprintf(f, "\\x%02x", c);
+        else putc(c, f);
+    }
+}
+
+static double number(const pg_rec *r, const char *key)
+{
+    double v;
+    return pg_rec_double(r, key, &v, NULL) == 1 ? v : 0;
+}
+
+static void put_json(pg_tool *t, FILE *f, const pg_rec *rec, bool with_tensors, pg_buf *b)
+{
+    pg_err e;
+    b->len = 0;
+    for (size_t i = 0; i < pg_rec_count(rec); i++) {
+        pg_rec *key = NULL;
+        /* The key as JSON through the same writer as values. */
+        if (!(key = pg_rec_new()) || pg_rec_set_str(key, "k", pg_rec_key(rec, i), strlen(pg_rec_key(rec, i)), &e) ||
+            pg_buf_addf(b, &e, i ? "," : "{") || pg_rec_json(key, 0, false, b, &e) || pg_buf_addf(b, &e, ":") ||
+            pg_rec_json(rec, i, with_tensors, b, &e))
+            tool_die(t, EXIT_FAIL, "cannot write a record as JSON: %s", key ? e.msg : "out of memory");
+        pg_rec_free(key);
+    }
+    if (pg_rec_count(rec) == 0 && pg_buf_addf(b, &e, "{")) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    fwrite(b->data, 1, b->len, f);
+    fputs("}\n", f);
+}
+
+static void put_event(FILE *f, const pg_rec *rec, text_view kind)
+{
+    long long step = (long long)number(rec, "step");
+    text_view path = view(rec, "path");
+
+    if (kind.n == 4 && !memcmp(kind.s, "step", 4)) {
+        fprintf(f, "step: %2lld/%lld   lr: %.5f   loss: %.4f", step, (long long)number(rec, "steps"), number(rec, "lr"), number(rec, "loss"));
+        if (pg_rec_has(rec, "examples_per_s")) fprintf(f, "   %.1f examples/s", number(rec, "examples_per_s"));
+    } else if (kind.n == 3 && !memcmp(kind.s, "val", 3)) {
+        fprintf(f, "val:  step %lld   loss: %.4f", step, number(rec, "loss"));
+    } else if (kind.n == 7 && !memcmp(kind.s, "caption", 7)) {
+        fprintf(f, "caption: step %lld   ", step);
+        put_line(f, view(rec, "id"));
+        fputs(": ", f);
+        put_line(f, view(rec, "caption"));
+    } else {
+        put_line(f, kind);
+        if (pg_rec_has(rec, "step")) fprintf(f, ": step %lld", step);
+        if (path.n) fputs("   ", f);
+        put_line(f, path);
+    }
+    putc('\n', f);
+}
+
+static void put_text(FILE *f, const tool_pipe *p, bool tsv)
+{
+    char id[256];
+    text_view kind = view(p->rec, "event");
+
+    if (kind.n) {
+        if (!tsv) put_event(f, p->rec, kind);
+        return;
+    }
+    if (pg_rec_has(p->rec, "partial") || (tsv && !pg_rec_has(p->rec, "caption"))) return;
+    tool_id(p, id, sizeof id);
+    put_line(f, (text_view){id, strlen(id)});
+    fputs(tsv ? "\t" : ": ", f);
+    if (pg_rec_has_error(p->rec) && !tsv) {
+        char *why = pg_rec_error(p->rec);
+        fputs("error: ", f);
+        put_line(f, (text_view){why ? why : "", why ? strlen(why) : 0});
+        free(why);
+    } else put_line(f, view(p->rec, "caption"));
+    putc('\n', f);
+}
+
+typedef struct sidecars {
+    uint64_t written, kept, without;
+} sidecars;
+
+static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars *n)
+{
+    text_view source = view(p->rec, "source"), caption = view(p->rec, "caption");
+    char *path = pg_strndup(source.s, source.n), *slash, *dot, *txt = NULL;
+    struct stat st;
+    pg_outfile o = {.fd = -1};
+    pg_err e = {0};
+
+    if (!path) tool_die(t, EXIT_FAIL, "out of memory");
+    if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
+    if (!pg_rec_has(p->rec, "caption") || strlen(path) != source.n || strstr(path, "://") || !pg_is_file(path)) {
+        n->without++;
+        goto out;
+    }
+    slash = strrchr(path, '/');
+    dot = strrchr(slash ? slash : path, '.');
+    if (dot && dot != path && dot[-1] != '/') *dot = 0;
+    if (!(txt = pg_format("%s.txt", path))) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!overwrite && lstat(txt, &st) == 0) {
+        tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
+        n->kept++;
+        goto out;
+    }
+    if (pg_outfile_open(&o, txt, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (pg_write_full(o.fd, caption.s, caption.n) || pg_write_full(o.fd, "\n", 1)) {
+        int saved = errno;
+        pg_outfile_abort(&o);
+        tool_die(t, EXIT_FAIL, "cannot write '%s': %s", txt, strerror(saved));
+    }
+    if (pg_outfile_commit(&o, &e)) {
+        pg_outfile_abort(&o);
+        tool_die(t, EXIT_FAIL, "%s", e.msg);
+    }
+    n->written++;
+out:
+    free(path);
+    free(txt);
+}
+
+static void render_records(pg_tool *t, const options *o, const char *file, FILE *f, uint64_t *errors)
+{
+    tool_pipe p = {0};
+    sidecars n = {0};
+    pg_buf b = {0};
+    curve *c = pg_calloc(1, sizeof *c);
+    int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : 0;
+
+    if (!c) tool_die(t, EXIT_FAIL, "out of memory");
+    if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
+    tool_open_in(t, &p, fd, file ? file : "stdin", NULL);
+    while (tool_next(t, &p)) {
+        *errors += pg_rec_has_error(p.rec);
+        switch (o->format) {
+        case JSONL: put_json(t, f, p.rec, o->with_tensors, &b); break;
+        case SVG: curve_add(c, p.rec); break;
+        case SIDECAR: put_sidecar(t, &p, o->overwrite, &n); break;
+        default: put_text(f, &p, o->format == CAPTIONS);
+        }
+        /* Somebody may be watching: what is known is shown. */
+        if (!o->output && fflush(f)) break;
+    }
+    if (o->format == SVG) render_svg(f, c);
+    if (o->format == SIDECAR)
+        tool_info(t, "%llu files written, %llu kept, %llu records without caption or local image", (unsigned long long)n.written,
+                  (unsigned long long)n.kept, (unsigned long long)n.without);
+    tool_finish(t, &p, NULL);
+    if (file) close(fd);
+    pg_buf_free(&b);
+    free(c);
+}
+
+int main(int argc, char **argv)
+{
+    pg_tool t;
+    options o = {0};
+    uint64_t errors = 0;
+    FILE *f = stdout;
+    pg_err e;
+
+    tool_start(&t, "pg-render", help, argc, argv);
+    parse(&t, &o);
+    if (o.output) {
+        int fd;
+        if (pg_outfile_open(&outfile, o.output, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
+        atexit(abort_outfile);
+        if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));
+    }
+    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), o.labels, o.n_labels, &errors);
+    else render_records(&t, &o, optind < argc ? argv[optind] : NULL, f, &errors);
+    if (o.output) {
+        bool bad = ferror(f) != 0;
+        if (fclose(f) || bad) tool_die(&t, EXIT_FAIL, "cannot write '%s': %s", o.output, strerror(errno));
+        if (pg_outfile_commit(&outfile, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
+    }
+    if (tool_close_stdout(&t)) return EXIT_FAIL;
+    return errors ? EXIT_RECORDS : EXIT_OK;
+}
