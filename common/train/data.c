@@ -1,0 +1,262 @@
+#include "train/data.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/num.h"
+#include "text/text.h"
+
+enum { FEATURE_BATCH = 8, BLOCK_ROWS = 64 };
+
+/* ---- rows, in memory first ---- */
+struct pg_store {
+    size_t row, n, in_memory, most_in_memory, n_blocks;
+    float **blocks; /* BLOCK_ROWS rows each */
+    int fd;
+};
+
+int pg_store_new(pg_store **out, size_t row, size_t memory, pg_err *e)
+{
+    *out = pg_calloc(1, sizeof **out);
+    if (!*out) return pg_error_nomem(e);
+    **out = (pg_store){.row = row, .most_in_memory = memory / (row * sizeof(float)), .fd = -1};
+    return PG_OK;
+}
+
+void pg_store_free(pg_store *s)
+{
+    if (!s) return;
+    for (size_t i = 0; i < s->n_blocks; i++) free(s->blocks[i]);
+    free(s->blocks);
+    if (s->fd >= 0) close(s->fd);
+    free(s);
+}
+
+static int open_spool(pg_store *s, pg_err *e)
+{
+    const char *dir = getenv("TMPDIR");
+    char *path = pg_format("%s/pg-train.XXXXXX", dir && *dir ? dir : "/tmp");
+    if (!path) return pg_error_nomem(e);
+    s->fd = mkstemp(path);
+    int rc = s->fd < 0 ? pg_error_errno(e, "cannot make a temporary file '%s'", path) : PG_OK;
+    if (!rc) unlink(path);
+    free(path);
+    return rc;
+}
+
+int pg_store_add(pg_store *s, const float *row, pg_err *e)
+{
+    int rc;
+    if (s->n >= s->most_in_memory) {
+        if (s->fd < 0 && (rc = open_spool(s, e))) return rc;
+        if (pg_write_full(s->fd, row, s->row * sizeof *row)) return pg_error_errno(e, "cannot write a temporary file");
+        s->n++;
+        return PG_OK;
+    }
+    if (s->n % BLOCK_ROWS == 0) {
+        float **b = pg_realloc(s->blocks, s->n_blocks + 1, sizeof *b);
+        if (!b) return pg_error_nomem(e);
+        s->blocks = b;
+        size_t size;
+        if (!pg_mul(s->row, BLOCK_ROWS, &size) || !(b[s->n_blocks] = pg_floats(size))) return pg_error_nomem(e);
+        s->n_blocks++;
+    }
+    memcpy(s->blocks[s->n / BLOCK_ROWS] + s->n % BLOCK_ROWS * s->row, row, s->row * sizeof *row);
+    s->in_memory = ++s->n;
+    return PG_OK;
+}
+
+int pg_store_get(const pg_store *s, size_t i, float *row, pg_err *e)
+{
+    if (i < s->in_memory) {
+        memcpy(row, s->blocks[i / BLOCK_ROWS] + i % BLOCK_ROWS * s->row, s->row * sizeof *row);
+        return PG_OK;
+    }
+    size_t bytes = s->row * sizeof *row, done = 0;
+    off_t at = (off_t)((i - s->in_memory) * bytes);
+    while (done < bytes) {
+        ssize_t r = pread(s->fd, (char *)row + done, bytes - done, at + (off_t)done);
+        if (r <= 0) return pg_error_errno(e, "cannot read a temporary file");
+        done += (size_t)r;
+    }
+    return PG_OK;
+}
+
+/* ---- records to items ---- */
+static uint64_t mix(uint64_t h, const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u; /* FNV-1a */
+    return h;
+}
+
+size_t pg_data_row(const pg_data *d, const pg_model *m)
+{
+    return d->pixels ? m->s.image_size * m->s.image_size * 3 : m->s.n_image * m->s.width;
+}
+
+static int add_item(pg_data *d, const pg_sample *s, const pg_rec *rec, pg_err *e)
+{
+    const char *id;
+    size_t len = 0;
+    if (d->n == d->cap) {
+        size_t cap = d->cap ? d->cap * 2 : 64;
+        pg_item *p = pg_realloc(d->items, cap, sizeof *p);
+        if (!p) return pg_error_nomem(e);
+        d->items = p;
+        d->cap = cap;
+    }
+    if (pg_rec_str(rec, "id", &id, &len, NULL) != 1) id = "", len = 0;
+    pg_item *it = &d->items[d->n];
+    *it = (pg_item){.id = pg_strndup(id, len), .tokens = pg_alloc(s->n, 4 * sizeof(int32_t)), .n = s->n, .n_prefix = s->n_prefix, .n_loss = s->n_loss};
+    if (!it->id || !it->tokens) {
+        free(it->id);
+        free(it->tokens);
+        return pg_error_nomem(e);
+    }
+    size_t bytes = s->n * sizeof(int32_t);
+    memcpy(it->tokens, s->tokens, bytes);
+    memcpy(it->tokens + s->n, s->mask_ar, bytes);
+    memcpy(it->tokens + 2 * s->n, s->mask_loss, bytes);
+    for (size_t i = 0; i < s->n; i++) it->tokens[3 * s->n + i] = 1; /* pg_sample_read has cut the padding off */
+    d->n++;
+    d->hash = mix(mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes);
+    if (!s->n_loss) d->no_suffix++;
+    else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
+    return PG_OK;
+}
+
+typedef struct pending {
+    pg_model *m;
+    float *pixels, *features;
+    size_t n;
+} pending;
+
+static int flush(pg_data *d, pending *q, pg_err *e)
+{
+    size_t one = q->m->s.image_size * q->m->s.image_size * 3, row = pg_data_row(d, q->m);
+    const float *p[FEATURE_BATCH];
+    int rc = PG_OK;
+    for (size_t i = 0; i < q->n; i++) p[i] = q->pixels + i * one;
+    if (!d->pixels && q->n) rc = pg_vit_forward(q->m, p, q->n, q->features, e);
+    for (size_t i = 0; !rc && i < q->n; i++) rc = pg_store_add(d->store, d->pixels ? p[i] : q->features + i * row, e);
+    q->n = 0;
+    return rc;
+}
+
+int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e)
+{
+    size_t one = m->s.image_size * m->s.image_size * 3;
+    pending q = {.m = m};
+    pg_sample s = {0};
+    pg_rec *rec = pg_rec_new();
+    int rc = PG_OK;
+    if (!d->hash) d->hash = 0xcbf29ce484222325u;
+    d->pixels = pg_trains_image(m);
+    q.pixels = pg_floats(one * FEATURE_BATCH);
+    q.features = pg_floats(m->s.n_image * m->s.width * FEATURE_BATCH);
+    if (!rec || !q.pixels || !q.features) {
+        rc = pg_error_nomem(e);
+        goto out;
+    }
+    if (!d->store && (rc = pg_store_new(&d->store, pg_data_row(d, m), memory, e))) goto out;
+    while (!most || d->n < most) {
+        pg_err why = {0};
+        rc = pg_reader_next(rd, rec, e);
+        if (rc <= 0) break;
+        rc = PG_OK;
+        if (pg_rec_has_error(rec)) {
+            d->errors++;
+            continue;
+        }
+        if (pg_sample_read(&s, &m->s, rec, &why)) {
+            const char *id = "?";
+            size_t len = 1;
+            if (why.code == PG_ENOMEM) {
+                rc = pg_error_nomem(e);
+                break;
+            }
+            if (!d->unusable++) {
+                (void)!pg_rec_str(rec, "id", &id, &len, NULL);
+                snprintf(d->first_unusable, sizeof d->first_unusable, "'%.*s': %.180s", (int)(len > 60 ? 60 : len), id, why.msg);
+            }
+            continue;
+        }
+        if ((rc = add_item(d, &s, rec, e))) break;
+        memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
+        if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
+        rc = 2; /* most may be reached */
+    }
+    if (rc >= 0) {
+        int ended = rc == 0 && !(most && d->n >= most);
+        if (!(rc = flush(d, &q, e))) rc = ended;
+    }
+out:
+    pg_sample_free(&s);
+    pg_rec_free(rec);
+    free(q.pixels);
+    free(q.features);
+    return rc;
+}
+
+void pg_data_clear(pg_data *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        free(d->items[i].id);
+        free(d->items[i].tokens);
+    }
+    d->n = 0;
+    pg_store_free(d->store);
+    d->store = NULL;
+}
+
+void pg_data_free(pg_data *d)
+{
+    pg_data_clear(d);
+    free(d->items);
+    *d = (pg_data){0};
+}
+
+int pg_data_batch(const pg_data *d, const pg_model *m, const size_t *idx, size_t n, float *rows, pg_example *ex, pg_err *e)
+{
+    size_t row = pg_data_row(d, m);
+    for (size_t i = 0; i < n; i++) {
+        const pg_item *it = &d->items[idx[i]];
+        int rc = pg_store_get(d->store, idx[i], rows + i * row, e);
+        if (rc) return rc;
+        ex[i] = (pg_example){.tokens = it->tokens, .mask_ar = it->tokens + it->n, .mask_loss = it->tokens + 2 * it->n,
+                             .mask_input = it->tokens + 3 * it->n, .n = it->n};
+        if (d->pixels) ex[i].pixels = rows + i * row;
+        else ex[i].features = rows + i * row;
+    }
+    return PG_OK;
+}
+
+/* ---- order ---- */
+int pg_order_new(pg_order *o, size_t n, uint64_t seed, bool shuffle, pg_err *e)
+{
+    *o = (pg_order){.n = n, .seed = seed, .shuffle = shuffle, .perm = pg_alloc(n, sizeof *o->perm)};
+    return o->perm ? PG_OK : pg_error_nomem(e);
+}
+
+size_t pg_order_at(pg_order *o, size_t k)
+{
+    size_t epoch = k / o->n;
+    if (!o->shuffle) return k % o->n;
+    if (!o->ready || epoch != o->epoch) {
+        pg_rng r;
+        pg_rng_seed(&r, o->seed, epoch);
+        pg_rng_permutation(&r, o->perm, o->n);
+        o->epoch = epoch;
+        o->ready = true;
+    }
+    return o->perm[k % o->n];
+}
+
+void pg_order_free(pg_order *o)
+{
+    free(o->perm);
+    o->perm = NULL;
+}

@@ -1,0 +1,84 @@
+#include "train/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int put(pg_npz_writer *z, const char *kind, const pg_param *p, const float *v, pg_err *e)
+{
+    char *key = pg_format("%s/%s", kind, p->name);
+    size_t shape[] = {p->layers, p->per_layer};
+    int rc = key ? pg_npz_begin(z, key, "<f4", 2, shape, e) : pg_error_nomem(e);
+    free(key);
+    return rc ? rc : pg_npz_data(z, v, p->count * sizeof *v, e);
+}
+
+int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, size_t step, const char *fingerprint, pg_err *e)
+{
+    pg_npz_writer *z;
+    int64_t at[2] = {(int64_t)step, (int64_t)o->count};
+    size_t two = 2, len = strlen(fingerprint);
+    int rc = pg_npz_create(&z, path, e);
+    if (rc) return rc;
+    if ((rc = pg_npz_begin(z, "step", "<i8", 1, &two, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
+        (rc = pg_npz_begin(z, "fingerprint", "|u1", 1, &len, e)) || (rc = pg_npz_data(z, fingerprint, len, e)))
+        goto fail;
+    for (size_t i = 0; i < m->n_params; i++) {
+        if ((rc = put(z, "w", &m->params[i], m->params[i].w, e))) goto fail;
+        if (o->kind == PG_ADAMW && ((rc = put(z, "mu", &m->params[i], o->mu[i], e)) || (rc = put(z, "nu", &m->params[i], o->nu[i], e))))
+            goto fail;
+    }
+    return pg_npz_commit(z, e);
+fail:
+    pg_npz_abort(z);
+    return rc;
+}
+
+static int get(const pg_npz *z, const char *path, const char *kind, const pg_param *p, float *v, pg_err *e)
+{
+    char *key = pg_format("%s/%s", kind, p->name);
+    if (!key) return pg_error_nomem(e);
+    const pg_npy *a = pg_npz_find(z, key);
+    int rc = PG_OK;
+    if (!a || strcmp(a->descr, "<f4") || a->count != p->count) rc = pg_error(e, PG_EFORMAT, "'%s' has no '%s' of %zu floats", path, key, p->count);
+    else memcpy(v, a->data, p->count * sizeof *v);
+    free(key);
+    return rc;
+}
+
+static int compare(const char *path, const char *was, size_t n, const char *now, pg_err *e)
+{
+    size_t i = 0, line = 0;
+    while (i < n && now[i] && was[i] == now[i]) {
+        if (was[i] == '\n') line = i + 1;
+        i++;
+    }
+    if (i == n && !now[i]) return PG_OK;
+    int a = 0, b = (int)strcspn(now + line, "\n");
+    while (line + (size_t)a < n && was[line + (size_t)a] != '\n') a++;
+    return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, a, was + line, b, now + line);
+}
+
+int pg_state_load(const char *path, pg_model *m, pg_optim *o, size_t *step, const char *fingerprint, pg_err *e)
+{
+    pg_npz *z;
+    int64_t at[2];
+    int rc = pg_npz_open(&z, path, e);
+    if (rc) return rc;
+    const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint");
+    if (!s || !f || s->count != 2 || strcmp(s->descr, "<i8") || f->itemsize != 1) {
+        rc = pg_error(e, PG_EFORMAT, "'%s' is not a training state", path);
+        goto out;
+    }
+    memcpy(at, s->data, sizeof at);
+    if ((rc = compare(path, (const char *)f->data, f->count, fingerprint, e))) goto out;
+    for (size_t i = 0; i < m->n_params; i++) {
+        if ((rc = get(z, path, "w", &m->params[i], m->params[i].w, e))) goto out;
+        if (o->kind == PG_ADAMW && ((rc = get(z, path, "mu", &m->params[i], o->mu[i], e)) || (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
+            goto out;
+    }
+    *step = (size_t)at[0];
+    o->count = (size_t)at[1];
+out:
+    pg_npz_close(z);
+    return rc;
+}

@@ -1,0 +1,12 @@
+/* The resume file: weights, moments, step, and what must be the same for the bits to go on the same. An npz. */
+#ifndef PG_TRAIN_STATE_H
+#define PG_TRAIN_STATE_H
+
+#include "train/optim.h"
+
+/* fingerprint: lines "name value"; compared on loading. */
+int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, size_t step, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
+/* PG_EINVAL names the first line that differs. */
+int pg_state_load(const char *path, pg_model *m, pg_optim *o, size_t *step, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
+
+#endif
