@@ -39,7 +39,7 @@ typedef struct report {
     size_t n_columns;
     curve *curve;
     char *scores;
-    uint64_t records, errors, events;
+    uint64_t records, errors, other_errors, events;
 } report;
 
 static const char style[] =
@@ -270,7 +270,7 @@ static void keep(report *r, column *c, const tool_pipe *p)
     char id[256];
     text_view v = view(p->rec, "caption");
     if (pg_rec_has_error(p->rec)) {
-        r->errors++;
+        r->other_errors++;
         return;
     }
     if (!pg_rec_has(p->rec, "caption")) return;
@@ -395,7 +395,7 @@ void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, char *const 
     if (r.records) fputs("</div>\n", f);
     append(&r, f, r.chains);
     fputs("</body>\n</html>\n", f);
-    *errors = r.errors;
+    *errors = r.errors + r.other_errors;
     for (size_t i = 0; i < total; i++) {
         for (size_t k = 0; k < r.columns[i].n; k++) {
             free(r.columns[i].e[k].id);
