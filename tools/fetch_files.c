@@ -1,0 +1,169 @@
+/* Images and folders. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "fetch.h"
+
+enum { MAX_DEPTH = 64 };
+static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
+
+bool fetch_is_image(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+}
+
+static void must(fetch *f, int rc, const pg_err *e)
+{
+    if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
+}
+
+void fetch_begin(fetch *f, const char *id, const char *source)
+{
+    pg_err e = {0};
+    pg_rec_clear(f->p.rec);
+    must(f, pg_rec_set_str(f->p.rec, "id", id, strlen(id), &e), &e);
+    must(f, pg_rec_set_str(f->p.rec, "source", source, strlen(source), &e), &e);
+}
+
+bool fetch_bytes(fetch *f, const char *path, const char *where)
+{
+    pg_err e = {0};
+    pg_buf b = {0};
+    int rc = pg_is_dir(path) ? pg_error(&e, PG_EINVAL, "'%s' is a folder", path) : pg_file_read(path, max_image, &b, &e);
+    if (rc == PG_ENOMEM) must(f, rc, &e);
+    if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
+    else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
+    pg_buf_free(&b);
+    return !rc;
+}
+
+static uint64_t hash(const char *s)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
+    return h ? h : 1;
+}
+
+/* False where the id was there before (or, with odds of n^2 / 2^65, another one has its hash). */
+static bool is_new(fetch *f, const char *id)
+{
+    if (2 * (f->n_seen + 1) > f->cap_seen) {
+        size_t cap = f->cap_seen ? f->cap_seen * 2 : 1024;
+        uint64_t *t = pg_calloc(cap, sizeof *t);
+        if (!t) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        for (size_t i = 0; i < f->cap_seen; i++)
+            if (f->seen[i]) {
+                size_t at = f->seen[i] & (cap - 1);
+                while (t[at]) at = (at + 1) & (cap - 1);
+                t[at] = f->seen[i];
+            }
+        free(f->seen);
+        f->seen = t;
+        f->cap_seen = cap;
+    }
+    uint64_t h = hash(id);
+    size_t at = h & (f->cap_seen - 1);
+    for (; f->seen[at]; at = (at + 1) & (f->cap_seen - 1))
+        if (f->seen[at] == h) return false;
+    f->seen[at] = h;
+    f->n_seen++;
+    return true;
+}
+
+void fetch_put(fetch *f, const char *id)
+{
+    if (!is_new(f, id)) tool_record_error(&f->t, f->p.rec, "the id '%s' was there before", id);
+    tool_put(&f->t, &f->p, f->p.rec);
+    f->done++;
+}
+
+void fetch_free(fetch *f)
+{
+    free(f->seen);
+    for (size_t i = 0; i < f->n_unknown; i++) free(f->unknown[i]);
+}
+
+void fetch_image(fetch *f, const char *path, const char *id)
+{
+    pg_err e = {0};
+    pg_buf text = {0};
+    const char *dot = strrchr(path, '.');
+    char *side = pg_format("%.*s.txt", (int)(dot - path), path);
+    if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_begin(f, id, path);
+    if (fetch_bytes(f, path, NULL) && pg_is_file(side)) {
+        int rc = pg_file_read(side, (size_t)1 << 20, &text, &e);
+        if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
+        else {
+            size_t skip = text.len >= 3 && !memcmp(text.data, "\xef\xbb\xbf", 3) ? 3 : 0; /* byte order mark */
+            while (text.len > skip && strchr("\r\n", text.data[text.len - 1])) text.len--;
+            must(f, pg_rec_set_str(f->p.rec, "suffix", (char *)text.data + skip, text.len - skip, &e), &e);
+        }
+    }
+    fetch_put(f, id);
+    pg_buf_free(&text);
+    free(side);
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names of a folder, sorted, hidden ones left out. */
+static char **names_of(fetch *f, const char *path, size_t *n)
+{
+    DIR *d = opendir(path);
+    char **names = NULL;
+    size_t cap = 0;
+    *n = 0;
+    if (!d) {
+        tool_warn(&f->t, "cannot open the folder '%s': %s", path, strerror(errno));
+        return NULL;
+    }
+    for (struct dirent *x; (x = readdir(d));) {
+        if (x->d_name[0] == '.') continue;
+        if (*n == cap) {
+            cap = cap ? cap * 2 : 64;
+            names = pg_realloc(names, cap, sizeof *names);
+        }
+        if (!names || !(names[(*n)++] = pg_strdup(x->d_name))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    }
+    closedir(d);
+    if (*n) qsort(names, *n, sizeof *names, by_bytes);
+    return names;
+}
+
+static void walk(fetch *f, const char *root, const char *below, int depth)
+{
+    size_t n;
+    char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
+    if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    char **names = depth < MAX_DEPTH ? names_of(f, path, &n) : NULL;
+    if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
+    for (size_t i = 0; names && i < n; i++) {
+        char *id = *below ? pg_path_join(below, names[i]) : pg_strdup(names[i]), *full = id ? pg_path_join(root, id) : NULL;
+        struct stat st;
+        if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        if (f->done < f->limit) {
+            /* A link to a folder is not followed: it could lead back up. */
+            if (!lstat(full, &st) && S_ISDIR(st.st_mode)) walk(f, root, id, depth + 1);
+            else if (fetch_is_image(id)) fetch_image(f, full, id);
+        }
+        free(id);
+        free(full);
+    }
+    pg_strs_free(names, names ? n : 0);
+    free(path);
+}
+
+void fetch_folder(fetch *f, const char *path)
+{
+    size_t before = f->done;
+    walk(f, path, "", 0);
+    if (f->done == before && f->limit > f->done) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", path);
+}
