@@ -26,6 +26,7 @@ BLIS_CFLAGS ?= $(addprefix -I,$(firstword $(wildcard /usr/include/$(MULTIARCH)/b
 LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
+LIBS_DATA = -lexpat
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
@@ -53,10 +54,12 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	$(AR) rcs $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
-RENDER_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/render_*.c))
-$(BUILD)/pg-render: $(RENDER_OBJ)
+part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
+$(BUILD)/pg-render: $(call part_of,render)
+$(BUILD)/pg-fetch: $(call part_of,fetch)
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+$(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
 
