@@ -1,0 +1,128 @@
+/* Inside the room: the two containers below, the name table in the middle, views and saving above. */
+#ifndef PG_WEIGHTS_INTERNAL_H
+#define PG_WEIGHTS_INTERNAL_H
+
+#include "base/file.h"
+#include "weights/weights.h"
+
+static inline uint16_t pg_le16(const unsigned char *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+static inline uint32_t pg_le32(const unsigned char *p)
+{
+    return (uint32_t)pg_le16(p) | (uint32_t)pg_le16(p + 2) << 16;
+}
+static inline uint64_t pg_le64(const unsigned char *p)
+{
+    return (uint64_t)pg_le32(p) | (uint64_t)pg_le32(p + 4) << 32;
+}
+static inline unsigned char *pg_put(unsigned char *p, uint64_t v, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        *p++ = (unsigned char)(v >> 8 * i);
+    return p;
+}
+
+/* ---- zip ---- */
+typedef struct pg_zip_member {
+    const char *name; /* not 0-terminated */
+    size_t name_len;
+    const unsigned char *data;
+    size_t len;
+} pg_zip_member;
+/* Calls fn for every member of an archive of stored members, in directory order; stops at the first failure. */
+int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e) PG_MUST_CHECK;
+
+/* ---- npy ---- */
+/* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. */
+int pg_npy_parse(pg_npy *a, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e) PG_MUST_CHECK;
+
+/* ---- the parts of an open checkpoint ---- */
+typedef struct pg_tensor_entry {
+    pg_weight w;
+    char *name; /* owned */
+    char *plain; /* owned: without prefix (npz), in the stored style's one form without "model." (safetensors) */
+    size_t file; /* index into files */
+} pg_tensor_entry;
+
+enum { PG_NOT_STACKED, PG_VIT_LAYERS, PG_TEXT_LAYERS };
+
+/* One canonical tensor. Letters name dimensions (names.c); hf lists them in the order safetensors stores them, a comma
+ * between the axes of the stored shape. */
+typedef struct pg_name {
+    const char *name, *dims;
+    int stacked;
+    const char *hf[2];    /* name with %zu for the layer; the second for tensors in two pieces */
+    const char *hf_dims;
+    int family; /* 0: both */
+    bool pieces;
+} pg_name;
+extern const pg_name pg_names[];
+extern const size_t pg_n_names;
+/* The names of a family: the PaliGemma 1 and 2 rows differ where the same stored name means another norm. */
+static inline bool pg_name_in(const pg_name *n, int family)
+{
+    return !n->family || n->family == family;
+}
+
+typedef struct pg_dims { /* sizes by letter; 0 is not known yet */
+    size_t of[128];
+} pg_dims;
+
+typedef struct pg_resolved {
+    const pg_name *n;
+    bool stacked;             /* one tensor with a leading layer axis */
+    const pg_weight **src;    /* 1 where stacked, else layers x parts */
+    size_t first;             /* index into the axis of a joint qkv_einsum; 0 elsewhere */
+    size_t layer_elements;    /* from layer to layer, where stacked */
+} pg_resolved;
+
+typedef struct pg_shard {
+    pg_map map;
+    char *path;
+} pg_shard;
+
+struct pg_weights {
+    pg_file_format format;
+    char *path, *dir;
+    pg_shard *files;
+    size_t n_files;
+    pg_npz *npz;
+    pg_tensor_entry *t;
+    size_t n, cap;
+    pg_tensor_entry **sorted; /* by plain name */
+    pg_canonical *canon;
+    pg_resolved *res;
+    size_t n_canon;
+    pg_dims dims;
+    pg_model_shape shape;
+    pg_err why; /* code 0: the shape is good */
+};
+
+int pg_weights_add(pg_weights *w, const char *name, const char *plain, size_t plain_len, const pg_weight *t, size_t file, pg_err *e) PG_MUST_CHECK;
+const pg_weight *pg_weights_find(const pg_weights *w, const char *plain);
+/* Tensors of a safetensors file or of all files of an index. */
+int pg_safetensors_load(pg_weights *w, const char *path, pg_err *e) PG_MUST_CHECK;
+int pg_safetensors_load_index(pg_weights *w, const char *path, pg_err *e) PG_MUST_CHECK;
+/* Fills shape, canon and res, or returns why not. */
+int pg_weights_resolve(pg_weights *w, pg_err *e) PG_MUST_CHECK;
+void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim); /* "(2, 3)" */
+
+/* Copies a view into dense elements of its own dtype, in the view's order. */
+void pg_view_gather(const pg_view *v, void *out);
+/* The view with its axes in the order that safetensors stores them. */
+int pg_view_as_hf(const pg_name *n, bool part, pg_view *v);
+/* Dense f32, canonical order. */
+pg_view pg_view_dense(const pg_view *like, const float *data);
+
+/* ---- saving ---- */
+typedef int (*pg_sink_fn)(void *ctx, const void *p, size_t n, pg_err *e);
+int pg_save_npz(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, const bool *replaced, pg_err *e) PG_MUST_CHECK;
+int pg_save_safetensors(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, const bool *replaced, pg_err *e) PG_MUST_CHECK;
+/* Streams a view in pieces of a few MiB; f32: widened. */
+int pg_emit_view(const pg_view *v, bool widen, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+enum { PG_EMIT_BYTES = 8 << 20 };
+bool pg_one_dtype(const pg_resolved *r, const pg_canonical *c, pg_dtype *t);
+
+#endif
