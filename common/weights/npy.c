@@ -1,5 +1,4 @@
 /* The header of a .npy file: a Python dict of three keys, in any order. numpy/lib/format.py. */
-#include <stdio.h>
 #include <string.h>
 
 #include "weights/internal.h"
@@ -96,7 +95,7 @@ static const char *check_descr(pg_npy *a, const char *d)
     if (d[3] || d[2] < '1' || d[2] > '8')
         return "unknown dtype";
     a->itemsize = (size_t)(d[2] - '0');
-    snprintf(a->descr, sizeof a->descr, "%c%s", d[1] == 'V' || a->itemsize == 1 ? '|' : '<', d + 1);
+    memcpy(a->descr, (char[]){d[1] == 'V' || a->itemsize == 1 ? '|' : '<', d[1], d[2], 0}, 4);
     return NULL;
 }
 

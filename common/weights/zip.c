@@ -79,7 +79,7 @@ static int wide_fields(const unsigned char *x, size_t n, uint64_t *usize, uint64
 
 int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e)
 {
-    size_t at, left, entries;
+    size_t at = 0, left = 0, entries = 0;
     int rc = directory(m, path, &at, &left, &entries, e);
     const size_t limit = at;
     for (size_t i = 0; !rc && i < entries; i++) {
