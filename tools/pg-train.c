@@ -162,6 +162,9 @@ static void choose_output(run *r)
     if (same_file(r->weights_out, pg_weights_path(r->m->weights)))
         tool_die(&r->t, EXIT_FAIL, "'%s' is the model that is being trained: choose another output", r->weights_out);
     if (!file && mkdir(r->out, 0777) && !pg_is_dir(r->out)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s'", r->out);
+    pg_outfile probe; /* better to know now than after a night of training */
+    TRY(pg_outfile_open(&probe, r->weights_out, e));
+    pg_outfile_abort(&probe);
 }
 
 static void copy_beside(run *r, const char *from, const char *name)
@@ -332,11 +335,9 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     pg_grads_zero(r->m);
     TRY(pg_loss(r->m, r->work, ex, r->batch, true, 0, &loss, NULL, NULL, r->smoothing, e));
     double mult = pg_learning_rate(r->schedule, step, r->steps, 1.0, r->warmup);
-    if (!isfinite(loss)) {
-        tool_put(&r->t, &r->p, r->event);
+    if (!isfinite(loss))
         tool_die(&r->t, EXIT_FAIL, "the loss is not a number at step %zu: try a smaller --lr or --clip 1; %s", step,
                  r->save_every && pg_is_file(r->state_path) ? "the last save is kept" : "nothing was written");
-    }
     if (pg_optim_step(&r->opt, r->m, mult, &norm, &changed, &err))
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
     if (!changed && mult > 0 && r->opt.lr > 0)

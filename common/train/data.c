@@ -92,12 +92,24 @@ static uint64_t mix(uint64_t h, const void *p, size_t n)
     return h;
 }
 
+/* A word at a time: a byte at a time would cost a large picture a millisecond. */
+static uint64_t mix_pixels(uint64_t h, const float *p, size_t n)
+{
+    uint32_t word;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&word, p + i, sizeof word);
+        h = (h ^ word) * 0x100000001b3u;
+        h ^= h >> 29;
+    }
+    return h;
+}
+
 size_t pg_data_row(const pg_data *d, const pg_model *m)
 {
     return d->pixels ? m->s.image_size * m->s.image_size * 3 : m->s.n_image * m->s.width;
 }
 
-static int add_item(pg_data *d, const pg_sample *s, const pg_rec *rec, pg_err *e)
+static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_rec *rec, pg_err *e)
 {
     const char *id;
     size_t len = 0;
@@ -123,6 +135,7 @@ static int add_item(pg_data *d, const pg_sample *s, const pg_rec *rec, pg_err *e
     for (size_t i = 0; i < s->n; i++) it->tokens[3 * s->n + i] = 1; /* pg_sample_read has cut the padding off */
     d->n++;
     d->hash = mix(mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes);
+    d->hash = mix_pixels(d->hash, s->pixels, m->s.image_size * m->s.image_size * 3);
     if (!s->n_loss) d->no_suffix++;
     else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
     return PG_OK;
@@ -184,7 +197,7 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             }
             continue;
         }
-        if ((rc = add_item(d, &s, rec, e))) break;
+        if ((rc = add_item(d, m, &s, rec, e))) break;
         memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
         if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
         rc = 2; /* most may be reached */

@@ -25,7 +25,7 @@ typedef struct pg_data {
     pg_store *store;
     bool pixels;   /* the store holds pixels, else features */
     size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
-    uint64_t hash; /* of ids and tokens, in order */
+    uint64_t hash; /* of ids, tokens and pixels, in order */
     char first_unusable[256];
 } pg_data;
 

@@ -19,7 +19,7 @@ int pg_optim_init(pg_optim *o, const pg_model *m, pg_err *e) PG_MUST_CHECK;
 void pg_optim_free(pg_optim *o);
 /* One update from the gradients in m->params; schedule: this step's multiplier of lr (and of AdamW's decay, which is decoupled:
  * big_vision optax.py; only names ending in /kernel decay). norm: of the gradient before clipping. PG_FAIL where the norm is not
- * finite (nothing is changed then). *changed: some weight differs from before. */
+ * finite (nothing is changed then) or where a weight no longer is. *changed: some weight differs from before. */
 int pg_optim_step(pg_optim *o, pg_model *m, double schedule, double *norm, bool *changed, pg_err *e) PG_MUST_CHECK;
 
 #endif
