@@ -83,7 +83,6 @@ void pg_reader_tie(pg_reader *rd, pg_writer *w);
  * pg_reader_header must come first: 1, or < 0 (no header, other major version: both numbers are named). */
 int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e) PG_MUST_CHECK;
 int pg_reader_next(pg_reader *rd, pg_rec *rec, pg_err *e) PG_MUST_CHECK;
-bool pg_reader_ready(pg_reader *rd); /* next would not wait: a whole object is buffered, or the input can be read now */
 const pg_rec *pg_reader_end(const pg_reader *rd); /* the end record, once next returned 0 */
 /* True where pg_reader_next would not wait: a whole record lies in the buffer, or input (or its end) is there to read. */
 bool pg_reader_ready(pg_reader *rd);
