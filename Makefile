@@ -77,6 +77,15 @@ check: install-deps
 	@$(MAKE) --no-print-directory everything
 	@tests/run.sh
 
+demo:
+	@pipelines/packages.sh build demo
+	@$(MAKE) --no-print-directory all $(HELPERS)
+	@pipelines/demo.sh $(BUILD)
+nano:
+	@pipelines/packages.sh build demo nano
+	@$(MAKE) --no-print-directory all $(HELPERS)
+	@data/nano.sh $(BUILD)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -87,5 +96,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all everything unit deps install-deps check install clean
+.PHONY: all demo nano everything unit deps install-deps check install clean
 .SECONDARY:
