@@ -266,8 +266,9 @@ static void val_captions(run *r, size_t step)
         begin(r, "caption", step);
         set_str(r, "id", d->items[i].id);
         if (r->tok) {
-            TRY(pg_tokenizer_decode(r->tok, tokens, c.n, &text, e));
-            TRY(pg_rec_set_str(r->event, "caption", (const char *)text.data, text.len, e));
+            pg_err why = {0}; /* a tokenizer of another model is no reason to lose the run */
+            if (pg_tokenizer_decode(r->tok, tokens, c.n, &text, &why)) tool_warn(&r->t, "no text for a caption: %s", why.msg);
+            else TRY(pg_rec_set_str(r->event, "caption", text.len ? (const char *)text.data : "", text.len, e));
             pg_buf_free(&text);
         }
         TRY(pg_rec_set_ints(r->event, "caption_tokens", tokens, c.n, e));
