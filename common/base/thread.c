@@ -22,11 +22,11 @@ struct pg_pool {
     pthread_mutex_t lock;
     pthread_cond_t go, done;
     atomic_size_t round; /* grows by one with each job; workers spin on it briefly before they sleep */
-    bool stop;
+    bool stop, open; /* open: a job that workers may still join */
     void (*fn)(void *, size_t, size_t);
     void *ctx;
     size_t n;
-    atomic_size_t next, busy;
+    atomic_size_t next, active; /* active: workers inside the job */
 };
 
 enum { SPINS = 20000 }; /* about 20 us: jobs of a small model come that close together */
@@ -69,13 +69,14 @@ static void *run(void *arg)
             return NULL;
         }
         seen = atomic_load(&p->round);
+        bool join = p->open;
+        if (join) atomic_fetch_add(&p->active, 1);
         pthread_mutex_unlock(&p->lock);
+        if (!join) continue;
         drain(p, w->id);
-        if (atomic_fetch_sub(&p->busy, 1) == 1) {
-            pthread_mutex_lock(&p->lock);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->lock);
-        }
+        pthread_mutex_lock(&p->lock);
+        if (atomic_fetch_sub(&p->active, 1) == 1) pthread_cond_signal(&p->done);
+        pthread_mutex_unlock(&p->lock);
     }
 }
 
@@ -135,13 +136,17 @@ void pg_pool_run(pg_pool *p, size_t n, void (*fn)(void *, size_t, size_t), void 
     p->ctx = ctx;
     p->n = n;
     atomic_store(&p->next, 0);
-    atomic_store(&p->busy, p->threads - 1);
+    p->open = true;
     atomic_fetch_add(&p->round, 1);
     pthread_cond_broadcast(&p->go);
     pthread_mutex_unlock(&p->lock);
     drain(p, 0);
-    for (int i = 0; i < SPINS && atomic_load(&p->busy); i++) relax();
+    /* All work is claimed. A worker that has not woken yet is not waited for: on a busy machine that takes a time slice. */
     pthread_mutex_lock(&p->lock);
-    while (atomic_load(&p->busy)) pthread_cond_wait(&p->done, &p->lock);
+    p->open = false;
+    pthread_mutex_unlock(&p->lock);
+    for (int i = 0; i < SPINS && atomic_load(&p->active); i++) relax();
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->active)) pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
 }
