@@ -23,12 +23,19 @@ static void must(fetch *f, int rc, const pg_err *e)
     if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
 }
 
+/* Names of files are any bytes; they must open the same file again, so nothing is replaced. */
+static int set_name(fetch *f, const char *key, const char *s, pg_err *e)
+{
+    size_t n = strlen(s);
+    return pg_utf8_valid(s, n) ? pg_rec_set_str(f->p.rec, key, s, n, e) : pg_rec_set_bin(f->p.rec, key, s, n, e);
+}
+
 void fetch_begin(fetch *f, const char *id, const char *source)
 {
     pg_err e = {0};
     pg_rec_clear(f->p.rec);
-    must(f, pg_rec_set_str(f->p.rec, "id", id, strlen(id), &e), &e);
-    must(f, pg_rec_set_str(f->p.rec, "source", source, strlen(source), &e), &e);
+    must(f, set_name(f, "id", id, &e), &e);
+    must(f, set_name(f, "source", source, &e), &e);
 }
 
 bool fetch_bytes(fetch *f, const char *path, const char *where)
@@ -104,7 +111,9 @@ void fetch_image(fetch *f, const char *path, const char *id)
         else {
             size_t skip = text.len >= 3 && !memcmp(text.data, "\xef\xbb\xbf", 3) ? 3 : 0; /* byte order mark */
             while (text.len > skip && strchr("\r\n", text.data[text.len - 1])) text.len--;
-            must(f, pg_rec_set_str(f->p.rec, "suffix", (char *)text.data + skip, text.len - skip, &e), &e);
+            const char *caption = text.data ? (char *)text.data + skip : "";
+            if (!pg_utf8_valid(caption, text.len - skip)) tool_record_error(&f->t, f->p.rec, "'%s' is not UTF-8", side);
+            else must(f, pg_rec_set_str(f->p.rec, "suffix", caption, text.len - skip, &e), &e);
         }
     }
     fetch_put(f, id);

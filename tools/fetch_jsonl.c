@@ -106,7 +106,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir)
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
         if (n > MAX_LINE) bad_line(f, where, "longer than 16 MiB");
         else if (n) {
-            json_t *o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+            json_t *o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why);
             if (!o) bad_line(f, where, why.text);
             else if (!json_is_object(o)) bad_line(f, where, "not a JSON object");
             else record(f, o, where, dir);

@@ -28,23 +28,12 @@ static int base64(const json *j, const unsigned char *p, size_t n)
     return rc ? rc : lit(j, "\"");
 }
 
-/* Length of the valid UTF-8 character at s (n > 0 bytes), 0 where it is none. */
-static size_t utf8(const unsigned char *s, size_t n)
-{
-    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    if (!len || len > n) return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
-    return len;
-}
-
 static int string(const json *j, const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
     int rc = lit(j, "\"");
     for (size_t i = 0; !rc && i < n;) {
-        size_t len = utf8(s + i, n - i);
+        size_t len = pg_utf8_len(s + i, n - i);
         if (!len) rc = lit(j, "\xef\xbf\xbd"), len = 1;
         else if (s[i] == '"' || s[i] == '\\') rc = pg_buf_addf(j->out, j->e, "\\%c", s[i]);
         else if (s[i] == '\n') rc = lit(j, "\\n");

@@ -110,9 +110,11 @@ int pg_rec_set_tensor(pg_rec *r, const char *key, const pg_tensor *t, pg_err *e)
 int pg_rec_set_error(pg_rec *r, const char *tool, const char *message, pg_err *e)
 {
     packed k;
+    pg_buf clean = {0}; /* a message may quote anything, and may be cut within a character */
     start(&k);
     msgpack_packer *pk = &k.pk;
-    int bad = msgpack_pack_map(pk, 2) || pack_str(pk, "tool", 4) || pack_str(pk, tool, strlen(tool)) ||
-              pack_str(pk, "message", 7) || pack_str(pk, message, strlen(message));
+    int bad = pg_utf8_add(&clean, message, strlen(message), NULL) || msgpack_pack_map(pk, 2) || pack_str(pk, "tool", 4) || pack_str(pk, tool, strlen(tool)) ||
+              pack_str(pk, "message", 7) || pack_str(pk, clean.len ? (const char *)clean.data : "", clean.len);
+    pg_buf_free(&clean);
     return finish(r, "error", &k, bad, e);
 }

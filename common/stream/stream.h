@@ -51,6 +51,9 @@ typedef struct pg_tensor {
 } pg_tensor;
 int pg_rec_tensor(const pg_rec *r, const char *key, pg_tensor *t, pg_err *e) PG_MUST_CHECK;
 
+/* Other programs refuse a msgpack str that is not UTF-8: what may not be goes into the record with pg_rec_set_bin. */
+bool pg_utf8_valid(const char *s, size_t n);
+
 /* Writers: replace the value in place, or append the key. */
 int pg_rec_set_str(pg_rec *r, const char *key, const char *s, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_bin(pg_rec *r, const char *key, const void *p, size_t n, pg_err *e) PG_MUST_CHECK;

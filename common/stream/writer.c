@@ -63,7 +63,11 @@ static int put_map(pg_writer *w, const pg_rec *rec, pg_err *e)
 
 static int text(msgpack_packer *pk, const char *s)
 {
-    return msgpack_pack_str(pk, strlen(s)) || msgpack_pack_str_body(pk, s, strlen(s));
+    pg_buf clean = {0}; /* arguments are any bytes */
+    int bad = pg_utf8_add(&clean, s, strlen(s), NULL) || msgpack_pack_str(pk, clean.len) ||
+              msgpack_pack_str_body(pk, clean.len ? (const void *)clean.data : "", clean.len);
+    pg_buf_free(&clean);
+    return bad;
 }
 
 /* The chain of `in` (a msgpack array, or nothing) with one more link. */

@@ -1,0 +1,29 @@
+#include "stream/record.h"
+
+size_t pg_utf8_len(const unsigned char *s, size_t n)
+{
+    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    if (!len || len > n) return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0;
+    return len;
+}
+
+bool pg_utf8_valid(const char *s, size_t n)
+{
+    for (size_t i = 0, len; i < n; i += len)
+        if (!(len = pg_utf8_len((const unsigned char *)s + i, n - i))) return false;
+    return true;
+}
+
+int pg_utf8_add(pg_buf *out, const char *s, size_t n, pg_err *e)
+{
+    int rc = PG_OK;
+    for (size_t i = 0, len; !rc && i < n; i += len) {
+        len = pg_utf8_len((const unsigned char *)s + i, n - i);
+        rc = len ? pg_buf_add(out, s + i, len, e) : pg_buf_add(out, "\xef\xbf\xbd", 3, e);
+        if (!len) len = 1;
+    }
+    return rc;
+}
