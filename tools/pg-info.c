@@ -1,0 +1,365 @@
+/* What the machine offers, and what a checkpoint or a stream holds, as text. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "kernels/kernels.h"
+#include "tool.h"
+#include "weights/weights.h"
+
+static const char help[] =
+    "usage: pg-info [options] [MODEL | STREAM.pgs | -]...\n"
+    "Says what this machine offers (no operand), what a checkpoint holds, or what a stream holds (- is standard input).\n"
+    "\n"
+    "MODEL is a folder, a .npz or a .safetensors file.\n"
+    "\n"
+    "      --tensors    list a model's tensors: name, type, shape\n"
+    "  -j, --threads N  threads that the tools would use (default: the cores this process may use)\n"
+    "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
+    "\n"
+    "example:\n"
+    "  pg-fetch photos/ | pg-resize | pg-info -\n";
+
+enum { OPT_TENSORS = 0x100, MAX_KEYS = 4096, CAPTION = 128 };
+
+/* Other operands are still told of; the first failure becomes the exit status. */
+static void complain(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
+static void complain(const pg_tool *t, const char *fmt, ...)
+{
+    pg_err e;
+    va_list ap;
+    char text[1024];
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    fflush(stdout);
+    pg_error(&e, PG_FAIL, "%s", text);
+    fprintf(stderr, "%s: %s\n", t->name, e.msg);
+}
+
+/* Names come from files: nothing in them may steer a terminal or begin a line. */
+static void put_name(const char *s)
+{
+    for (; *s; s++) putchar((unsigned char)*s < 32 || *s == 127 ? '?' : *s);
+}
+
+static void put_bytes(const char *label, double n, const char *what)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t u = 0;
+    while (n >= 1024 && u < 4) n /= 1024, u++;
+    printf("%-16s%.*f %s%s\n", label, u ? 1 : 0, n, units[u], what);
+}
+
+/* ---- the machine ---- */
+
+static void put_cpu(void)
+{
+    char line[512];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        char *v = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !v) continue;
+        v[strcspn(v, "\n")] = 0;
+        printf("%-16s", "cpu");
+        put_name(v + 1 + (v[1] == ' '));
+        putchar('\n');
+        break;
+    }
+    if (f) fclose(f);
+    printf("%-16s", "cpu features");
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    bool any = false;
+#define SHOW(x) (__builtin_cpu_supports(x) ? (void)(any = true, fputs(x " ", stdout)) : (void)0)
+    SHOW("sse4.2");
+    SHOW("avx");
+    SHOW("fma");
+    SHOW("avx2");
+    SHOW("avx512f");
+    SHOW("avx512bw");
+    SHOW("avx512dq");
+    SHOW("avx512vl");
+    SHOW("avx512vnni");
+#undef SHOW
+    puts(any ? "" : "none of those used");
+#else
+    puts("not x86: scalar kernels");
+#endif
+}
+
+static void machine(pg_tool *t)
+{
+    pg_err e = {0};
+    pg_kern *k;
+    if (pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    put_cpu();
+    printf("%-16s%s\n%-16s%s\n%-16s%zu\n", "kernels", pg_kern_isa(k), "matrix products", pg_kern_blas(k), "threads", pg_kern_threads(k));
+    long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), unused = sysconf(_SC_AVPHYS_PAGES);
+    if (page > 0 && all > 0) put_bytes("memory", (double)page * (double)all, "");
+    if (page > 0 && unused > 0) put_bytes("memory free", (double)page * (double)unused, " (without caches that would give way)");
+    pg_kern_free(k);
+}
+
+/* ---- a model ---- */
+
+static void put_tensors(const pg_weights *w)
+{
+    for (size_t i = 0; i < pg_weights_count(w); i++) {
+        const pg_weight *x = pg_weights_at(w, i);
+        put_name(x->name);
+        printf(" %s [", pg_dtype_name(x->dtype));
+        for (size_t d = 0; d < x->ndim; d++) printf("%s%zu", d ? "," : "", x->shape[d]);
+        puts("]");
+    }
+}
+
+static double trainable(const pg_weights *w, const char *prefix)
+{
+    double n = 0;
+    for (size_t i = 0; i < pg_canonical_count(w); i++) {
+        const pg_canonical *c = pg_canonical_at(w, i);
+        if (strncmp(c->name, prefix, strlen(prefix))) continue;
+        double one = c->layers ? (double)c->layers : 1;
+        for (size_t d = 0; d < c->ndim; d++) one *= (double)c->shape[d];
+        n += one;
+    }
+    return n;
+}
+
+static int model(pg_tool *t, const char *path, bool tensors)
+{
+    pg_err e = {0};
+    pg_weights *w = NULL;
+    pg_model_shape s;
+    if (pg_weights_open(&w, path, &e)) {
+        complain(t, "%s", e.msg);
+        return EXIT_FAIL;
+    }
+    if (tensors) put_tensors(w);
+    if (pg_weights_shape(w, &s, &e)) {
+        if (strstr(e.msg, "PaliGemma")) complain(t, "%s", e.msg);
+        else complain(t, "'%s' is not a PaliGemma: %s", path, e.msg);
+        pg_weights_close(w);
+        return EXIT_FAIL;
+    }
+    size_t types[3] = {0};
+    for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
+    double bytes = (double)pg_weights_bytes(w), budget = 4.0 * 1024 * 1024 * 1024;
+    /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
+    double text = (double)s.n_image + CAPTION;
+    double own = 8.0 * (double)s.depth * (double)s.kv_heads * (double)s.head_dim * text + 4.0 * (double)s.vocab +
+                 4.0 * (double)s.n_image * (8.0 * (double)s.vit_width + (double)s.vit_mlp + (double)s.width) +
+                 4.0 * text * (6.0 * (double)s.width + 2.0 * (double)s.mlp);
+    printf("%-16s", "model");
+    put_name(pg_weights_path(w));
+    printf("\n%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
+    printf("%-16s%s\n", "format", pg_weights_format(w) == PG_NPZ ? "npz" : "safetensors");
+    printf("%-16s%zux%zu, patches of %zu, %zu image tokens\n", "image", s.image_size, s.image_size, s.patch, s.n_image);
+    printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu\n", "image tower", s.vit_width, s.vit_depth, s.vit_mlp, s.vit_heads, s.vit_head_dim);
+    printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu, key heads %zu\n", "decoder", s.width, s.depth, s.mlp, s.heads, s.head_dim, s.kv_heads);
+    printf("%-16s%zu tokens (%zu rows)\n", "vocabulary", s.vocab, s.vocab_rows);
+    printf("%-16s", "types");
+    for (size_t i = 0, some = 0; i < 3; i++)
+        if (types[i]) printf("%s%s (%zu)", some++ ? ", " : "", pg_dtype_name((pg_dtype)i), types[i]);
+    printf("\n%-16s%zu\n%-16s%zu\n", "tensors", pg_weights_count(w), "parameters", s.parameters);
+    printf("%-16s%zu\n", "bytes", pg_weights_bytes(w));
+    put_bytes("weights", bytes, ", mapped: shared between processes");
+    put_bytes("inference", own, " more per picture in a batch, about");
+    static const char *const what[][2] = {{"attention", "llm/layers/attn/"}, {"llm", "llm/"}, {"all", ""}};
+    for (size_t i = 0; i < 3; i++) {
+        char label[32];
+        snprintf(label, sizeof label, "train %s", what[i][0]);
+        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
+    }
+    pg_weights_close(w);
+    return EXIT_OK;
+}
+
+/* ---- a stream ---- */
+
+typedef struct key_row {
+    char *key, type[24], shape[96];
+    uint64_t n;
+} key_row;
+typedef struct keys {
+    key_row *row;
+    size_t n;
+    uint64_t left_out;
+} keys;
+
+static const char *type_name(unsigned char b)
+{
+    if (b <= 0x7f || b >= 0xe0 || (b >= 0xcc && b <= 0xd3)) return "int";
+    if (b <= 0x8f || b == 0xde || b == 0xdf) return "map";
+    if (b <= 0x9f || b == 0xdc || b == 0xdd) return "array";
+    if (b <= 0xbf || (b >= 0xd9 && b <= 0xdb)) return "str";
+    if (b == 0xc0) return "nil";
+    if (b == 0xc2 || b == 0xc3) return "bool";
+    if (b >= 0xc4 && b <= 0xc6) return "bin";
+    if (b == 0xca || b == 0xcb) return "float";
+    return "ext";
+}
+
+static void count_keys(pg_tool *t, keys *k, const pg_rec *r)
+{
+    for (size_t i = 0; i < pg_rec_count(r); i++) {
+        const char *key = pg_rec_key(r, i);
+        size_t len, j, at = 0;
+        const unsigned char *raw = pg_rec_raw(r, i, &len);
+        char type[24], shape[96] = "";
+        pg_tensor x;
+        snprintf(type, sizeof type, "%s", len ? type_name(raw[0]) : "nil");
+        if (!strcmp(type, "map") && pg_rec_tensor(r, key, &x, NULL) == 1) {
+            snprintf(type, sizeof type, "tensor %s", x.type);
+            at = (size_t)snprintf(shape, sizeof shape, " [");
+            for (size_t d = 0; d < x.ndim && at < sizeof shape - 24; d++)
+                at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%zu", d ? "," : "", x.shape[d]);
+            snprintf(shape + at, sizeof shape - at, "]");
+        }
+        for (j = 0; j < k->n; j++)
+            if (!strcmp(k->row[j].key, key) && !strcmp(k->row[j].type, type)) break;
+        if (j == k->n) {
+            if (k->n == MAX_KEYS) {
+                k->left_out++;
+                continue;
+            }
+            char *copy = pg_strdup(key);
+            key_row *more = copy ? pg_realloc(k->row, k->n + 1, sizeof *more) : NULL;
+            if (!more) tool_die(t, EXIT_FAIL, "out of memory");
+            k->row = more;
+            k->row[k->n++] = (key_row){.key = copy};
+            memcpy(k->row[j].type, type, sizeof type);
+            memcpy(k->row[j].shape, shape, sizeof shape);
+        }
+        k->row[j].n++;
+        if (strcmp(k->row[j].shape, shape)) snprintf(k->row[j].shape, sizeof k->row[j].shape, " of several shapes");
+    }
+}
+
+static void put_chain(const pg_rec *h)
+{
+    for (size_t i = 0; i < pg_rec_count(h); i++) {
+        if (strcmp(pg_rec_key(h, i), "chain")) continue;
+        pg_buf b = {0};
+        json_t *all = pg_rec_json(h, i, false, &b, NULL) ? NULL : json_loadb((const char *)b.data, b.len, 0, NULL), *one, *arg;
+        size_t n, m;
+        json_array_foreach(all, n, one)
+        {
+            const char *program = json_string_value(json_object_get(one, "program")), *version = json_string_value(json_object_get(one, "version"));
+            printf("%-16s", n ? "" : "chain");
+            put_name(program ? program : "?");
+            json_array_foreach(json_object_get(one, "args"), m, arg)
+            {
+                putchar(' ');
+                put_name(json_is_string(arg) ? json_string_value(arg) : "?");
+            }
+            fputs("  (", stdout);
+            put_name(version ? version : "no version");
+            puts(")");
+        }
+        json_decref(all);
+        pg_buf_free(&b);
+    }
+}
+
+static int stream(pg_tool *t, int fd, const char *name)
+{
+    pg_err e = {0};
+    pg_reader *in = NULL;
+    pg_rec *h = pg_rec_new(), *r = pg_rec_new();
+    keys k = {0};
+    uint64_t errors = 0;
+    const char *kind;
+    size_t n;
+    int rc, status = EXIT_OK;
+    if (!h || !r) tool_die(t, EXIT_FAIL, "out of memory");
+    if ((rc = pg_reader_new(&in, fd, name, &e)) < 0 || (rc = pg_reader_header(in, h, &e)) < 0) goto out;
+    while ((rc = pg_reader_next(in, r, &e)) == 1) {
+        errors += pg_rec_has_error(r);
+        count_keys(t, &k, r);
+    }
+    printf("%-16s", "stream");
+    put_name(name);
+    printf("\n%-16s", "kind");
+    if (pg_rec_str(h, "kind", &kind, &n, NULL) == 1)
+        for (size_t i = 0; i < n; i++) putchar((unsigned char)kind[i] < 32 || kind[i] == 127 ? '?' : kind[i]);
+    else fputs("unknown", stdout);
+    putchar('\n');
+    put_chain(h);
+    printf("%-16s%llu%s\n", "records", (unsigned long long)pg_reader_count(in), rc < 0 ? " before the fault" : "");
+    printf("%-16s%llu\n", "with errors", (unsigned long long)errors);
+    put_bytes("size", (double)pg_reader_offset(in), "");
+    for (size_t i = 0; i < k.n; i++) {
+        printf("%-16s", i ? "" : "keys");
+        put_name(k.row[i].key);
+        printf(": ");
+        put_name(k.row[i].type);
+        printf("%s, in %llu\n", k.row[i].shape, (unsigned long long)k.row[i].n);
+    }
+    if (k.left_out) printf("%-16sand others, %llu values\n", "", (unsigned long long)k.left_out);
+out:
+    if (rc < 0) {
+        complain(t, "%s", e.msg);
+        status = e.code == PG_EFORMAT || e.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL;
+    }
+    for (size_t i = 0; i < k.n; i++) free(k.row[i].key);
+    free(k.row);
+    pg_reader_free(in);
+    pg_rec_free(h);
+    pg_rec_free(r);
+    return status;
+}
+
+static int file(pg_tool *t, const char *path, bool tensors)
+{
+    unsigned char first = 0;
+    if (!strcmp(path, "-")) {
+        if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
+        return stream(t, STDIN_FILENO, "stdin");
+    }
+    if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
+        return model(t, path, tensors);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), status;
+    if (fd < 0) {
+        complain(t, "cannot open '%s': %s", path, strerror(errno));
+        return EXIT_FAIL;
+    }
+    /* By its name a stream, or a file that begins as one: with a map. A pipe cannot be looked into. */
+    bool map = pread(fd, &first, 1, 0) != 1 || (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
+    if (pg_ends_with(path, ".pgs") || map) status = stream(t, fd, path);
+    else {
+        complain(t, "'%s' is neither a model (a folder, .npz, .safetensors) nor a stream", path);
+        status = EXIT_FAIL;
+    }
+    close(fd);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option opts[] = {{"tensors", 0, NULL, OPT_TENSORS}, {NULL, 0, NULL, 0}};
+    pg_tool t;
+    bool tensors = false;
+    int status = EXIT_OK;
+    tool_start(&t, "pg-info", help, argc, argv);
+    for (int c; (c = tool_getopt(&t, "", opts, true)) != -1;)
+        if (c == OPT_TENSORS) tensors = true;
+    if (optind == argc) {
+        if (tensors) tool_usage(&t, "--tensors wants a model");
+        machine(&t);
+    }
+    for (int i = optind, shown = 0; i < argc; i++) {
+        if (shown++) putchar('\n');
+        int one = file(&t, argv[i], tensors);
+        if (!status) status = one;
+    }
+    int closed = tool_close_stdout(&t);
+    return status ? status : closed;
+}
