@@ -1,8 +1,9 @@
 /* Transparent pictures onto backgrounds: random colour, scale and shift, the same for the same seed. Writes a stream of examples with
  * pixels (for pre-training, thousands of them), or with -o a folder of PNG files and a JSONL (for fine-tuning, to look at).
  *
- * What is said of a thing depends on the hash of its name: half of the things are also *described* ("a red apple on a blue
- * background"), the other half only named. So the two halves never mix, whatever the seed. */
+ * What is said of a thing depends on a hash: half of the things are also *described* ("a red apple on a blue background"), the other
+ * half only named. So the two halves never mix, whatever the seed. The hash is of a line's `concept`, where it has one (variants of a
+ * thing stay together), else of its picture's name. */
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -100,13 +101,14 @@ static size_t read_things(const char *file, thing *things)
         json_error_t e;
         json_t *o = json_loads(line, 0, &e);
         const char *image = json_string_value(json_object_get(o, "image")), *name = json_string_value(json_object_get(o, "suffix"));
+        const char *concept = json_string_value(json_object_get(o, "concept"));
         if (!image || !name) die(file, "a line without image or suffix");
         const char *slash = strrchr(image, '/');
         things[n] = (thing){.name = pg_strdup(name), .code = pg_strdup(slash ? slash + 1 : image)};
         load(&things[n], dir, image);
         if (!things[n].name || !things[n].code) die(file, "out of memory");
         things[n].code[strcspn(things[n].code, ".")] = 0;
-        things[n].described = hash(image) & 1;
+        things[n].described = hash(concept ? concept : image) & 1;
         n++;
         json_decref(o);
     }

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Lists the stamps of Debian's tuxpaint-stamps-default (GPL-2) that have a short caption, as JSON lines for pg-fetch or data/augment.
+# The pictures stay where the package put them. Left out: symbols (letters, digits, chess men), mirrored twins, more than 8 words.
+# Usage: stamps.sh [LANG] [FOLDER] >stamps.jsonl     LANG: en, or one of the package's (es, de, fr, pt_BR, ...)
+set -euo pipefail
+export LC_ALL=C
+lang=${1:-en}
+folder=${2:-/usr/share/tuxpaint/stamps}
+[ -d "$folder" ] || { echo "stamps.sh: no folder '$folder': apt-get install tuxpaint-stamps-default" >&2; exit 1; }
+find -L "$folder" -name '*.png' ! -name '*_mirror.png' ! -path '*/symbols/*' | sort | while IFS= read -r image; do
+    text=${image%.png}.txt
+    [ -f "$text" ] || continue
+    awk -v lang="$lang" -v image="$image" '
+        lang == "en" && NR == 1 { caption = $0; exit }
+        index($0, lang ".utf8=") == 1 { caption = substr($0, length(lang) + 7); exit }
+        END {
+            gsub(/\r/, "", caption)
+            if (!split(caption, words, " ") || length(words) > 8) exit
+            gsub(/[\\"]/, "\\\\&", caption)
+            gsub(/[\\"]/, "\\\\&", image)
+            printf "{\"image\":\"%s\",\"suffix\":\"%s\"}\n", image, caption
+        }' "$text"
+done
