@@ -6,7 +6,7 @@
 
 #include "stream/scan.h"
 
-enum { MAX_KEYS = 65536 };
+enum { MAX_KEYS = 65536, FEW_KEYS = 64 };
 
 pg_rec *pg_rec_new(void) { return pg_calloc(1, sizeof(pg_rec)); }
 
@@ -57,6 +57,24 @@ static int add_field(pg_rec *r, const char *key, size_t key_len, const void *val
     return rc;
 }
 
+static int twice(const char *key, pg_err *e) { return pg_error(e, PG_EFORMAT, "the key '%s' twice", key); }
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Comparing each key with each would let a hostile record cost seconds. */
+static int distinct(const pg_rec *r, pg_err *e)
+{
+    const char **keys = pg_alloc(r->n, sizeof *keys);
+    int rc = PG_OK;
+    if (!keys) return pg_error_nomem(e);
+    for (size_t i = 0; i < r->n; i++) keys[i] = pg_rec_key(r, i);
+    qsort(keys, r->n, sizeof *keys, by_name);
+    for (size_t i = 1; !rc && i < r->n; i++)
+        if (!strcmp(keys[i - 1], keys[i])) rc = twice(keys[i], e);
+    free(keys);
+    return rc;
+}
+
 int pg_rec_parse(pg_rec *r, const unsigned char *p, size_t n, pg_err *e)
 {
     pg_mp kind;
@@ -75,11 +93,11 @@ int pg_rec_parse(pg_rec *r, const unsigned char *p, size_t n, pg_err *e)
         pg_scan s = {0};
         if (pg_scan_object(&s, p + at, n - at, n, e) != PG_SCAN_DONE) return pg_error(e, PG_EFORMAT, "a value is cut");
         if ((rc = add_field(r, key, key_len, p + at, s.pos, e))) return rc;
-        const pg_field *first = pg_rec_find(r, pg_rec_key(r, r->n - 1));
-        if (first != &r->fields[r->n - 1]) return pg_error(e, PG_EFORMAT, "the key '%s' twice", pg_rec_key(r, r->n - 1));
+        const pg_field *first = r->n <= FEW_KEYS ? pg_rec_find(r, pg_rec_key(r, r->n - 1)) : NULL;
+        if (first && first != &r->fields[r->n - 1]) return twice(pg_rec_key(r, r->n - 1), e);
         at += s.pos;
     }
-    return PG_OK;
+    return r->n > FEW_KEYS ? distinct(r, e) : PG_OK;
 }
 
 int pg_rec_copy(pg_rec *to, const pg_rec *from, pg_err *e)

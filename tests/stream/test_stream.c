@@ -258,6 +258,10 @@ static void too_many_keys(void **state)
         *p++ = 0;
     }
     assert_int_equal(parse(b, (size_t)(p - b)), PG_ELIMIT);
+    b[4] = 0; /* one fewer: the most that there may be */
+    assert_int_equal(parse(b, (size_t)(p - b) - 7), PG_OK);
+    memcpy(b + 5 + (size_t)7 * 65535, b + 5, 6); /* the last key is the first one */
+    assert_int_equal(parse(b, (size_t)(p - b) - 7), PG_EFORMAT);
     free(b);
 }
 
