@@ -257,6 +257,36 @@ static void test_smoothing_gradient(void **state)
     close_fixture(&f);
 }
 
+/* At smoothing (V - 1) / V every token weighs 1 / V, so the gradient must not depend on the target. The last loss token is a
+ * target only: no row reads it. */
+static void test_uniform_smoothing(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("pg2", "pg2.npz", "attention", 1);
+    const double smoothing = 1.0 - 1.0 / (double)f.m->s.vocab;
+    pg_param *p = &f.m->params[0];
+    float *before = malloc(p->count * sizeof *before);
+    double loss[2], diff2 = 0, norm2 = 0;
+    size_t last = T - 1;
+    assert_non_null(before);
+    while (last && !f.loss[last]) last--;
+    assert_true(last > 0);
+    pg_grads_zero(f.m);
+    must(pg_loss(f.m, f.w, f.ex, 1, true, 0, &loss[0], NULL, NULL, smoothing, &err));
+    memcpy(before, p->g, p->count * sizeof *before);
+    f.tokens[last] = f.tokens[last] == 50 ? 51 : 50;
+    pg_grads_zero(f.m);
+    must(pg_loss(f.m, f.w, f.ex, 1, true, 0, &loss[1], NULL, NULL, smoothing, &err));
+    for (size_t i = 0; i < p->count; i++) {
+        diff2 += pow((double)p->g[i] - (double)before[i], 2);
+        norm2 += pow((double)before[i], 2);
+    }
+    assert_true(fabs(loss[0] - loss[1]) <= 1e-5 * loss[0]);
+    if (!(norm2 > 0) || !(sqrt(diff2 / norm2) <= 1e-5)) fail_msg("the gradient moves by %.3g", sqrt(diff2 / norm2));
+    free(before);
+    close_fixture(&f);
+}
+
 /* ---- the mask: a changed token moves log p of exactly those that may see it ---- */
 typedef struct scores {
     float logp[T];
@@ -329,7 +359,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses),           cmocka_unit_test(test_all_gradients), cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_features_and_groups), cmocka_unit_test(test_threads_agree), cmocka_unit_test(test_gradients_add),
-        cmocka_unit_test(test_smoothing_gradient), cmocka_unit_test(test_mask),          cmocka_unit_test(test_bad_token),
+        cmocka_unit_test(test_smoothing_gradient), cmocka_unit_test(test_uniform_smoothing), cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_bad_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
