@@ -53,6 +53,11 @@ static size_t table(font *f, const char *tag)
 
 static void find_tables(font *f)
 {
+    size_t tables = u(f, 4, 2);
+    for (size_t i = 0; i < tables && !f->bad; i++) {
+        size_t at = u(f, 12 + 16 * i + 8, 4), len = u(f, 12 + 16 * i + 12, 4);
+        if (at > f->n || f->n - at < len) f->bad = true; /* a cut file, whichever table it lost */
+    }
     size_t cmap = table(f, "cmap"), n = u(f, cmap + 2, 2);
     for (size_t i = 0; i < n && !f->bad; i++) {
         size_t sub = cmap + u(f, cmap + 4 + 8 * i + 4, 4);
