@@ -333,6 +333,12 @@ static void check_mask(const char *family, const char *weights)
     for (size_t t = last + 1; t < T; t++) f.tokens[t] = 77; /* padding */
     after = score(&f, 0);
     assert_memory_equal(after.logp, before.logp, sizeof before.logp);
+    /* Behind a suffix no row that counts could see padding; where all is prefix, every row could. */
+    for (size_t t = 0; t <= last; t++) f.ar[t] = 0;
+    before = score(&f, 0);
+    for (size_t t = last + 1; t < T; t++) f.tokens[t] = 88;
+    after = score(&f, 0);
+    assert_memory_equal(after.logp, before.logp, sizeof before.logp);
     close_fixture(&f);
 }
 
