@@ -25,9 +25,9 @@ pg-train -m "$model" -o "$demo/tuned" --steps 64 --batch 8 --lr 0.1 --val "$demo
     tee "$demo/events.pgs" | pg-render -f text
 echo 'captions after fine-tuning'
 pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" >"$demo/after.pgs"
-pg-render -o "$demo/report.html" --label before --label after --label training "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"
+pg-render -o "$demo/report.html" --label before --label after "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"
 echo
 echo 'ten of them (picture, before, after):'
-paste <(pg-render -f captions "$demo/before.pgs") <(pg-render -f captions "$demo/after.pgs" | cut -f2) | head -n 10
+paste <(pg-render -f captions "$demo/before.pgs") <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p
 echo
 echo "report: $demo/report.html"
