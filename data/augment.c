@@ -140,8 +140,9 @@ static void put_stream(pg_writer *w, pg_rec *rec, const char *id, const char *pr
 
 int main(int argc, char **argv)
 {
-    static const struct option opts[] = {{"things", 1, NULL, 't'}, {"text", 1, NULL, 'x'}, {"seed", 1, NULL, 's'}, {"size", 1, NULL, 'z'}, {NULL, 0, NULL, 0}};
-    const char *out = NULL, *which = "all", *text = "mix";
+    static const struct option opts[] = {{"things", 1, NULL, 't'}, {"text", 1, NULL, 'x'}, {"seed", 1, NULL, 's'}, {"size", 1, NULL, 'z'},
+                                         {"on", 1, NULL, 'b'}, {NULL, 0, NULL, 0}};
+    const char *out = NULL, *which = "all", *text = "mix", *on = "both";
     size_t n = 0, size = 96;
     uint64_t seed = 0;
     for (int c; (c = getopt_long(argc, argv, "n:o:", opts, NULL)) != -1;)
@@ -150,12 +151,14 @@ int main(int argc, char **argv)
         case 'o': out = optarg; break;
         case 't': which = optarg; break;
         case 'x': text = optarg; break;
+        case 'b': on = optarg; break;
         case 's': if (!pg_parse_u64(optarg, &seed)) die("--seed", "not a number"); break;
         case 'z': if (!pg_parse_size(optarg, &size) || !size || size > MAX_SIZE) die("--size", "not between 1 and 1024"); break;
         default: return 2;
         }
     if (optind + 1 != argc || !n) {
-        fprintf(stderr, "usage: augment -n N [--seed S] [--size 96] [--things all|described|named] [--text mix|name|full] [-o DIR] THINGS.jsonl\n");
+        fprintf(stderr, "usage: augment -n N [--seed S] [--size 96] [--things all|described|named] [--text mix|name|full]\n"
+                        "               [--on both|white|colours] [-o DIR] THINGS.jsonl\n");
         return 2;
     }
     static thing things[MAX_THINGS];
@@ -185,7 +188,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < n; i++) {
         if (i % kept == 0) pg_rng_permutation(&r, perm, kept); /* each thing as often as the others */
         const thing *t = &things[perm[i % kept]];
-        size_t colour = pg_rng_double(&r) < 0.2 ? WHITE : (size_t)pg_rng_below(&r, N_COLOURS);
+        size_t colour = pg_rng_double(&r) < (!strcmp(on, "white") ? 1 : !strcmp(on, "colours") ? 0 : 0.2) ? WHITE : (size_t)pg_rng_below(&r, N_COLOURS);
         bool full = !strcmp(text, "full") || (!strcmp(text, "mix") && t->described && pg_rng_double(&r) < 0.4);
         draw(t, &r, size, colour, rgb);
         text_of(t, colour, full, caption, sizeof caption);
