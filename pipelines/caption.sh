@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Captions the pictures of a folder (or a JSONL) into a report, or as text where no REPORT is given.
-# Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (caption en), SIZE (224), PG_BIN
+# Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
 [ $# -ge 2 ] || { echo 'usage: caption.sh MODEL SOURCE [REPORT.html]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH
+size=${SIZE:-$(pg-info "$1" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
 output=(-f captions)
 [ $# -lt 3 ] || output=(-o "$3")
-pg-fetch "$2" | pg-resize -s "${SIZE:-224}" | pg-tokenize -m "$1" -p "${PREFIX:-caption en}" | pg-infer -m "$1" | pg-render "${output[@]}"
+pg-fetch "$2" | pg-resize -s "$size" | pg-tokenize -m "$1" -p "${PREFIX:-caption en}" | pg-infer -m "$1" | pg-render "${output[@]}"
