@@ -33,7 +33,8 @@ pictures() {
     [ -f "$T/tuned/model.npz" ]
     PG_BIN=$B run pipelines/caption.sh "$T/tuned" "$T/pictures"
     [ "$status" -eq 0 ]
-    [ "${#lines[@]}" -eq 4 ]
+    echo "$output"
+    [ "$(grep -cE '^[1-4][.]png' <<<"$output")" -eq 4 ]
     PG_BIN=$B run pipelines/caption.sh "$T/tuned" "$T/pictures" "$T/report.html"
     [ "$status" -eq 0 ]
     grep -q '<html' "$T/report.html"
