@@ -1,9 +1,10 @@
 /* Transparent pictures onto backgrounds: random colour, scale and shift, the same for the same seed. Writes a stream of examples with
  * pixels (for pre-training, thousands of them), or with -o a folder of PNG files and a JSONL (for fine-tuning, to look at).
  *
- * What is said of a thing depends on a hash: half of the things are also *described* ("a red apple on a blue background"), the other
- * half only named. So the two halves never mix, whatever the seed. The hash is of a line's `concept`, where it has one (variants of a
- * thing stay together), else of its picture's name. */
+ * What is said of a thing depends on a hash: half of the things are also *described* ("red apple on a blue background"), the other
+ * half only named. So the two halves never mix, whatever the seed. The description begins with the name, without "a": a tokenizer gives
+ * a word another token after a space, and tokens that names never start with could not be learnt. The hash is of a line's `concept`,
+ * where it has one (variants of a thing stay together), else of its picture's name. */
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -122,8 +123,8 @@ static void text_of(const thing *t, size_t colour, bool full, char *out, size_t 
 {
     if (!full) snprintf(out, n, "%s", t->name);
     else
-        snprintf(out, n, "a%s %s on a%s %s background", strchr("aeiou", t->name[0]) ? "n" : "", t->name,
-                 colour < N_COLOURS && strchr("aeiou", colours[colour].name[0]) ? "n" : "", colour == WHITE ? "white" : colours[colour].name);
+        snprintf(out, n, "%s on a%s %s background", t->name, colour < N_COLOURS && strchr("aeiou", colours[colour].name[0]) ? "n" : "",
+                 colour == WHITE ? "white" : colours[colour].name);
 }
 
 static void put_stream(pg_writer *w, pg_rec *rec, const char *id, const char *prefix, const char *suffix, const unsigned char *rgb, size_t size, float *pixels)

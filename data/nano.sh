@@ -15,9 +15,11 @@ sed -E 's/.*"suffix":"([^"]*)".*/\1/' "$build/emoji/en.jsonl" >"$work/names.txt"
 {
     for _ in 1 2 3 4 5 6; do cat "$work/names.txt"; done
     for colour in red orange yellow green blue purple pink brown gray black white; do
-        sed "s/\$/ on a $colour background/; s/^/a /" "$work/names.txt"
+        article=a
+        case $colour in orange) article=an ;; esac
+        sed "s/\$/ on $article $colour background/" "$work/names.txt"
     done
-    for _ in {1..50}; do printf 'caption en\ndescribe en\nan orange on an orange background\n'; done
+    for _ in {1..50}; do printf 'caption en\ndescribe en\n'; done
 } >"$work/corpus.txt"
 spm_train --input="$work/corpus.txt" --model_prefix="$work/tokenizer" --model_type=bpe --vocab_size=1024 --pad_id=0 --eos_id=1 --bos_id=2 \
     --unk_id=3 --byte_fallback=true --add_dummy_prefix=false --normalization_rule_name=identity --remove_extra_whitespaces=false \
