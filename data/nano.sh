@@ -3,7 +3,7 @@
 # Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece (spm_train).
 set -euo pipefail
 build=${1:?usage: nano.sh BUILD [STEPS]}
-steps=${2:-1500}
+steps=${2:-3000}
 font=/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 names=/usr/share/unicode/cldr/common/annotations
 work=$build/nano
