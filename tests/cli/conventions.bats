@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # What every tool does alike: help, version, bad options, full and closed outputs, the terminal guard.
+bats_require_minimum_version 1.5.0
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=${PG_BUILD:-build}
