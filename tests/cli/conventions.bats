@@ -49,7 +49,7 @@ setup() {
 }
 
 @test "a binary stream is not written to a terminal" {
-    command -v script >/dev/null || skip "no script(1)"
+    script -qec true /dev/null >/dev/null 2>&1 || skip 'no script(1), or no terminals here'
     run script -qec "$B/pg-fetch tests/golden/image/png-rgb8.png" /dev/null
     [ "$status" -eq 2 ]
     [[ $output == *terminal* ]]
