@@ -22,7 +22,7 @@ pg-infer -m "$model" -n 32 <"$demo/val.pgs" >"$demo/before.pgs"
 echo 'fine-tuning on 90 pictures: attention weights, SGD, cosine schedule, 64 steps of 8'
 examples "$demo/train" >"$demo/train.pgs"
 pg-train -m "$model" -o "$demo/tuned" --steps 64 --batch 8 --lr 0.1 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
-    tee "$demo/events.pgs" | pg-render -f text
+    tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0)'
 echo 'captions after fine-tuning'
 pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" >"$demo/after.pgs"
 pg-render -o "$demo/report.html" --label before --label after "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"

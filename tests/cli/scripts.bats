@@ -53,6 +53,25 @@ pictures() {
     [ ! -e "$T/report.html" ]
 }
 
+@test "demo.sh: ten captions before and after, a report with both and the loss" {
+    [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || skip 'no fonts-noto-color-emoji'
+    [ -d /usr/share/unicode/cldr/common/annotations ] || skip 'no unicode-cldr-core'
+    mkdir "$T/build"
+    ln -s "$B"/pg-* "$B/data" "$T/build/"
+    run pipelines/demo.sh "$T/build"
+    [ "$status" -eq 0 ]
+    [ "$(grep -cE '^[0-9]{6}-u[0-9a-f]+\s' <<<"$output")" -eq 10 ]
+    [[ ${lines[-1]} == "report: $T/build/demo/report.html" ]]
+    # Tuned on the long form, held-out pictures are described in it.
+    after=$("$B/pg-render" -f captions "$T/build/demo/after.pgs" | grep -c ' background$')
+    before=$("$B/pg-render" -f captions "$T/build/demo/before.pgs" | grep -c ' background$' || true)
+    echo "long form: $before before, $after after"
+    [ "$before" -le 10 ]
+    [ "$after" -ge 80 ]
+    [ "$(grep -o '<img' "$T/build/demo/report.html" | wc -l)" -ge 100 ]
+    grep -q '<svg' "$T/build/demo/report.html"
+}
+
 @test "packages.sh: PG_NO_INSTALL=1 lists what is missing, installs nothing and fails" {
     mkdir "$T/bin"
     printf '#!/bin/sh\nexit 1\n' >"$T/bin/dpkg-query"
