@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the small default model from nothing and puts it into data/nano. Usage: data/nano.sh BUILD [STEPS]
-# 6000 steps of 32 take about 9 minutes on two cores. # Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece (spm_train).
+# 6000 steps of 32 take about 9 minutes on two cores. Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece (spm_train).
 set -euo pipefail
 build=${1:?usage: nano.sh BUILD [STEPS]}
 steps=${2:-6000}
