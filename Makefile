@@ -27,7 +27,8 @@ LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
-LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
+LIBS_NET = -lcurl -lcrypto
+LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
 LIB_CXX := $(wildcard common/*/*.cc)
