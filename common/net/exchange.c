@@ -215,6 +215,11 @@ static void judge_ok(struct pg_exchange *x)
     }
     uint64_t whole = r->status == 200 ? length : PG_SIZE_UNKNOWN, known = t->size != PG_SIZE_UNKNOWN ? t->size : x->seen.size;
     if (known != PG_SIZE_UNKNOWN && whole != PG_SIZE_UNKNOWN && whole != known) {
+        const char *type = pg_reply_header(r, "content-type", 0);
+        if (t->host == PG_HOST_KAGGLE && !x->away && type && strstr(type, "json")) { /* perhaps an error's text */
+            x->verdict = PG_V_ASIDE;
+            return;
+        }
         pg_error(&x->err, PG_EFORMAT, "it should have %llu bytes, but the server sends %llu", (unsigned long long)known, (unsigned long long)whole);
         return fail(x);
     }

@@ -432,7 +432,10 @@ static void answered(struct pg_exchange *x, CURLcode c)
     case PG_V_NONE: return trouble(x, c);
     case PG_V_ASIDE: break;
     }
-    long status = x->t->reply.status;
+    pg_reply *r = &x->t->reply;
+    long hidden = r->status == 200 ? pg_reply_hidden_code(r->body.data, r->body.len) : 0;
+    if (hidden) r->status = hidden;
+    long status = r->status;
     if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) return redirect(x);
     if (status == 416 && x->from) {
         if (!is_complete(x)) return restart(x, "the part on the disk is longer than the file");
