@@ -87,6 +87,10 @@ nano:
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
 
+# Not part of check: it installs the hosts' official Python clients.
+interop-net: all
+	@tests/net/interop.sh $(BUILD)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -97,5 +101,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano everything unit deps install-deps check install clean
+.PHONY: all demo nano interop-net everything unit deps install-deps check install clean
 .SECONDARY:

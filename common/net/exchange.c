@@ -169,6 +169,18 @@ static bool is_wrong_page(const pg_transfer *t)
     return dot && strcasecmp(dot, ".html") && strcasecmp(dot, ".htm");
 }
 
+/* Kaggle compresses some files by itself; only the name of what it points to tells. */
+static bool is_packed(const struct pg_exchange *x)
+{
+    const pg_transfer *t = x->t;
+    char *last = t->host == PG_HOST_KAGGLE && x->away && t->path ? pg_url_last(x->at) : NULL;
+    const char *name = t->path ? strrchr(t->path, '/') : NULL;
+    size_t n = name ? strlen(name + 1) : 0;
+    bool packed = last && name && !strncmp(last, name + 1, n) && !strcmp(last + n, ".zip");
+    free(last);
+    return packed;
+}
+
 static void fail(struct pg_exchange *x) { x->verdict = PG_V_FAIL; }
 
 static void judge_file(struct pg_exchange *x, uint64_t length)
@@ -211,6 +223,10 @@ static void judge_ok(struct pg_exchange *x)
     }
     if (is_wrong_page(t)) {
         pg_error(&x->err, PG_EFORMAT, "the server sends a web page instead of the file");
+        return fail(x);
+    }
+    if (is_packed(x)) {
+        pg_error(&x->err, PG_EFORMAT, "Kaggle sends it inside a zip archive, which pg-fetch does not unpack");
         return fail(x);
     }
     uint64_t whole = r->status == 200 ? length : PG_SIZE_UNKNOWN, known = t->size != PG_SIZE_UNKNOWN ? t->size : x->seen.size;

@@ -116,32 +116,46 @@ static int find_version(pg_hosts *h, const handle *k, const pg_source *s, char *
     return pg_hosts_remember(h, s, *version, e);
 }
 
-/* kagglehub's copy, if it is complete: a file without its marker is a broken download. */
-static char *cached(const pg_source *s, const char *version, const char *file)
+/* root/models/box/version/file, if it is complete: a file without its marker is a broken download. */
+static char *complete_copy(const char *root, const char *box, const char *version, const char *file)
 {
-    char *root = pg_kagglehub_cache(), *found = NULL;
-    char *path = root ? pg_format("%s/models/%s/%s/%s", root, s->box, version, file) : NULL;
-    char *whole = root ? pg_format("%s/models/%s/%s.complete", root, s->box, version) : NULL;
-    char *mark = root ? pg_format("%s/models/%s/.complete/%s/%s.complete", root, s->box, version, file) : NULL;
+    char *path = pg_format("%s/models/%s/%s/%s", root, box, version, file), *found = NULL;
+    char *whole = pg_format("%s/models/%s/%s.complete", root, box, version);
+    char *mark = pg_format("%s/models/%s/.complete/%s/%s.complete", root, box, version, file);
     if (path && whole && mark && pg_is_file(path) && (pg_is_file(whole) || pg_is_file(mark))) {
         found = path;
         path = NULL;
     }
-    free(root);
     free(path);
     free(whole);
     free(mark);
     return found;
 }
 
-static int fill(pg_item *i, const handle *k, const pg_source *s, const char *version, const char *file, pg_err *e)
+/* kagglehub's copy; the framework may be written jax or JAX. */
+static char *cached(const handle *k, const char *version, const char *file)
+{
+    char *root = pg_kagglehub_cache(), *found = NULL, *upper = pg_strdup(k->part[2]);
+    for (char *c = upper; c && *c; c++) *c = (char)toupper((unsigned char)*c);
+    const char *const framework[] = {k->part[2], upper};
+    for (size_t i = 0; i < 2 && root && upper && !found; i++) {
+        char *box = pg_format("%s/%s/%s/%s", k->part[0], k->part[1], framework[i], k->part[3]);
+        if (box) found = complete_copy(root, box, version, file);
+        free(box);
+    }
+    free(root);
+    free(upper);
+    return found;
+}
+
+static int fill(pg_item *i, const handle *k, const char *version, const char *file, pg_err *e)
 {
     char *enc = pg_url_encode(file, true), *below = enc ? pg_format("%s/download/%s", version, enc) : NULL;
     i->t.url = below ? route(k, below) : NULL;
     i->t.alt_url = service("DownloadModelInstanceVersion");
     i->t.alt_body = service_body(k, version, NULL, file, 0);
     i->t.page = pg_strdup(k->page);
-    i->cached = cached(s, version, file);
+    i->cached = cached(k, version, file);
     free(enc);
     free(below);
     return i->t.url && i->t.alt_url && i->t.alt_body && i->t.page ? PG_OK : pg_error_nomem(e);
@@ -151,7 +165,7 @@ static int add(pg_hosts *h, pg_items *l, const handle *k, const pg_source *s, co
 {
     char *source = pg_format("kaggle://%s/%s/%s", s->box, version, file);
     pg_item *i = source ? pg_items_add(h, l, PG_HOST_KAGGLE, source, file, e) : NULL;
-    int rc = !source ? pg_error_nomem(e) : i ? fill(i, k, s, version, file, e) : e->code;
+    int rc = !source ? pg_error_nomem(e) : i ? fill(i, k, version, file, e) : e->code;
     if (i) i->t.size = size;
     free(source);
     return rc;

@@ -327,7 +327,7 @@ teardown() { net_teardown; }
     for ((i = 0; i < kills; i++)); do
         "$B/pg-fetch" -q -o "$T/o" gs://odd/kill.bin >/dev/null 2>"$T/err" &
         pid=$!
-        sleep "0.$((RANDOM % 30 + 10))"
+        sleep "$(printf 0.%02d $((RANDOM % 40)))"
         kill -9 "$pid" 2>/dev/null || true
         wait "$pid" || true
         if [ -f "$T/o/kill.bin" ]; then

@@ -122,3 +122,38 @@ teardown() { net_teardown; }
     get "$W/d/big.bin"
     [ ! -s "$T/err" ]
 }
+
+@test "finetune.sh: the notebook's whole job from Kaggle and storage; a second run does nothing again, a third the missing step" {
+    mkdir -p "$ROOT/kaggle/google/small/jax/tiny/1" "$ROOT/storage/big_vision"
+    "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
+        --head-dim 4 --vocab 1024 "$ROOT/kaggle/google/small/jax/tiny/1/tiny.f16.npz"
+    cp data/nano/tokenizer.model "$ROOT/storage/big_vision/paligemma_tokenizer.model"
+    mkdir "$ROOT/storage/pairs"
+    for i in 1 2 3 4; do
+        cp tests/golden/image/jpg-420.jpg "$ROOT/storage/pairs/$i.jpeg"
+        echo "{\"image\":\"$i.jpeg\",\"suffix\":\"A thing.\"}"
+    done >"$ROOT/storage/pairs/train.jsonl"
+    export KAGGLE_API_TOKEN=kaggle_good PG_BIN=$B MODEL_SOURCE=kaggle://google/small/jax/tiny STEPS=2 BATCH=2 TRAIN_SOURCE=gs://pairs/train.jsonl \
+        VAL_SOURCE=gs://pairs/train.jsonl
+    run pipelines/finetune.sh "$T/job" --lr 0.01
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -f "$T/job/model/tiny.f16.npz" ]
+    [ -f "$T/job/tuned/model.npz" ]
+    grep -q '<html' "$T/job/report.html"
+    faults
+    touch "$T/before"
+    unset KAGGLE_API_TOKEN
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 0 ]
+    [ -z "$(requests)" ]
+    [ -z "$(find "$T/job" -newer "$T/before" -type f)" ]
+    rm "$T/job/report.html"
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 0 ]
+    [ "$(find "$T/job" -newer "$T/before" -type f)" = "$T/job/report.html" ]
+    # A step that fails leaves nothing that looks done.
+    MODEL_SOURCE=kaggle://google/none/jax/x run pipelines/finetune.sh "$T/other"
+    [ "$status" -ne 0 ]
+    [ ! -e "$T/other/model.files" ]
+}

@@ -107,6 +107,10 @@ teardown() { net_teardown; }
     get "$M"
     fails 'the storage that the server points to answers 403'
     [ "$(requests 1/download | wc -l)" -eq 2 ]
+    cp "$BIG" "$ROOT/web/d/paligemma-3b-pt-224.f16.npz.zip"
+    faults '{"role":"kaggle","match":"1/download","do":"redirect","to":"http://127.0.0.1:{web}/d/paligemma-3b-pt-224.f16.npz.zip"}'
+    get "$M"
+    fails 'inside a zip archive' paligemma-3b-pt-224.f16.npz
     faults '{"role":"kaggle","match":"/v1/models/","do":"status","status":404,"body":"<html>gone</html>","ctype":"text/html","times":9}'
     get "$M"
     whole paligemma-3b-pt-224.f16.npz "$F16"
