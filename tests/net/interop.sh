@@ -8,7 +8,7 @@ venv=$build/interop
 if [ ! -x "$venv/bin/python" ]; then python3 -m venv "$venv"; fi
 "$venv/bin/pip" install -q huggingface_hub kagglehub google-cloud-storage
 "$venv/bin/pip" list 2>/dev/null | grep -iE '^(huggingface.hub|kagglehub|google-cloud-storage) '
-# shellcheck source=tests/net/net.sh
+# shellcheck disable=SC1091 # checked by itself
 . tests/net/net.sh
 T=$(mktemp -d)
 SERVERS=
