@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/num.h"
+#include "model/decode.h"
 #include "text/text.h"
 #include "tool.h"
 #include "train/data.h"
@@ -262,7 +263,8 @@ static void val_captions(run *r, size_t step)
         TRY(pg_store_get(d->store, i, rows, e));
         if (d->pixels) c.pixels = rows;
         else c.features = rows;
-        TRY(pg_greedy(r->m, r->work, &c, 1, VAL_LENGTH, NULL, NULL, e));
+        TRY(pg_decode(r->m, r->work, &(pg_decoding){.max_len = VAL_LENGTH}, &c, 1, 1, e));
+        if (c.err.code) fail(r, &c.err);
         begin(r, "caption", step);
         set_str(r, "id", d->items[i].id);
         if (r->tok) {
