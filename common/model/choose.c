@@ -6,7 +6,7 @@
 #include "model/layers.h"
 #include "model/pick.h"
 
-enum { LOGIT_ROWS = 64, EOS = 1, SMALL = 1 << 15 }; /* logits in all that are not worth waking threads for */
+enum { LOGIT_ROWS = 64, EOS = 1, SMALL = 1 << 13 }; /* logits in all that are not worth waking threads for */
 
 struct pg_chooser {
     double *room; /* of each thread: probabilities and what is sorted; NULL where nothing is drawn */

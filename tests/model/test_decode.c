@@ -4,6 +4,7 @@
 
 #include "model/decode.h"
 #include "model/pick.h"
+#include "model/seat.h"
 
 #define LOGP 2e-5
 #define SAMPLE_LOGP 5e-5
@@ -284,6 +285,27 @@ static void test_draws_do_not_depend_on_the_others(void **s)
     }
 }
 
+/* Nearly all tokens are equally likely: a number used twice would show as a token drawn twice. */
+static void test_each_token_has_a_number_of_its_own(void **s)
+{
+    (void)s;
+    fixture f = open_fixture("pg1.npz", "pg1", 1, "pg1_out");
+    inputs in;
+    size_t same = 0, shared = 0, n = 0;
+    open_inputs(&in, &f);
+    for (size_t i = 1; i < DECODES; i++)
+        in.c[i].pixels = in.c[0].pixels;
+    must(pg_decode(f.m, f.w, &(pg_decoding){.max_len = MAX_LEN, .temperature = 1e6, .seed = 1}, in.c, DECODES, 5, &err));
+    for (size_t i = 0; i < DECODES; i++)
+        for (size_t t = 0; t < in.c[i].n; t++, n++) {
+            same += t && in.tokens[i][t] == in.tokens[i][t - 1];
+            shared += i && t < in.c[0].n && in.tokens[i][t] == in.tokens[0][t];
+        }
+    assert_true(n > 30 && same < 5 && shared < 5);
+    close_inputs(&in);
+    close_fixture(&f);
+}
+
 /* First tokens drawn many times have the frequencies of the distribution: |z| < 4.5 in each of about 20 cells has odds of
  * 1 in 7,000 to fail for a right generator; the seed is fixed, so this passes always or never. */
 static void test_frequencies(void **s)
@@ -338,6 +360,63 @@ static void test_frequencies(void **s)
     free(pos);
     free(lim);
     close_inputs(&in);
+    close_fixture(&f);
+}
+
+/* ---- the rules of the search, on made-up options ---- */
+/* Two beams, three likeliest tokens and eos of each; returns whether the search is over. */
+static bool round_of(pg_decoder *d, pg_seat *seat, const pg_option *o)
+{
+    must(pg_seat_beams(d, seat, o, 4, &err));
+    return seat->done;
+}
+
+static void check_live(const pg_seat *s, int32_t token0, double score0, int32_t token1, double score1)
+{
+    assert_int_equal(s->live, 2);
+    assert_int_equal(s->nodes[s->paths[0].last].token, token0);
+    assert_int_equal(s->nodes[s->paths[1].last].token, token1);
+    assert_true(s->paths[0].score == score0 && s->paths[1].score == score1);
+    assert_true(s->paths[0].slot != s->paths[1].slot);
+}
+
+static void test_rules_of_the_search(void **s)
+{
+    enum { EOS = 1 };
+    (void)s;
+    fixture f = open_fixture("pg1.npz", "pg1", 1, "pg1_out");
+    pg_decoder *d;
+    int32_t tokens[8];
+    pg_caption c = {.tokens = tokens};
+    must(pg_decoder_new(&d, f.m, f.w, &(pg_decoding){.max_len = 8, .beams = 2}, 1, &err));
+    assert_true(pg_decoder_add(d, &c));
+    pg_seat *seat = &d->seats[0];
+    for (size_t i = 0; i < 2; i++)
+        must(pg_cache_reserve(d->cache, seat->paths[i].slot, 8, 0, &err));
+
+    /* eos is the likeliest: it is kept as a finished text and struck out of what goes on */
+    assert_false(round_of(d, seat, (const pg_option[]){{EOS, -3}, {5, -3}, {4, -4}, {EOS, -3}}));
+    check_live(seat, 5, -3, 4, -4);
+    assert_true(seat->best_score == -3 && seat->best == PG_NOWHERE);
+
+    /* A tie with the finished text: the older one stays, and the search goes on, as the live one is not below it.
+     * Equal offers: the earlier beam first, then the likelier token. */
+    assert_false(round_of(d, seat, (const pg_option[]){{7, 0}, {6, -1}, {9, -2}, {EOS, 0}, {8, 0}, {3, 0}, {2, -1}, {EOS, -9}}));
+    check_live(seat, 7, -3, 6, -4);
+    assert_true(seat->best == PG_NOWHERE);
+
+    /* A likelier finished text takes its place; both go on from the second beam, one of them in the other's slot. */
+    assert_false(round_of(d, seat, (const pg_option[]){{7, -9}, {6, -9}, {9, -9}, {EOS, 1}, {8, 2.5}, {3, 2}, {2, -1}, {EOS, -9}}));
+    check_live(seat, 8, -1.5, 3, -2);
+    assert_true(seat->best_score == -2);
+
+    /* Over: what lives is below it. */
+    assert_true(round_of(d, seat, (const pg_option[]){{7, -0.5625}, {6, -9}, {9, -9}, {EOS, -3}, {8, -9}, {3, -9}, {2, -9}, {EOS, -9}}));
+    assert_int_equal(c.n, 3);
+    assert_memory_equal(tokens, ((const int32_t[]){5, 7, EOS}), 3 * sizeof *tokens);
+    assert_true(c.logprob == -2 && c.ended);
+    assert_ptr_equal(pg_decoder_take(d), &c);
+    pg_decoder_free(d);
     close_fixture(&f);
 }
 
@@ -449,7 +528,9 @@ int main(void)
         cmocka_unit_test(test_pick_and_ties),
         cmocka_unit_test(test_samples_are_the_oracles),
         cmocka_unit_test(test_draws_do_not_depend_on_the_others),
+        cmocka_unit_test(test_each_token_has_a_number_of_its_own),
         cmocka_unit_test(test_frequencies),
+        cmocka_unit_test(test_rules_of_the_search),
         cmocka_unit_test(test_a_seat_is_filled_again),
         cmocka_unit_test(test_one_that_fails_harms_nobody),
         cmocka_unit_test(test_impossible_options),
