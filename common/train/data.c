@@ -197,7 +197,7 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             }
             continue;
         }
-        if ((rc = add_item(d, m, &s, rec, e))) break;
+        if ((rc = add_item(d, m, &s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) break;
         memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
         if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
         rc = 2; /* most may be reached */

@@ -27,6 +27,8 @@ typedef struct pg_data {
     size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
     uint64_t hash; /* of ids, tokens and pixels, in order */
     char first_unusable[256];
+    int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */
+    void *ctx;
 } pg_data;
 
 /* Reads up to `most` records (0: to the end, which must be there). Returns 1 where the stream has ended, 0 where most was reached. */
