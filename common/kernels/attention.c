@@ -108,6 +108,16 @@ static size_t lse_at(const block *b, size_t r)
     return head * b->s->n + b->query + r * b->step;
 }
 
+/* Keys and values from `key` on, *n of them at most: a run ends where the second part of the keys begins. */
+static void keys_at(const pg_attn *s, size_t ldk, size_t key, size_t *n, const float **k, const float **v)
+{
+    bool second = s->k2 && key >= s->split;
+    size_t row = second ? key - s->split : key;
+    *k = (second ? s->k2 : s->k) + row * ldk;
+    *v = (second ? s->v2 : s->v) + row * ldk;
+    if (s->k2 && !second) *n = pg_min_size(*n, s->split - key);
+}
+
 static void forward(const job *j, const block *b, const pg_scratch *w)
 {
     const pg_attn_dims *d = j->d;
@@ -120,9 +130,11 @@ static void forward(const job *j, const block *b, const pg_scratch *w)
         max[r] = -INFINITY;
         sum[r] = 0;
     }
-    for (size_t key = 0; key < b->keys; key += PG_ATTN_KEYS) {
-        size_t n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + key * d->ldk + b->kv * H, d->ldk, true, false, w->s, n);
+    for (size_t key = 0, n; key < b->keys; key += n) {
+        const float *keys, *values;
+        n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
+        keys_at(b->s, d->ldk, key, &n, &keys, &values);
+        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, keys + b->kv * H, d->ldk, true, false, w->s, n);
         for (size_t r = 0; r < b->rows; r++) {
             float *s = w->s + r * n;
             size_t see = visible(b, r, key, n);
@@ -139,7 +151,7 @@ static void forward(const job *j, const block *b, const pg_scratch *w)
             }
             sum[r] += ops->exp_sum(s, s, max[r], see);
         }
-        product(j->k, w->b, b->rows, H, n, w->s, n, false, b->s->v + key * d->ldk + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
+        product(j->k, w->b, b->rows, H, n, w->s, n, false, values + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
     }
     for (size_t r = 0; r < b->rows; r++) {
         ops->scale(out + r * b->ldo, (float)(1 / sum[r]), H);

@@ -8,18 +8,18 @@
 
 #include "model/backward.h"
 
-static void gather(float *to, const float *from, const pg_pick *p, size_t D)
+static void gather(float *to, const float *from, const pg_picked *p, size_t D)
 {
     for (size_t i = 0; i < p->rows.R; i++) memcpy(to + i * D, from + p->row[i] * D, D * sizeof *to);
 }
 
-static void scatter_add(pg_kern *k, float *to, const float *from, const pg_pick *p, size_t D)
+static void scatter_add(pg_kern *k, float *to, const float *from, const pg_picked *p, size_t D)
 {
     for (size_t i = 0; i < p->rows.R; i++) pg_axpy(k, to + p->row[i] * D, 1.0f, from + i * D, D);
 }
 
 /* Queries are the picked rows, keys and values all rows of their sequence. */
-static void sequences(const pg_model *m, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act, pg_attn *seqs)
+static void sequences(const pg_model *m, const pg_rows *rows, const pg_picked *p, const pg_dec_act *act, pg_attn *seqs)
 {
     size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
     for (size_t i = 0; i < rows->n_seqs; i++) {
@@ -30,7 +30,7 @@ static void sequences(const pg_model *m, const pg_rows *rows, const pg_pick *p, 
     }
 }
 
-void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_picked *p, const pg_dec_act *act,
                          const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
@@ -53,7 +53,7 @@ void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows 
     pg_dec_mlp(m, l, out, M, act, s);
 }
 
-void pg_dec_last_back(pg_model *m, float *dx, float *dout, bool below, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+void pg_dec_last_back(pg_model *m, float *dx, float *dout, bool below, const pg_rows *rows, const pg_picked *p, const pg_dec_act *act,
                       const pg_back_scratch *s)
 {
     pg_kern *k = m->kern;

@@ -213,7 +213,7 @@ static int embed(group *g, bool keep_tower)
 typedef struct losses {
     size_t M;            /* loss rows of the group */
     size_t *row, *owner; /* [M] row in x; plan */
-    pg_pick pick;        /* the same rows, for the last layer */
+    pg_picked pick;        /* the same rows, for the last layer */
     size_t *at;          /* [M] token index */
     int32_t *target;
     float *weight, *logp;
@@ -257,7 +257,7 @@ static int find_losses(group *g, losses *o, double weight, bool grad)
         }
     }
     start[g->n] = o->M = k;
-    o->pick = (pg_pick){o->row, {g->n, k, start, pos, lim}};
+    o->pick = (pg_picked){o->row, {g->n, k, start, pos, lim}};
     return PG_OK;
 }
 
