@@ -27,7 +27,7 @@ void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, 
 }
 
 /* Puts each row's key and value into the cache, in the text's own slot. */
-static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
+void pg_dec_cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
                         pg_attn *seqs)
 {
     size_t kv = m->s.kv_heads * m->s.head_dim;
@@ -71,7 +71,7 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_rope(k, act->q, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, false);
     pg_rope(k, act->k, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
     if (cache)
-        cached_seqs(m, l, rows, cache, at, act, s->seqs);
+        pg_dec_cached_seqs(m, l, rows, cache, at, act, s->seqs);
     else
         pg_dec_seqs(m, rows, act, s->seqs);
     pg_attention(k, s->seqs, rows->n_seqs, &d);
@@ -147,10 +147,12 @@ static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *ca
     return m->dec ? PG_OK : pg_error(e, PG_EINVAL, "the model has no decoder");
 }
 
-int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+/* picked NULL: all rows, the output in x; else the picked ones', in h. */
+static int run(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, const pg_picked *picked, pg_cache *cache, const pg_place *at,
+               pg_err *e)
 {
     size_t R = rows->R, D = m->s.width, F = m->s.mlp, q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
-    size_t positions;
+    size_t positions, M = picked ? picked->rows.R : R, whole = picked ? m->s.depth - 1 : m->s.depth;
     pg_mark mark = pg_work_mark(w);
     pg_dec_act act = {0};
     pg_dec_scratch s = {.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
@@ -168,11 +170,39 @@ int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, p
     }
     act.y1 = act.o = act.f = act.y0;
     s.act = act.gate;
-    for (size_t l = 0; l < m->s.depth; l++)
+    for (size_t l = 0; l < whole; l++)
         pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
-    memcpy(s.tmp, x, R * D * sizeof *x);
-    pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
+    if (picked)
+        pg_dec_last_forward(m, h, x, rows, picked, cache, at, &act, &s);
+    memcpy(s.tmp, h, M * D * sizeof *h);
+    pg_rms_norm(m->kern, h, NULL, s.tmp, m->final_norm.scale, M, D);
 out:
+    pg_work_release(w, mark);
+    return rc;
+}
+
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+{
+    return run(m, w, x, x, rows, NULL, cache, at, e);
+}
+
+int pg_decoder_last(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+{
+    size_t n = rows->n_seqs;
+    pg_mark mark = pg_work_mark(w);
+    size_t *row = pg_work_bytes(w, n, sizeof *row, e), *start = pg_work_bytes(w, n + 1, sizeof *start, e);
+    uint32_t *pos = pg_work_bytes(w, n, sizeof *pos, e), *lim = pg_work_bytes(w, n, sizeof *lim, e);
+    int rc = PG_ENOMEM;
+    if (row && start && pos && lim) {
+        for (size_t i = 0; i < n; i++) {
+            row[i] = rows->start[i + 1] - 1;
+            start[i] = i;
+            pos[i] = rows->pos[row[i]];
+            lim[i] = rows->lim[row[i]];
+        }
+        start[n] = n;
+        rc = run(m, w, h, x, rows, &(pg_picked){row, {n, n, start, pos, lim}}, cache, at, e);
+    }
     pg_work_release(w, mark);
     return rc;
 }

@@ -370,7 +370,7 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
         size_t last = m->s.depth - 1;
         for (size_t l = 0; l < last; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &g.act[l], &s);
         s.mlp_rows = o.M;
-        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &g.act[last], &s);
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, NULL, NULL, &g.act[last], &s);
     } else {
         size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim, R = g.rows.R;
         if ((rc = embed(&g, false))) return rc;
@@ -384,7 +384,7 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
         a.y1 = a.o = a.f = a.y0;
         s.act = a.gate;
         for (size_t l = 0; l + 1 < m->s.depth; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &a, &s);
-        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &a, &s);
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, NULL, NULL, &a, &s);
     }
     if ((rc = cross_entropy(&g, &o, grad, smoothing, loss_of))) return rc;
     return grad ? backward(&g, &o) : PG_OK;
