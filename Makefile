@@ -27,7 +27,8 @@ LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
-LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
+LIBS_NET = -lcurl -lcrypto
+LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
 LIB_CXX := $(wildcard common/*/*.cc)
@@ -88,6 +89,10 @@ nano:
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
 
+# Not part of check: it installs the hosts' official Python clients.
+interop-net: all
+	@tests/net/interop.sh $(BUILD)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -98,5 +103,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano everything unit deps install-deps check install clean
+.PHONY: all demo nano interop-net everything unit deps install-deps check install clean
 .SECONDARY:
