@@ -77,16 +77,9 @@ static void parse(pg_tool *t, options *o)
         o->s.bootstrap = RESAMPLES;
 }
 
-static int open_input(pg_tool *t, const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        tool_die(t, EXIT_FAIL, "cannot open '%s': %s", path, strerror(errno));
-    return fd;
-}
-
-/* ---- --annotate: the stream is read twice, so a pipe goes through a temporary file ---- */
-static int seekable(pg_tool *t, int fd)
+/* ---- inputs ---- */
+/* What is to be read twice, or looked at first, and comes through a pipe, is kept in a temporary file. */
+static int seekable(pg_tool *t, int fd, const char *name)
 {
     static unsigned char buf[1 << 16];
     FILE *f;
@@ -101,10 +94,20 @@ static int seekable(pg_tool *t, int fd)
         if (pg_write_full(fileno(f), buf, (size_t)n))
             tool_die(t, EXIT_FAIL, "cannot write a temporary file: %s", strerror(errno));
     if (n < 0)
-        tool_die(t, EXIT_FAIL, "cannot read 'stdin': %s", strerror(errno));
+        tool_die(t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
     lseek(fileno(f), 0, SEEK_SET);
     return fileno(f);
 }
+
+static int open_input(pg_tool *t, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        tool_die(t, EXIT_FAIL, "cannot open '%s': %s", path, strerror(errno));
+    return seekable(t, fd, path);
+}
+
+/* ---- --annotate ---- */
 
 static void set_scores(pg_tool *t, pg_rec *rec, const pg_scores *s)
 {
@@ -230,8 +233,8 @@ static int score(pg_tool *t, const options *o, const pg_coco *coco)
     const char *path = optind < t->argc ? t->argv[optind] : NULL;
     int fd = path ? open_input(t, path) : 0, status;
     set s = {0};
-    if (o->annotate)
-        fd = seekable(t, fd);
+    if (o->annotate && !path)
+        fd = seekable(t, fd, "stdin");
     set_read(t, &s, fd, path, coco);
     pg_corpus *c = score_set(t, &s, &o->s);
     status = s.scored < s.n ? EXIT_RECORDS : EXIT_OK;

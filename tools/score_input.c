@@ -1,6 +1,5 @@
 /* Captions and references from a stream, from JSON lines, from COCO's results. */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,18 +236,31 @@ static void sort_out(pg_tool *t, set *s, const pg_coco *coco)
         tool_info(t, "%zu of the %zu images of the references have no caption in '%s'; they do not count", coco->n - found, coco->n, s->name);
 }
 
+static void read_all(pg_tool *t, const set *s, int fd, pg_buf *b)
+{
+    pg_err e = {0};
+    ssize_t n;
+    do {
+        if (b->len > MAX_INPUT)
+            tool_die(t, EXIT_STREAM, "'%s' is larger than 1 GiB", s->name);
+        if (pg_buf_reserve(b, 1 << 20, &e))
+            tool_die(t, EXIT_FAIL, "%s", e.msg);
+        if ((n = pg_read_full(fd, b->data + b->len, 1 << 20)) < 0)
+            tool_die(t, EXIT_FAIL, "cannot read '%s': %s", s->name, strerror(errno));
+        b->len += (size_t)n;
+    } while (n > 0);
+}
+
 void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco)
 {
     unsigned char first[64] = {0};
     pg_buf b = {0};
-    pg_err e = {0};
     ssize_t n = path ? pread(fd, first, sizeof first - 1, 0) : 0;
     size_t blank = n > 0 ? strspn((const char *)first, " \t\r\n\xef\xbb\xbf") : 0;
     s->name = path ? path : "stdin";
     s->references = coco->n > 0;
     if (n > 0 && (first[blank] == '{' || first[blank] == '[')) {
-        if (pg_file_read(path, MAX_INPUT, &b, &e))
-            tool_die(t, EXIT_FAIL, "%s", e.msg);
+        read_all(t, s, fd, &b);
         if (b.len >= 3 && !memcmp(b.data, "\xef\xbb\xbf", 3))
             memset(b.data, ' ', 3);
         if (first[blank] == '{')

@@ -37,8 +37,8 @@ void pg_corpus_free(pg_corpus *c)
     free(c->grams);
     free(c->captions.s);
     free(c->references.s);
-    pg_buf_free(&c->captions.pending);
-    pg_buf_free(&c->references.pending);
+    pg_buf_free(&c->captions.lines);
+    pg_buf_free(&c->references.lines);
     free(c->images);
     free(c);
 }
@@ -159,23 +159,32 @@ static int tokenise(pg_corpus *c, pg_sentences *list, const char *s, size_t n, p
     return rc ? rc : add_sentence(c, list, e);
 }
 
-/* With context a text waits until the one behind it is known. */
+/* With context all texts wait, a line each, until the last is known: behind empty lines the next word can matter, too. */
 static int put(pg_corpus *c, pg_sentences *list, const char *s, size_t n, pg_err *e)
 {
     if (!c->context)
         return tokenise(c, list, s, n, PG_ALONE, NULL, 0, e);
-    int rc = list->waits ? tokenise(c, list, (const char *)list->pending.data, list->pending.len, PG_FOLLOWED, s, n, e) : PG_OK;
-    list->pending.len = 0;
-    list->waits = true;
-    return rc ? rc : pg_buf_add(&list->pending, s, n, e);
+    size_t from = list->lines.len;
+    int rc = pg_buf_add(&list->lines, s, n, e);
+    for (size_t i = from; !rc && i < list->lines.len; i++)
+        if (list->lines.data[i] == '\n')
+            list->lines.data[i] = ' ';
+    list->waiting += !rc;
+    return rc ? rc : pg_buf_add(&list->lines, "\n", 1, e);
 }
 
-static int put_last(pg_corpus *c, pg_sentences *list, pg_err *e)
+static int put_waiting(pg_corpus *c, pg_sentences *list, pg_err *e)
 {
-    if (!list->waits)
-        return PG_OK;
-    list->waits = false;
-    return tokenise(c, list, (const char *)list->pending.data, list->pending.len, PG_LAST, NULL, 0, e);
+    const char *p = (const char *)list->lines.data, *end = p + list->lines.len;
+    int rc = PG_OK;
+    for (; !rc && list->waiting; list->waiting--) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        bool last = list->waiting == 1;
+        rc = tokenise(c, list, p, (size_t)(stop - p), last ? PG_LAST : PG_FOLLOWED, stop + 1, (size_t)(end - stop - 1), e);
+        p = stop + 1;
+    }
+    pg_buf_free(&list->lines);
+    return rc;
 }
 
 /* Bytes that are no UTF-8 have no case: they are compared as they are. */
@@ -195,7 +204,7 @@ int pg_corpus_add(pg_corpus *c, const char *caption, size_t n, const char *const
         return pg_error(e, PG_EINVAL, "no reference");
     if ((rc = reserve((void **)&c->images, &c->cap_images, c->n_images, 1, sizeof *c->images, e)))
         return rc;
-    im.first = c->references.n + c->references.waits;
+    im.first = c->references.n + c->references.waiting;
     for (size_t i = 0; i < n_references; i++)
         if (same_in_lower_case(c, caption, n, references[i], strlen(references[i])))
             im.scores.v[PG_EXACT] = 1;
@@ -284,9 +293,9 @@ static int gather_facts(pg_corpus *c, pg_err *e)
 
 int pg_corpus_score(pg_corpus *c, pg_err *e)
 {
-    int rc = put_last(c, &c->captions, e);
+    int rc = put_waiting(c, &c->captions, e);
     if (!rc)
-        rc = put_last(c, &c->references, e);
+        rc = put_waiting(c, &c->references, e);
     if (!rc && c->n_images == 0)
         return pg_error(e, PG_EINVAL, "no captions to score");
     if (!rc)

@@ -40,8 +40,8 @@ typedef struct pg_sentence {
 typedef struct pg_sentences {
     pg_sentence *s;
     size_t n, cap;
-    pg_buf pending; /* with context: the text that waits for the next one */
-    bool waits;
+    pg_buf lines; /* with context: texts that wait until all are known */
+    size_t waiting;
 } pg_sentences;
 
 /* What BLEU adds up over images. */

@@ -18,7 +18,7 @@ void pg_words_free(pg_words *w);
 typedef enum { PG_ALONE, PG_FOLLOWED, PG_LAST } pg_context;
 
 /* Appends the words of the caption to *out; no words append nothing. Every line separator in the caption is a blank.
- * next: the caption that follows, for PG_FOLLOWED. A byte that is not UTF-8 counts as a character that is removed. */
+ * next: the captions that follow, line by line, for PG_FOLLOWED. A byte that is not UTF-8 counts as a character that is removed. */
 int pg_words_make(pg_words *w, const char *caption, size_t n, pg_context context, const char *next, size_t n_next, pg_buf *out,
                   pg_err *e) PG_MUST_CHECK;
 

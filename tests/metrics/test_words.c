@@ -286,6 +286,62 @@ static void test_the_next_caption(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* Golden `context`: the captions are lines of one file, the references lines of another. */
+typedef struct file {
+    pg_buf lines, words; /* a line each */
+} file;
+
+static file captions, references;
+
+static void add_line(pg_buf *b, const json_t *text)
+{
+    const char *s = json_string_value(text);
+    assert_non_null(s);
+    assert_int_equal(pg_buf_addf(b, NULL, "%s\n", s), 0);
+}
+
+static void add_raw(json_t *o)
+{
+    size_t i;
+    json_t *r;
+    add_line(&captions.lines, json_object_get(o, "caption"));
+    json_array_foreach(json_object_get(o, "references"), i, r) add_line(&references.lines, r);
+}
+
+static void add_words(json_t *o)
+{
+    size_t i;
+    json_t *r;
+    add_line(&captions.words, json_object_get(o, "caption"));
+    json_array_foreach(json_object_get(o, "references"), i, r) add_line(&references.words, r);
+}
+
+static void check_file(file *f)
+{
+    char *raw = (char *)f->lines.data, *want = (char *)f->words.data;
+    while (*raw) {
+        char *stop = strchr(raw, '\n'), *end_want = strchr(want, '\n');
+        *end_want = 0;
+        expect(raw, words_in(raw, (size_t)(stop - raw), stop[1] ? PG_FOLLOWED : PG_LAST, stop[1] ? stop + 1 : NULL), want);
+        raw = stop + 1;
+        want = end_want + 1;
+    }
+    pg_buf_free(&f->lines);
+    pg_buf_free(&f->words);
+}
+
+static void test_context(void **state)
+{
+    (void)state;
+    lines(GOLDEN "context.jsonl", add_raw);
+    lines(GOLDEN "context.tokens.jsonl", add_words);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pg_buf_add(i ? &captions.lines : &references.lines, "", 1, NULL), 0);
+    check_file(&captions);
+    check_file(&references);
+    assert_int_equal(failures, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +352,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_cases, begin, end),
         cmocka_unit_test_setup_teardown(test_line_separators_are_blanks, begin, end),
         cmocka_unit_test_setup_teardown(test_the_next_caption, begin, end),
+        cmocka_unit_test_setup_teardown(test_context, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
