@@ -62,6 +62,8 @@ int pg_rec_set_double(pg_rec *r, const char *key, double v, pg_err *e) PG_MUST_C
 int pg_rec_set_bool(pg_rec *r, const char *key, bool v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_ints(pg_rec *r, const char *key, const int32_t *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, pg_err *e) PG_MUST_CHECK;
+/* A map from names to numbers. */
+int pg_rec_set_numbers(pg_rec *r, const char *key, const char *const *names, const double *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_tensor(pg_rec *r, const char *key, const pg_tensor *t, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_raw(pg_rec *r, const char *key, const void *msgpack, size_t n, pg_err *e) PG_MUST_CHECK;
 void pg_rec_del(pg_rec *r, const char *key);
