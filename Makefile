@@ -27,6 +27,7 @@ LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
+LIBS_SERVE = -lmicrohttpd -lcrypt
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
@@ -57,6 +58,12 @@ $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/li
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
+$(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
+# The page's files go into the program as they are.
+$(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
