@@ -158,6 +158,7 @@ static size_t active(server *s)
 /* No new requests; what has come in is answered, then the command ends. A second signal: at once. */
 static void drain(server *s, const sigset_t *set)
 {
+    static const char stopping[] = "the server is stopping";
     double until = serve_now() + s->o.timeout;
     bool hurry = false;
     tool_info(&s->t, "stopping: %zu requests are still being answered", active(s));
@@ -172,7 +173,7 @@ static void drain(server *s, const sigset_t *set)
         look_after(s);
     }
     pthread_mutex_lock(&s->lock);
-    jobs_fail(s, NULL, 503, "stopping", "the server is stopping");
+    while (s->first) job_done(s, s->first, 503, "stopping", stopping, sizeof stopping - 1);
     pthread_mutex_unlock(&s->lock);
     for (int i = 0; active(s) && i < 20; i++) (void)next_signal(set, true);
     http_stop(s);

@@ -119,7 +119,8 @@ void job_partial(job *j, char *text); /* takes text over */
 void job_done(server *s, job *j, int status, const char *code, const char *text, size_t n);
 job *job_find(server *s, const child *c, const char *id, size_t id_len);
 void job_abandon(server *s, job *j); /* nobody waits for its answer any more */
-void jobs_fail(server *s, const child *c, int status, const char *code, const char *text); /* those sent to c; NULL: all */
+void jobs_fail(server *s, const child *c, int status, const char *code, const char *text); /* those sent to c; NULL: those that wait */
+void jobs_wait_again(server *s, const child *c); /* what c has not even begun */
 void jobs_deadlines(server *s, double now);
 
 /* serve_child.c; called by the main thread alone, without the lock */

@@ -189,7 +189,9 @@ static void *collect(void *arg)
         if (rc == 1) take(c, rec);
     }
     broke(c, rc ? e.msg : "it ended");
-    if (!c->hung) jobs_fail(s, c, 502, "command_died", "the command that captions died while it had this picture; try again");
+    /* Without a header it has looked at nothing: another one may. */
+    if (!c->ready) jobs_wait_again(s, c);
+    else if (!c->hung) jobs_fail(s, c, 502, "command_died", "the command that captions died while it had this picture; try again");
     c->collected = true;
     pthread_mutex_unlock(&s->lock);
     close(c->out);
@@ -324,6 +326,7 @@ static void look(child *c, double now)
         if (c == s->current) {
             s->current = NULL;
             backoff(s, c->answered > 0, now);
+            if (s->restart_at - now > 1) jobs_fail(s, NULL, 503, "no_command", "the command that captions does not start");
         }
     }
     bool patient = c->retired && !c->told && now - c->retired_at < GRACE;

@@ -128,8 +128,17 @@ void jobs_fail(server *s, const child *c, int status, const char *code, const ch
 {
     for (job *j = s->first, *next; j; j = next) {
         next = j->next;
-        if (!c || (j->state == JOB_SENT && j->child == c)) job_done(s, j, status, code, text, strlen(text));
+        if (j->child == c) job_done(s, j, status, code, text, strlen(text));
     }
+}
+
+void jobs_wait_again(server *s, const child *c)
+{
+    for (job *j = s->first; j; j = j->next)
+        if (j->child == c) {
+            j->child = NULL;
+            j->state = JOB_WAITING;
+        }
 }
 
 void jobs_deadlines(server *s, double now)

@@ -146,12 +146,13 @@ enum MHD_Result reply_job(request *r, struct MHD_Connection *c)
 {
     const job *j = r->job; /* done: nobody changes it any more */
     pg_buf b = {0};
+    pthread_mutex_lock(&r->s->lock);
+    r->retry = child_due(r->s, serve_now());
     if (r->conn) {
-        pthread_mutex_lock(&r->s->lock);
         r->conn->state = CONN_REPLY;
         r->conn->since = serve_now();
-        pthread_mutex_unlock(&r->s->lock);
     }
+    pthread_mutex_unlock(&r->s->lock);
     if (j->code) return reply_error(r, c, (unsigned)j->status, j->code, j->text ? j->text : "out of memory");
     bool page = r->want == WANT_HTML;
     int rc = page ? answer_html(j, &b, NULL) : answer_json(j, &b, NULL);

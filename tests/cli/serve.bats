@@ -1,0 +1,33 @@
+#!/usr/bin/env bats
+# pg-serve: the clients are Python programs in tests/serve, of the standard library; the command that they use wants msgpack.
+bats_require_minimum_version 1.5.0
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.."
+    export PG_BUILD=${PG_BUILD:-build} PYTHONDONTWRITEBYTECODE=1
+    B=$(cd "$PG_BUILD" && pwd)
+    T=$BATS_TEST_TMPDIR
+}
+
+# python MODULE: one that has the module
+python() {
+    local p
+    for p in python3 /usr/bin/python3; do
+        "$p" -c "import $1" 2>/dev/null && { echo "$p"; return; }
+    done
+    return 1
+}
+
+clients() { # clients FILE.CLASS
+    local p
+    p=$(python msgpack) || skip 'no python3-msgpack'
+    cd tests/serve
+    "$p" -m unittest "$1" 2>&1
+}
+
+@test "the API: captions, events, pages, refusals, headers, metrics, log" { clients test_api.Api; }
+@test "the page gives the caption that the shell gives" { clients test_api.Nano; }
+@test "a command that dies is started again; what it had is answered with 502" { clients test_command.Death; }
+@test "a command that hangs is replaced" { clients test_command.Hang; }
+@test "a full queue: 503 and Retry-After" { clients test_command.Queue; }
+@test "SIGHUP: the new command takes over, nothing is lost" { clients test_command.Reload; }
+@test "SIGTERM: what has come in is answered first" { clients test_command.Stop; }
