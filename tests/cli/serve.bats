@@ -31,3 +31,9 @@ clients() { # clients FILE.CLASS
 @test "a full queue: 503 and Retry-After" { clients test_command.Queue; }
 @test "SIGHUP: the new command takes over, nothing is lost" { clients test_command.Reload; }
 @test "SIGTERM: what has come in is answered first" { clients test_command.Stop; }
+@test "slow clients are ended, waiting ones are not" { clients test_clients.Slow; }
+@test "rude clients: half-closed, gone, oversized, a thousand malformed forms" { clients test_clients.Rude; }
+@test "authorization: tokens, names, bad files, reload" { clients test_clients.Auth; }
+@test "rates: each address has its own" { clients test_clients.Rate; }
+@test "the system: read-only, socket activation, IPv6, a log that nobody reads" { clients test_clients.System; }
+@test "load: many clients, nothing lost, memory flat" { clients test_load.Load; }

@@ -68,7 +68,7 @@ class Server:
         return os.pread(self.err.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def access(self):
-        return [json.loads(line) for line in os.pread(self.log.fileno(), 1 << 24, 0).decode().splitlines()]
+        return [json.loads(line) for line in os.pread(self.log.fileno(), 1 << 28, 0).decode().splitlines()]
 
     def wait_for(self, pattern, seconds=30):
         end = time.monotonic() + seconds
