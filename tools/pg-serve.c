@@ -90,7 +90,7 @@ static void set_up(server *s)
     pg_err e = {0};
     s->started = serve_now();
     if (getrandom(&s->run, sizeof s->run, 0) != (ssize_t)sizeof s->run) s->run = (uint64_t)time(NULL);
-    if (pthread_mutex_init(&s->lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_die(&s->t, EXIT_FAIL, "out of memory");
+    if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->auth_lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_die(&s->t, EXIT_FAIL, "out of memory");
     if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_die(&s->t, EXIT_FAIL, "out of memory");
     if (pg_image_new(&s->image, &e) || (s->o.auth_file && auth_open(&s->auth, s->o.auth_file, &e))) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
     if (system_harden(s, &e)) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
@@ -102,10 +102,10 @@ static void reload(server *s)
     pg_err e = {0};
     if (s->o.auth_file && auth_open(&a, s->o.auth_file, &e)) tool_warn(&s->t, "%s; the old names and tokens stay", e.msg);
     if (a) {
-        pthread_mutex_lock(&s->lock);
+        pthread_mutex_lock(&s->auth_lock);
         auth *old = s->auth;
         s->auth = a;
-        pthread_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&s->auth_lock);
         auth_free(old);
     }
     children_reload(s);
@@ -211,6 +211,7 @@ int main(int argc, char **argv)
     rates_free(s.rates);
     pg_image_free(s.image);
     pthread_cond_destroy(&s.work);
+    pthread_mutex_destroy(&s.auth_lock);
     pthread_mutex_destroy(&s.lock);
     return tool_close_stdout(&s.t);
 }

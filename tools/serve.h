@@ -100,6 +100,7 @@ typedef struct server {
     conn *conns;
     size_t active; /* requests between header and end of reply */
     counts n;
+    pthread_mutex_t auth_lock; /* for the next two */
     auth *auth;
     rates *rates;
     pg_image *image; /* of the HTTP thread */
@@ -143,7 +144,9 @@ void http_slow(server *s, double now); /* ends connections of clients that take 
 /* serve_guard.c: who may, and how often */
 int auth_open(auth **a, const char *path, pg_err *e) PG_MUST_CHECK;
 void auth_free(auth *a);
-bool auth_allows(auth *a, const char *authorization); /* may be NULL */
+/* The header may be NULL. A hash is made to be slow; a header that was accepted is remembered, and known again at once. */
+bool auth_remembers(const auth *a, const char *authorization);
+bool auth_allows(auth *a, const char *authorization);
 rates *rates_new(double per_minute);
 void rates_free(rates *r);
 /* Seconds to wait, 0 where the request may go on. address: text, IPv6 is taken by /64. */

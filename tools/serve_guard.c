@@ -124,13 +124,19 @@ static bool decode64(const char *s, char *out, size_t room)
     return true;
 }
 
+bool auth_remembers(const auth *a, const char *h)
+{
+    bool is = false;
+    for (size_t i = 0; h && i < REMEMBERED; i++)
+        if (a->accepted[i] && same(a->accepted[i], h)) is = true;
+    return is;
+}
+
 bool auth_allows(auth *a, const char *h)
 {
     char plain[CREDENTIALS_MAX], *colon = NULL;
     bool ok = false;
     if (!h || strlen(h) >= CREDENTIALS_MAX) return false;
-    for (size_t i = 0; i < REMEMBERED; i++)
-        if (a->accepted[i] && same(a->accepted[i], h)) return true;
     if (!strncasecmp(h, "Bearer ", 7)) ok = check(a, NULL, h + 7);
     else if (!strncasecmp(h, "Basic ", 6) && decode64(h + 6, plain, sizeof plain) && (colon = strchr(plain, ':'))) {
         *colon = 0;
@@ -171,9 +177,11 @@ void rates_free(rates *r) { free(r); }
 
 static void key_of(const char *address, unsigned char key[16])
 {
+    static const unsigned char mapped[12] = {[10] = 255, [11] = 255}; /* IPv4 as a socket for both kinds shows it */
+    memcpy(key, mapped, 12);
+    if (inet_pton(AF_INET, address, key + 12) == 1) return;
     memset(key, 0, 16);
-    if (inet_pton(AF_INET6, address, key) == 1) memset(key + 8, 0, 8);
-    else (void)inet_pton(AF_INET, address, key + 12);
+    if (inet_pton(AF_INET6, address, key) == 1 && memcmp(key, mapped, 12)) memset(key + 8, 0, 8);
 }
 
 static bucket *bucket_of(rates *r, const unsigned char key[16])

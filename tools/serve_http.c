@@ -68,12 +68,16 @@ static void may_it(request *r, struct MHD_Connection *c, const char *method)
     const char *site = header(c, "Sec-Fetch-Site");
     bool get = !strcmp(method, "GET") || !strcmp(method, "HEAD"), post = !strcmp(method, "POST");
     if (r->route && r->route->open && get) return;
-    pthread_mutex_lock(&s->lock);
-    bool known = !s->auth || auth_allows(s->auth, header(c, "Authorization"));
+    const char *who = header(c, "Authorization");
+    pthread_mutex_lock(&s->auth_lock); /* not the server's: a hash may take its time */
+    bool known = !s->auth || auth_remembers(s->auth, who);
     double wait = post || !known ? rates_take(s->rates, r->client, serve_now()) : 0;
-    if (wait > 0) s->n.limited++;
-    pthread_mutex_unlock(&s->lock);
+    if (!known && wait <= 0) known = auth_allows(s->auth, who);
+    pthread_mutex_unlock(&s->auth_lock);
     if (wait > 0) {
+        pthread_mutex_lock(&s->lock);
+        s->n.limited++;
+        pthread_mutex_unlock(&s->lock);
         refuse(r, 429, "too_many", "too many requests from your address; wait a little");
         r->retry = wait;
     } else if (!known) {
@@ -124,7 +128,9 @@ static void begin_upload(request *r, struct MHD_Connection *c)
 
 void refuse_size(request *r)
 {
-    refuse(r, 413, "too_large", "this picture is larger than %.4g megabytes", (double)r->s->o.max_upload / (1 << 20));
+    char most[32];
+    size_text(r->s->o.max_upload, most);
+    refuse(r, 413, "too_large", "this picture is larger than %s", most);
 }
 
 static request *begin(server *s, struct MHD_Connection *c, const char *url, const char *method)
@@ -267,7 +273,7 @@ static void look_at_picture(request *r)
     if (!b->len) refuse(r, 400, "no_picture", "no picture came with this request");
     else if (!png && !jpeg) {
         (void)!pg_image_look(r->s->image, b->data, b->len, r->s->o.max_pixels, &info, &e);
-        refuse(r, 415, "not_a_picture", "this is no PNG or JPEG picture: %s", e.msg);
+        refuse(r, 415, "not_a_picture", "this cannot be captioned: %s", e.msg);
     } else if (pg_image_look(r->s->image, b->data, b->len, r->s->o.max_pixels, &info, &e)) {
         if (e.code == PG_ELIMIT) refuse(r, 413, "too_many_pixels", "this picture is too large: %s", e.msg);
         else refuse(r, e.code == PG_ENOMEM ? 500 : 422, "picture", "this picture cannot be read: %s", e.msg);

@@ -32,13 +32,19 @@ want find_want(const char *accept)
     return strstr(accept, "text/html") ? WANT_HTML : WANT_JSON;
 }
 
+void size_text(size_t n, char text[static 32])
+{
+    if (n < 1 << 20) snprintf(text, 32, "%zu KB", n >> 10);
+    else snprintf(text, 32, "%.3g MB", (double)n / (1 << 20));
+}
+
 int make_page(server *s, pg_err *e)
 {
-    char bytes[32], megabytes[32];
+    char bytes[32], text[32];
     pg_buf b = {0};
     snprintf(bytes, sizeof bytes, "%zu", s->o.max_upload);
-    snprintf(megabytes, sizeof megabytes, "%.4g", (double)s->o.max_upload / (1 << 20));
-    const char *pairs[] = {"max-bytes", bytes, "max-megabytes", megabytes, "version", PG_VERSION, NULL};
+    size_text(s->o.max_upload, text);
+    const char *pairs[] = {"max-bytes", bytes, "max-text", text, "version", PG_VERSION, NULL};
     int rc = answer_fill(serve_index_html, (size_t)(serve_index_html_end - serve_index_html), pairs, &b, e);
     s->page = (char *)b.data;
     s->page_len = b.len;

@@ -39,6 +39,7 @@ typedef struct request {
 
 void refuse(request *r, unsigned status, const char *code, const char *fmt, ...) PG_PRINTF(4, 5);
 void refuse_size(request *r);
+void size_text(size_t bytes, char text[static 32]); /* "20 MB" */
 void refuse_busy(request *r, const char *code); /* what job_admit said */
 
 const route *find_route(const char *path);

@@ -37,3 +37,31 @@ clients() { # clients FILE.CLASS
 @test "rates: each address has its own" { clients test_clients.Rate; }
 @test "the system: read-only, socket activation, IPv6, a log that nobody reads" { clients test_clients.System; }
 @test "load: many clients, nothing lost, memory flat" { clients test_load.Load; }
+@test "the page in a browser" {
+    [ -x /usr/bin/chromium ] && [ -x /usr/bin/chromedriver ] || skip 'no chromium and chromium-driver'
+    python selenium >/dev/null || skip 'no python3-selenium'
+    clients test_browser
+}
+
+@test "serve.sh: a model and options; usage is status 2, no model 1" {
+    run -2 pipelines/serve.sh
+    PG_BIN=$B run -1 pipelines/serve.sh "$T/none"
+    [[ $output == *"is no model"* ]]
+    PG_BIN=$B PREFIX='caption en' pipelines/serve.sh data/nano -p 0 >"$T/log" 2>"$T/err" &
+    local pid=$! i port
+    for ((i = 0; i < 200; i++)); do
+        port=$(sed -n 's|.*listening on http://127.0.0.1:\([0-9]*\)/.*|\1|p' "$T/err")
+        [ -z "$port" ] || break
+        sleep 0.05
+    done
+    python3 - "$port" tests/golden/image/png-rgb8.png >"$T/answer" <<'P'
+import sys, urllib.request
+r = urllib.request.Request(f"http://127.0.0.1:{sys.argv[1]}/caption", open(sys.argv[2], "rb").read(), {"Content-Type": "image/png"})
+print(urllib.request.urlopen(r, timeout=60).read().decode())
+P
+    kill "$pid"
+    wait "$pid"
+    cat "$T/answer"
+    grep -q '"caption":"[a-z]' "$T/answer"
+    grep -q '"status":200' "$T/log"
+}

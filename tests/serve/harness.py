@@ -17,6 +17,7 @@ TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.path.join(TOP, os.environ.get("PG_BUILD", "build")))
 FAKE = os.path.join(TOP, "tests", "serve", "fake.py")
 NANO = ["sh", "-c", f"PATH='{BUILD}':$PATH; cd '{TOP}' && pg-resize -s 96 | pg-tokenize -q -m data/nano | pg-infer -m data/nano --partial"]
+SERVE = os.environ.get("PG_SERVE", os.path.join(BUILD, "pg-serve"))  # one built with a sanitizer, say
 BOUNDARY = "----picture"
 
 
@@ -60,7 +61,7 @@ class Server:
     def __init__(self, command, *options, env=None, prefix=()):
         self.log = tempfile.TemporaryFile()
         self.err = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([*prefix, os.path.join(BUILD, "pg-serve"), "-v", "-p", "0", *options, "--", *command],
+        self.process = subprocess.Popen([*prefix, SERVE, "-v", "-p", "0", *options, "--", *command],
                                         stdout=self.log, stderr=self.err, env={**os.environ, **(env or {})})
         self.port = int(self.wait_for(r"listening on http://\S+:(\d+)/").group(1))
 
@@ -135,6 +136,10 @@ class Server:
             self.process.wait()
             raise AssertionError("pg-serve did not stop: " + self.messages())
 
+    def close(self):
+        self.log.close()
+        self.err.close()
+
     def memory(self):
         """Resident set in KiB."""
         with open(f"/proc/{self.process.pid}/status") as f:
@@ -160,3 +165,4 @@ def serving(command, *options, **kw):
         raise
     finally:
         s.stop()
+        s.close()

@@ -1,11 +1,11 @@
 """The API of pg-serve: what is asked for is answered, what is wrong is refused in plain words."""
-import json
+import base64
 import os
 import re
 import subprocess
 import unittest
 
-from harness import BOUNDARY, BUILD, FAKE, NANO, TOP, fake, form, png, serving
+from harness import BOUNDARY, BUILD, NANO, TOP, fake, form, png, serving
 
 PICTURES = os.path.join(TOP, "tests", "golden", "image")
 
@@ -114,10 +114,9 @@ class Api(unittest.TestCase):
         self.assertNotIn("{{", page)
         a = self.s.caption(b"no picture", headers={"Accept": "text/html"})
         self.assertEqual(a.status, 415)
-        self.assertIn("no PNG or JPEG", a.body.decode())
+        self.assertIn("neither PNG nor JPEG", a.body.decode())
 
     def test_data_uri_is_the_picture(self):
-        import base64
         for n in range(3):  # every length modulo 3
             image = png() + b"x" * n
             page = self.s.caption(image, headers={"Accept": "text/html"}).body.decode()

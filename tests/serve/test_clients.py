@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BOUNDARY, BUILD, fake, form, png, serving
+from harness import BOUNDARY, SERVE, TOP, fake, form, png, serving
 
 # A hash of "open sesame", made with htpasswd -B.
 BCRYPT = "$2y$05$BcCMta8RVkVIhkj2eRehHub9eJlspPYvg/wXDWL0EFX1FZ2E8AuD6"
@@ -290,7 +290,7 @@ class Auth(unittest.TestCase):
         for text, why in (("", "holds neither"), ("# nobody\n", "holds neither"), ("short\n", "can be guessed"),
                           ("anna:plain\n", "line 1"), (f"\n# x\nanna:$apr1$x$y\n", "htpasswd -B")):
             self.write(text)
-            r = subprocess.run([os.path.join(BUILD, "pg-serve"), "-p", "0", "--auth-file", self.file.name, "--", "cat"],
+            r = subprocess.run([SERVE, "-p", "0", "--auth-file", self.file.name, "--", "cat"],
                                capture_output=True, text=True)
             self.assertEqual(r.returncode, 1, text)
             self.assertIn(why, r.stderr)
@@ -367,7 +367,7 @@ class System(unittest.TestCase):
         with socket.socket() as k:
             k.bind(("127.0.0.1", 0))
             port = k.getsockname()[1]
-        p = subprocess.Popen([tool, "-l", f"127.0.0.1:{port}", os.path.join(BUILD, "pg-serve"), "--", *fake()], stderr=subprocess.PIPE,
+        p = subprocess.Popen([tool, "-l", f"127.0.0.1:{port}", SERVE, "--", *fake()], stderr=subprocess.PIPE,
                              stdout=subprocess.DEVNULL)
         try:
             for _ in range(100):
@@ -375,6 +375,7 @@ class System(unittest.TestCase):
                     c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
                     c.request("POST", "/caption?prefix=say%20hello", png())
                     answer = c.getresponse().read()
+                    c.close()
                     break
                 except ConnectionError:
                     time.sleep(0.05)
@@ -384,6 +385,50 @@ class System(unittest.TestCase):
             self.assertEqual(p.wait(20), 0)
             self.assertIn(f"listening on http://127.0.0.1:{port}/".encode(), p.stderr.read())
             p.stderr.close()
+
+    def test_behind_nginx(self):
+        """The manual's example, as it stands there: captions and events come through, and the client's address arrives."""
+        nginx = "/usr/sbin/nginx"
+        if not os.path.exists(nginx):
+            self.skipTest("no nginx")
+        with open(os.path.join(TOP, "man", "pg-serve.1")) as f:
+            location = re.search(r"^location / \{.*?^\}", f.read(), re.M | re.S).group(0)
+        with tempfile.TemporaryDirectory() as d, serving(fake(), "--proxy", "--rate", "60") as s, socket.socket() as k:
+            s.ready()
+            k.bind(("127.0.0.1", 0))
+            port = k.getsockname()[1]
+            k.close()
+            conf = os.path.join(d, "nginx.conf")
+            with open(conf, "w") as f:
+                f.write(("user root; " if os.geteuid() == 0 else "") + f"daemon off; error_log stderr; pid {d}/pid; events {{}}\nhttp {{ access_log off; client_body_temp_path {d}/body; "
+                        + "".join(f"{w}_temp_path {d}/{w}; " for w in ("proxy", "fastcgi", "uwsgi", "scgi"))
+                        + f"server {{ listen 127.0.0.1:{port};\n{location.replace('127.0.0.1:8080', f'127.0.0.1:{s.port}')}\n}} }}\n")
+            p = subprocess.Popen([nginx, "-p", d, "-c", conf], stderr=subprocess.PIPE)
+            try:
+                body = form([("image", ("a.png", png())), ("prefix", "say " + "word " * 20)])
+                for _ in range(100):
+                    try:
+                        e = socket.create_connection(("127.0.0.1", port), timeout=20)
+                        break
+                    except ConnectionError:
+                        time.sleep(0.05)
+                e.sendall(head(len(body), "Accept: text/event-stream\r\nX-Forwarded-For: 192.0.2.9\r\n") + body)
+                got = b""
+                while b"event: partial" not in got:
+                    got += e.recv(4096)
+                self.assertNotIn(b"event: caption", got)  # passed on at once, not gathered
+                while b"event: caption" not in got:
+                    got += e.recv(4096)
+                e.close()
+                c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                c.request("POST", "/caption?prefix=size", png() + b"x" * 15000000)
+                self.assertIn(b'"caption":"fake 150', c.getresponse().read())
+                c.close()
+                self.assertEqual({x["client"] for x in s.access() if x["path"] == "/caption"}, {"127.0.0.1"})
+            finally:
+                p.terminate()
+                p.wait(20)
+                p.stderr.close()
 
     def test_notifies_the_service_manager(self):
         with tempfile.TemporaryDirectory() as d:
@@ -397,7 +442,7 @@ class System(unittest.TestCase):
 
     def test_port_in_use(self):
         with serving(fake()) as s:
-            r = subprocess.run([os.path.join(BUILD, "pg-serve"), "-p", str(s.port), "--", "cat"], capture_output=True, text=True)
+            r = subprocess.run([SERVE, "-p", str(s.port), "--", "cat"], capture_output=True, text=True)
             self.assertEqual(r.returncode, 1)
             self.assertIn(f"cannot listen on '127.0.0.1' port {s.port}", r.stderr)
 
@@ -407,12 +452,13 @@ class System(unittest.TestCase):
                 k.bind(("::1", 0))
         except OSError:
             self.skipTest("no IPv6 here")
-        p = subprocess.Popen([os.path.join(BUILD, "pg-serve"), "-b", "::1", "-p", "0", "--", *fake()], stderr=subprocess.PIPE,
+        p = subprocess.Popen([SERVE, "-b", "::1", "-p", "0", "--", *fake()], stderr=subprocess.PIPE,
                              stdout=subprocess.DEVNULL, text=True)
         port = int(re.search(r"\[::1\]:(\d+)/", p.stderr.readline()).group(1))
         c = http.client.HTTPConnection("::1", port, timeout=20)
         c.request("POST", "/caption?prefix=say%20six", png())
         self.assertIn(b'"six"', c.getresponse().read())
+        c.close()
         p.terminate()
         self.assertEqual(p.wait(20), 0)
         p.stderr.close()
@@ -420,7 +466,7 @@ class System(unittest.TestCase):
     def test_log_reader_that_stands(self):
         """An access log that nobody reads costs lines, not service."""
         r, w = os.pipe()
-        p = subprocess.Popen([os.path.join(BUILD, "pg-serve"), "-p", "0", "--", *fake()], stderr=subprocess.PIPE, stdout=w, text=True)
+        p = subprocess.Popen([SERVE, "-p", "0", "--", *fake()], stderr=subprocess.PIPE, stdout=w, text=True)
         os.close(w)
         port = int(re.search(r":(\d+)/", p.stderr.readline()).group(1))
         c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

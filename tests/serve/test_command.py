@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import BUILD, NANO, fake, serving
+from harness import BUILD, NANO, fake, png, serving
 
 
 def together(*calls):
@@ -34,9 +34,13 @@ def until(what, seconds=20):
 
 def descendant(pid, name):
     """The process of this name below pid."""
-    for line in subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], capture_output=True, text=True, check=True).stdout.splitlines():
-        child, parent, comm = line.split(None, 2)
-        if int(parent) == pid:
+    for child in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{child}/stat") as f:
+                comm, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        if int(rest.split()[1]) == pid:
             found = int(child) if comm == name else descendant(int(child), name)
             if found:
                 return found
@@ -134,7 +138,7 @@ class Hang(unittest.TestCase):
         """The pipe is full and the feeder stands: still noticed, still replaced."""
         with serving(fake(), "--timeout", "1") as s:
             s.ready()
-            image = __import__("harness").png() + b"x" * 4000000
+            image = png() + b"x" * 4000000
             answers = together(lambda: s.caption(prefix="hang"), lambda: (time.sleep(0.2), s.caption(image))[1])
             self.assertEqual([a.status for a in answers], [504, 504])
             self.assertEqual(s.caption(image).status, 200)

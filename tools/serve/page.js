@@ -17,7 +17,7 @@ let order = 0;
 const plain = {
     network: "The server cannot be reached. Is it still running?",
     picture: "This picture cannot be read; the file may be damaged.",
-    command_died: "The captioner stopped in the middle of this picture. It has been started again.",
+    command_died: "The captioner stopped in the middle of this picture. It is being started again.",
     timeout: "The captioner took too long over this picture.",
     unauthorized: "You are not signed in. Reload the page to sign in again.",
     gone: "The page was closed before the caption had come.",
@@ -28,8 +28,8 @@ function sentence(text) {
     return /[.!?]$/.test(s) ? s : s + ".";
 }
 
-function megabytes(n) {
-    return (n / 1048576).toFixed(1).replace(/\.0$/, "") + " MB";
+function size(n) {
+    return n < 1048576 ? `${Math.ceil(n / 1024)} KB` : (n / 1048576).toFixed(1).replace(/\.0$/, "") + " MB";
 }
 
 function say(text) {
@@ -98,6 +98,12 @@ function fail(item, text) {
     keep();
 }
 
+// What no second try can change.
+function hopeless(item, text) {
+    item.file = null;
+    fail(item, text);
+}
+
 function language(prefix) {
     const m = /^(?:caption|cap|describe|answer) ([a-z]{2})\b/.exec(prefix || "");
     return m ? m[1] : "";
@@ -136,10 +142,10 @@ async function prepare(item) {
     try {
         if (!(await kindOf(item.file))) item.file = await converted(item.file);
     } catch {
-        return fail(item, "This is no picture that can be read here. PNG and JPEG work.");
+        return hopeless(item, "This is no picture that can be read here. PNG and JPEG work.");
     }
     if (item.file.size > Number(limits.maxBytes))
-        return fail(item, `This picture has ${megabytes(item.file.size)}; at most ${limits.maxMegabytes} MB are taken.`);
+        return hopeless(item, `This picture has ${size(item.file.size)}; at most ${limits.maxText} are taken.`);
     item.checked = true;
     startSome();
 }
@@ -245,7 +251,7 @@ function heard(item, event, data) {
         item.note = data.truncated ? "The caption was cut at the longest length." : "";
         item.caption = data.caption;
         item.logprob = data.logprob;
-        item.facts = `${(data.ms / 1000).toFixed(data.ms < 995 ? 2 : 1)} s`;
+        item.facts = data.ms < 1000 ? `${Math.round(data.ms)} ms` : `${(data.ms / 1000).toFixed(1)} s`;
         say(`${item.name}: ${item.caption}`);
         keep();
     } else if (event === "error") {
