@@ -28,6 +28,7 @@ LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
 LIBS_NET = -lcurl -lcrypto
+LIBS_SERVE = -lmicrohttpd -lcrypt
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
@@ -61,6 +62,12 @@ $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-score: $(call part_of,score)
 $(BUILD)/pg-infer: $(call part_of,infer)
 $(BUILD)/pg-train: $(call part_of,train)
+$(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
+$(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
+# The page's files go into the program as they are.
+$(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
