@@ -173,6 +173,7 @@ static void set_up(run *r)
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);
     if (!(r->event = pg_rec_new())) train_no_memory(r);
+    r->data.no_hash = r->stream; /* the state file cannot know what will come */
     if (!r->stream) {
         read_some(r, 0);
         report_data(r);

@@ -128,7 +128,7 @@ typedef struct captions {
     char **text;     /* [n] NULL: no tokenizer, or no text */
 } captions;
 
-/* Captions c[0..n) on a few seats, each with a row of its own for its picture while it is there. */
+/* Captions c[0..n) on a few seats, each with a row for its picture where that comes from a file. */
 static void decode(run *r, captions *v)
 {
     const pg_data *d = &r->val_data;
@@ -141,11 +141,12 @@ static void decode(run *r, captions *v)
     while (next < v->n || pg_decoder_seated(decoder)) {
         for (size_t k = 0; k < seats && next < v->n; k++) {
             pg_caption *c = &v->c[next];
+            const float *picture;
             if (sits[k]) continue;
-            TRY(pg_store_get(d->store, next, rows + k * row, e));
+            TRY(pg_store_get(d->store, next, rows + k * row, &picture, e));
             *c = (pg_caption){.prefix = d->items[next].tokens, .n_prefix = d->items[next].n_prefix, .tokens = v->tokens + next * r->val_length};
-            if (d->pixels) c->pixels = rows + k * row;
-            else c->features = rows + k * row;
+            if (d->pixels) c->pixels = picture;
+            else c->features = picture;
             sits[k] = pg_decoder_add(decoder, c) ? c : NULL;
             next++;
         }

@@ -81,7 +81,7 @@ static void drawn_row(const job *j, size_t r, pg_option *o, double *room)
     size_t V = j->m->s.vocab;
     pg_probabilities(room, room + V, j->logits + r * V, V, j->how->temperature, j->how->top_p);
     for (size_t i = 0; i < j->ask[r].draws; i++)
-        set(j, &o[i], r, (int32_t)pg_pick(room, V, j->ask[r].u[i]));
+        set(j, &o[i], r, (int32_t)pg_draw(room, V, j->ask[r].u[i]));
 }
 
 static void choose_row(void *ctx, size_t r, size_t thread)
