@@ -2,11 +2,17 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/layers.h"
 #include "model/pick.h"
 
-enum { LOGIT_ROWS = 64, EOS = 1, SMALL = 1 << 13 }; /* logits in all that are not worth waking threads for */
+enum {
+    EOS = 1,
+    LOGIT_ROWS = 8,           /* rows of a product: the vocabulary's matrix streams best through so few (tests/bench/LOG.md) */
+    SMALL = 1 << 13,          /* logits in all that are not worth waking threads for */
+    SMALL_VOCABULARY = 1 << 22 /* elements of its matrix: reading it is not what takes the time */
+};
 
 struct pg_chooser {
     double *room; /* of each thread: probabilities and what is sorted; NULL where nothing is drawn */
@@ -106,20 +112,35 @@ static void cap_row(void *ctx, size_t r, size_t thread)
         pg_softcap(j->logits + r * j->m->s.vocab, j->m->s.vocab, j->how->final_softcap);
 }
 
+/* Logits of n rows. A single row is summed in another order than several; where a second one costs little it is computed beside it, so
+ * that a small model gives the same bits for any batch. */
+static void logits_of(pg_model *m, float *logits, float *pair, const float *h, size_t n)
+{
+    size_t D = m->s.width;
+    if (n > 1 || D * m->s.vocab > SMALL_VOCABULARY) {
+        pg_logits(m, logits, h, n);
+        return;
+    }
+    memcpy(pair, h, D * sizeof *pair);
+    memcpy(pair + D, h, D * sizeof *pair);
+    pg_logits(m, logits, pair, 2);
+}
+
 int pg_choose(pg_chooser *c, pg_model *m, pg_work *w, const pg_decoding *how, const float *h, size_t R, const pg_row_ask *ask,
               pg_option *options, pg_err *e)
 {
     pg_mark mark = pg_work_mark(w);
-    size_t most = R < LOGIT_ROWS ? R : LOGIT_ROWS;
-    float *logits = pg_work_rows(w, most, m->s.vocab, e), logp[LOGIT_ROWS];
+    float *logits = pg_work_rows(w, LOGIT_ROWS, m->s.vocab, e), *pair = logits ? pg_work_rows(w, 2, m->s.width, e) : NULL;
+    float logp[LOGIT_ROWS];
     int32_t best[LOGIT_ROWS];
-    if (!logits)
+    size_t parts = (R + LOGIT_ROWS - 1) / LOGIT_ROWS;
+    if (!pair)
         return PG_ENOMEM;
-    for (size_t r = 0, n; r < R; r += n) {
-        n = R - r < most ? R - r : most;
+    for (size_t i = 0; i < parts; i++) { /* of equal size, so that no row is left alone */
+        size_t r = R * i / parts, n = R * (i + 1) / parts - r;
         job j = {m, how, c->room, logits, best, logp, ask + r, options + r * pg_options_of(m, how)};
-        pg_logits(m, logits, h + r * m->s.width, n);
         pg_pool *pool = n * m->s.vocab > SMALL ? pg_kern_pool(m->kern) : NULL;
+        logits_of(m, logits, pair, h + r * m->s.width, n);
         if (how->final_softcap > 0)
             pg_pool_run(pool, n, cap_row, &j);
         pg_argmax(m->kern, best, logp, logits, n, m->s.vocab);

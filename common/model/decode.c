@@ -265,10 +265,8 @@ static int read_group(pg_decoder *d, pg_seat *const *who, size_t n, float *h, pg
             goto out;
     }
     pg_rows rows = {n, R, start, pos, lim};
-    if ((rc = features(d, who, start, n, x, e)) || (rc = pg_decoder_forward(d->m, d->w, x, &rows, d->cache, at, e)))
-        goto out;
-    for (size_t i = 0; i < n; i++)
-        memcpy(h + i * D, x + (start[i + 1] - 1) * D, D * sizeof *h);
+    if (!(rc = features(d, who, start, n, x, e)))
+        rc = pg_decoder_read(d->m, d->w, x, &rows, d->cache, at, h, e);
 out:
     pg_work_release(d->w, mark);
     return rc;

@@ -124,6 +124,10 @@ void pg_work_free(pg_work *w);
  * 0..lim-1. cache NULL: keys are the sequence's own rows. */
 int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e) PG_MUST_CHECK;
 
+/* The same for whole prefixes, from position 0 on, where only what each one's last row says is wanted: out [n_seqs,D]; x is overwritten. */
+int pg_decoder_read(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, float *out,
+                    pg_err *e) PG_MUST_CHECK;
+
 /* x[r] = embedding of token * sqrt(width), for n tokens; a token outside the vocabulary is PG_EFORMAT. */
 int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e) PG_MUST_CHECK;
 /* logits [R,vocab] of rows h [R,D]; not soft-capped. vocab leaves out the rows that converted checkpoints have beyond the tokens. */
