@@ -49,9 +49,9 @@ static size_t likeliest(const pg_model *m, const pg_decoding *how)
     return how->beams < m->s.vocab ? how->beams + 1 : m->s.vocab;
 }
 
-size_t pg_options_of(const pg_model *m, const pg_decoding *how)
+size_t pg_options_of(const pg_model *m, const pg_decoding *how, size_t draws)
 {
-    return how->beams ? likeliest(m, how) + 1 : how->samples > 1 ? how->samples : 1;
+    return how->beams ? likeliest(m, how) + 1 : draws;
 }
 
 typedef struct job {
@@ -62,7 +62,8 @@ typedef struct job {
     const int32_t *best;   /* [n] the likeliest token of each row */
     const float *logp;     /* [n] and its log-probability, from which all others follow */
     const pg_row_ask *ask;
-    pg_option *options;
+    pg_option *options;    /* [n][per_row] */
+    size_t per_row;
 } job;
 
 static void set(const job *j, pg_option *o, size_t r, int32_t token)
@@ -93,7 +94,7 @@ static void drawn_row(const job *j, size_t r, pg_option *o, double *room)
 static void choose_row(void *ctx, size_t r, size_t thread)
 {
     const job *j = ctx;
-    pg_option *o = j->options + r * pg_options_of(j->m, j->how);
+    pg_option *o = j->options + r * j->per_row;
     if (!isfinite(j->logp[r]))
         o[0].token = -1;
     else if (j->how->beams)
@@ -127,7 +128,7 @@ static void logits_of(pg_model *m, float *logits, float *pair, const float *h, s
 }
 
 int pg_choose(pg_chooser *c, pg_model *m, pg_work *w, const pg_decoding *how, const float *h, size_t R, const pg_row_ask *ask,
-              pg_option *options, pg_err *e)
+              pg_option *options, size_t per_row, pg_err *e)
 {
     pg_mark mark = pg_work_mark(w);
     float *logits = pg_work_rows(w, LOGIT_ROWS, m->s.vocab, e), *pair = logits ? pg_work_rows(w, 2, m->s.width, e) : NULL;
@@ -138,7 +139,7 @@ int pg_choose(pg_chooser *c, pg_model *m, pg_work *w, const pg_decoding *how, co
         return PG_ENOMEM;
     for (size_t i = 0; i < parts; i++) { /* of equal size, so that no row is left alone */
         size_t r = R * i / parts, n = R * (i + 1) / parts - r;
-        job j = {m, how, c->room, logits, best, logp, ask + r, options + r * pg_options_of(m, how)};
+        job j = {m, how, c->room, logits, best, logp, ask + r, options + r * per_row, per_row};
         pg_pool *pool = n * m->s.vocab > SMALL ? pg_kern_pool(m->kern) : NULL;
         logits_of(m, logits, pair, h + r * m->s.width, n);
         if (how->final_softcap > 0)
