@@ -23,7 +23,7 @@ static const char help[] =
     "      --score-only       log-probability of the record's own suffix; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
-    "      --dtype TYPE       arithmetic: f32\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default) or bf16\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -52,7 +52,7 @@ typedef struct infer {
     tool_pipe p;
     const char *model, *tokenizer_path;
     size_t max_len, batch;
-    bool partial, score;
+    bool partial, score, bf16;
     pg_kern *kern;
     pg_model *m;
     pg_work *w;
@@ -95,10 +95,11 @@ static void parse(infer *f, int argc, char **argv)
         case OPT_SCORE: f->score = true; break;
         case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
         case OPT_DTYPE:
-            if (!strcmp(optarg, "bf16") || !strcmp(optarg, "int8"))
-                tool_usage(t, "--dtype %s: not yet in this build, which computes in f32", optarg);
-            if (strcmp(optarg, "f32"))
-                tool_usage(t, "--dtype '%s': not f32", optarg);
+            if (!strcmp(optarg, "int8"))
+                tool_usage(t, "--dtype int8: not yet in this build");
+            if (strcmp(optarg, "f32") && strcmp(optarg, "bf16"))
+                tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);
+            f->bf16 = !strcmp(optarg, "bf16");
             break;
         case OPT_ADAPTER: tool_usage(t, "--adapter: not yet in this build");
         default: tool_usage(t, "beams and sampling are not yet in this build, which decodes greedily");
@@ -184,8 +185,10 @@ static void open_tokenizer(infer *f)
 static void set_up(infer *f)
 {
     pg_err e = {0};
-    if (pg_kern_new(&f->kern, f->t.threads, &e) || pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e))
+    if (pg_kern_new(&f->kern, f->t.threads, &e) || (f->bf16 && pg_kern_use_bf16(f->kern, &e)) || pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (f->bf16)
+        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
     open_tokenizer(f);

@@ -41,7 +41,7 @@ static const char help[] =
     "      --save-every N      write OUT.state every N steps\n"
     "      --resume            continue from OUT.state, to the same bits\n"
     "      --memory MIB        kept features before a temporary file is used (default 2048)\n"
-    "      --dtype f32         arithmetic\n"
+    "      --dtype TYPE        arithmetic of products: f32 (default) or bf16\n"
     "  -j, --threads N         default: the cores this process may use\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
@@ -58,7 +58,7 @@ typedef struct run {
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;
-    bool shuffle, stream, resume;
+    bool shuffle, stream, resume, bf16;
     pg_optim opt;
     char *state_path, *fingerprint, *weights_out;
     pg_kern *kern;
@@ -131,7 +131,10 @@ static void parse(run *r, int argc, char **argv)
         case O_SAVE_EVERY: r->save_every = tool_size(t, "--save-every", optarg, 1, (size_t)1 << 40); break;
         case O_RESUME: r->resume = true; break;
         case O_MEMORY: r->memory = tool_size(t, "--memory", optarg, 0, (size_t)1 << 24) << 20; break;
-        case O_DTYPE: if (strcmp(optarg, "f32")) tool_usage(t, "--dtype %s: this build computes in f32 only", optarg); break;
+        case O_DTYPE:
+            if (strcmp(optarg, "f32") && strcmp(optarg, "bf16")) tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);
+            r->bf16 = !strcmp(optarg, "bf16");
+            break;
         case O_RANK: tool_usage(t, "--rank: adapters are not in this build");
         default: break;
         }
@@ -358,11 +361,11 @@ static void make_fingerprint(run *r)
 {
     r->fingerprint = pg_format("model %s\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
                                "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"
-                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n",
+                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s",
                                r->model, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
                                r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
-                               r->stream ? 0ULL : (unsigned long long)r->data.hash);
+                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "");
     if (!r->fingerprint) tool_die(&r->t, EXIT_FAIL, "out of memory");
 }
 
@@ -404,6 +407,7 @@ int main(int argc, char **argv)
     parse(r, argc, argv);
     r->opt.lr = r->lr;
     TRY(pg_kern_new(&r->kern, r->t.threads, e));
+    if (r->bf16) TRY(pg_kern_use_bf16(r->kern, e));
     TRY(pg_model_open(&r->m, r->model, r->train, r->kern, e));
     TRY(pg_work_new(&r->work, e));
     (void)!pg_tokenizer_open(&r->tok, r->model, NULL); /* only for captions while validating, and to lie beside OUT */

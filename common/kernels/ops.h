@@ -74,6 +74,7 @@ typedef struct pg_scratch {
     float *s, *ds;    /* [PG_ATTN_ROWS, PG_ATTN_KEYS] */
 } pg_scratch;
 
+struct pg_half_ops;
 struct pg_kern {
     pg_pool *pool;
     const pg_ops *ops;
@@ -81,6 +82,9 @@ struct pg_kern {
     pg_scratch *scratch; /* [threads] */
     float *memory;
     char blas[96];
+    bool has_bf16;
+    const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
+    uint32_t *packed;               /* their left side */
 };
 
 /* Runs fn over n pieces; in this thread where the work (about one per element and operation) is too little to share. */
