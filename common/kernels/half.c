@@ -13,7 +13,9 @@ enum {
     TASKS = 16,
     MIN_ROWS = 60,
     STREAM_COLS = 2048,    /* columns of a streaming task: a row is read in runs of 4 KiB */
-    STREAM_ROWS = 16       /* of a block that is asked for while the one before is worked on */
+    STREAM_ROWS = 8,       /* of a block that is asked for while the one before is worked on: rows that are a multiple of 4 KiB
+                            * apart share a set of the first-level cache, which holds 8 */
+    PACK_ROWS = 64         /* the same where the block is packed */
 };
 
 typedef struct job {
@@ -90,7 +92,7 @@ static void tile(void *ctx, size_t i, size_t thread)
             for (size_t p = 0; p < panels; p++)
                 j->ops->kernel(pg_min_size(PG_HALF_ROWS, m_end - m), pg_min_size(PG_HALF_COLS, n - p * PG_HALF_COLS), kn,
                                j->a + m / PG_HALF_ROWS * panel + k / 32 * PG_HALF_ROWS * 16, packed + p * PG_HALF_COLS * kp,
-                               j->add || k > 0, c_at(j, m, col + p * PG_HALF_COLS), j->ldc);
+                               j->add || k > 0, c_at(j, m, col + p * PG_HALF_COLS), j->ldc, NULL, 0);
         }
     }
 }
@@ -137,9 +139,31 @@ static void many_rows(pg_kern *k, job *j)
 
 /* ---- few rows ---- */
 
+/* The block that follows is asked for in the order in which it lies while this one is worked on, panel by panel. */
+static void stream_packed(const job *j, size_t k, size_t end, size_t col, size_t n, bool more, float *c, size_t ldc, uint32_t *packed)
+{
+    const pg_mat *b = &j->B->m;
+    size_t panel = j->lda * PG_HALF_ROWS / 2, step = PG_HALF_COLS * (PACK_ROWS / 2 + 1); /* not 8 KiB apart: see STREAM_ROWS */
+    size_t panels = pg_div_up(n, PG_HALF_COLS), row = n * pg_mat_bytes(b->type), calls = pg_div_up(j->M, PG_HALF_ROWS);
+    size_t whole = PG_HALF_COLS * pg_mat_bytes(b->type) * 2 / 64, lines = pg_div_up(whole, calls); /* of a row pair of a panel */
+    for (; k < end; k += PACK_ROWS, more = true) {
+        size_t kn = pg_min_size(PACK_ROWS, end - k);
+        bool next = k + 2 * PACK_ROWS <= end;
+        j->ops->pack_wide(packed, step, at(j->B, k, col), b->type, b->ld, n, kn);
+        for (size_t p = 0; p < panels; p++)
+            for (size_t i = 0; i < calls; i++) {
+                size_t m = i * PG_HALF_ROWS, byte = (p * whole + i * lines) * 64 * PACK_ROWS / 2;
+                bool ask = next && i * lines < whole && byte / row < PACK_ROWS;
+                j->ops->kernel(pg_min_size(PG_HALF_ROWS, j->M - m), pg_min_size(PG_HALF_COLS, n - p * PG_HALF_COLS), kn,
+                               j->a + i * panel + k / 2 % 16 + k / 32 * PG_HALF_ROWS * 16, packed + p * step, more,
+                               c + m * ldc + p * PG_HALF_COLS, ldc,
+                               ask ? at(j->B, k + PACK_ROWS + byte / row, col) + byte % row : NULL, ask ? lines : 0);
+            }
+    }
+}
+
 static void stream_task(void *ctx, size_t i, size_t thread)
 {
-    (void)thread;
     const job *j = ctx;
     const uint16_t *a = (const uint16_t *)j->a;
     size_t part = i / j->across, col = i % j->across * j->cols, n = pg_min_size(j->cols, j->N - col);
@@ -152,12 +176,14 @@ static void stream_task(void *ctx, size_t i, size_t thread)
         j->ops->stream_nt(j->M, n, j->K, a, j->lda, at(j->B, 0, col), b->type, b->ld, add, c, ldc);
         return;
     }
-    for (bool first = true; k < end; k += STREAM_ROWS, first = false) {
+    if (j->M > PG_HALF_DIRECT) {
+        stream_packed(j, k, end, col, n, add, c, ldc, (uint32_t *)(void *)j->k->scratch[thread].b);
+        return;
+    }
+    for (bool more = add; k < end; k += STREAM_ROWS, more = true) {
         size_t kn = pg_min_size(STREAM_ROWS, end - k);
         const unsigned char *next = k + 2 * STREAM_ROWS <= end ? at(j->B, k + STREAM_ROWS, col) : NULL;
-        for (size_t m = 0; m < j->M; m += PG_HALF_STREAM)
-            j->ops->stream_nn(pg_min_size(PG_HALF_STREAM, j->M - m), n, kn, a + m * j->lda + k, j->lda, at(j->B, k, col), b->type, b->ld,
-                              add || !first, c + m * ldc, ldc, m ? NULL : next);
+        j->ops->stream_nn(j->M, n, kn, a + k, j->lda, at(j->B, k, col), b->type, b->ld, more, c, ldc, next);
     }
 }
 
@@ -179,8 +205,9 @@ static void few_rows(pg_kern *k, job *j)
 {
     const pg_mat *b = &j->B->m;
     j->lda = round_to(j->K, 32);
-    j->ops->round((uint16_t *)(void *)j->a, j->lda, j->A, j->rs, j->M, j->K);
-    j->partial = (float *)(void *)j->a + pg_div_up(j->M * j->lda * 2, 64) * 16;
+    if (b->trans || j->M <= PG_HALF_DIRECT) j->ops->round((uint16_t *)(void *)j->a, j->lda, j->A, j->rs, j->M, j->K);
+    else j->ops->pack_a(j->a, j->A, j->rs, 1, j->M, j->K);
+    j->partial = (float *)(void *)j->a + round_to(j->M, PG_HALF_ROWS) * j->lda / 2;
     j->parts = 1;
     j->part = j->K;
     if (b->trans) {
@@ -188,8 +215,8 @@ static void few_rows(pg_kern *k, job *j)
     } else {
         j->cols = j->B->blocks > 1 && !j->B->down ? pg_min_size(STREAM_COLS, b->cols) : STREAM_COLS;
         size_t tiles = pg_div_up(j->N, j->cols);
-        if (tiles < TASKS && j->K >= 4 * STREAM_ROWS) {
-            j->part = round_to(pg_div_up(j->K, pg_div_up(TASKS, tiles)), STREAM_ROWS);
+        if (tiles < TASKS && j->K >= 2 * PACK_ROWS) {
+            j->part = round_to(pg_div_up(j->K, pg_div_up(TASKS, tiles)), PACK_ROWS);
             j->parts = pg_div_up(j->K, j->part);
         }
     }

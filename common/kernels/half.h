@@ -11,8 +11,8 @@
 enum {
     PG_HALF_ROWS = 6,   /* 6 x 4 vectors of sums, 4 of B and one of A: 29 of 32 registers */
     PG_HALF_COLS = 64,
-    PG_HALF_FEW = 16,   /* rows that are worth streaming B without packing it */
-    PG_HALF_STREAM = 8  /* of those, at a time */
+    PG_HALF_FEW = 48,   /* rows for which B is streamed: reading it is what takes the time */
+    PG_HALF_DIRECT = 4  /* rows for which it is not packed either */
 };
 
 typedef struct pg_half_ops {
@@ -23,9 +23,13 @@ typedef struct pg_half_ops {
     void (*round)(uint16_t *out, size_t ld, const float *A, size_t lda, size_t n, size_t K);
     /* n <= 64 columns, K rows of B into one panel of (n+15)/16 vectors. trans: B is [n][ldb]. */
     void (*pack_b)(uint32_t *out, const void *B, pg_mat_type type, bool trans, size_t ldb, size_t n, size_t K);
-    /* C[M,n] (+)= panel of A · panel of B, M <= PG_HALF_ROWS, n <= 64, K filled up to a multiple of 2. a: at its first block. */
-    void (*kernel)(size_t M, size_t n, size_t K, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc);
-    /* Few rows, B read in place. a: rounded rows. nn: K even, B [K][ldb], n columns; next (NULL: none): where the following K x n
+    /* The same for any number of columns, row pair by row pair: B is read in the order in which it lies. Panel p at out + p*step. */
+    void (*pack_wide)(uint32_t *out, size_t step, const void *B, pg_mat_type type, size_t ldb, size_t n, size_t K);
+    /* C[M,n] (+)= panel of A · panel of B, M <= PG_HALF_ROWS, n <= 64, K filled up to a multiple of 2. a: at its first block.
+     * With every pair of K so many lines of memory are asked for, from `ahead` on: all at once they would stall it. */
+    void (*kernel)(size_t M, size_t n, size_t K, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc, const void *ahead,
+                   size_t lines);
+    /* Few rows, B read in place. a: rounded rows. nn: M <= PG_HALF_DIRECT, K even, B [K][ldb], n columns; next (NULL: none): where the following K x n
      * elements lie, asked for in their order while these are worked on. nt: B [n][ldb], K along its rows. */
     void (*stream_nn)(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, const void *B, pg_mat_type type, size_t ldb,
                       bool add, float *C, size_t ldc, const void *next);

@@ -42,6 +42,7 @@ ALWAYS void pairs32(__m512i *lo, __m512i *hi, __m512i r0, __m512i r1)
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3,
                                          34, 2, 33, 1, 32, 0);
     const __m512i high = _mm512_or_si512(low, _mm512_set1_epi16(16));
+    __asm__("" : "+v"(r0), "+v"(r1)); /* else the compiler loads them twice, and most lines are crossed */
     *lo = _mm512_permutex2var_epi16(r0, low, r1);
     *hi = _mm512_permutex2var_epi16(r0, high, r1);
 }
@@ -167,9 +168,44 @@ static void pack_b(uint32_t *out, const void *B, pg_mat_type type, bool trans, s
 #undef CASE
 }
 
+/* A row of the next pair is asked for as this one is used: from page to page the hardware does not look ahead. */
+ALWAYS void pack_wide_as(uint32_t *out, size_t step, const unsigned char *B, pg_mat_type type, size_t ldb, size_t n, size_t K)
+{
+    size_t w = pg_mat_bytes(type), last = pg_div_up(n % PG_HALF_COLS, 16) * 16;
+    for (size_t k = 0; k < K; k += 2) {
+        const unsigned char *r0 = B + k * ldb * w, *r1 = k + 1 < K ? r0 + ldb * w : NULL;
+        for (size_t i = 0; i < n; i += 32) {
+            size_t take = pg_min_size(32, n - i), wide = i / PG_HALF_COLS < n / PG_HALF_COLS ? PG_HALF_COLS : last;
+            uint32_t *to = out + i / PG_HALF_COLS * step + k / 2 * wide + i % PG_HALF_COLS;
+            for (size_t x = 0; x < w / 2; x++) {
+                _mm_prefetch((const char *)r0 + 2 * ldb * w + i * w + x * LINE, _MM_HINT_T0);
+                _mm_prefetch((const char *)r0 + 3 * ldb * w + i * w + x * LINE, _MM_HINT_T0);
+            }
+            __m512i lo, hi;
+            if (take == 32) {
+                pairs32(&lo, &hi, halves32(r0 + i * w, type, 32), r1 ? halves32(r1 + i * w, type, 32) : _mm512_setzero_si512());
+            } else {
+                pairs32(&lo, &hi, halves32(r0 + i * w, type, take), r1 ? halves32(r1 + i * w, type, take) : _mm512_setzero_si512());
+            }
+            _mm512_store_si512(to, lo);
+            if (take > 16) _mm512_store_si512(to + 16, hi);
+        }
+    }
+}
+
+static void pack_wide(uint32_t *out, size_t step, const void *B, pg_mat_type type, size_t ldb, size_t n, size_t K)
+{
+    switch (type) {
+    case PG_MAT_F32: pack_wide_as(out, step, B, PG_MAT_F32, ldb, n, K); break;
+    case PG_MAT_F16: pack_wide_as(out, step, B, PG_MAT_F16, ldb, n, K); break;
+    default: pack_wide_as(out, step, B, PG_MAT_BF16, ldb, n, K); break;
+    }
+}
+
 /* ---- the inner loop ---- */
 
-ALWAYS void multiply(size_t M, size_t W, size_t last, size_t K2, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc)
+ALWAYS void multiply(size_t M, size_t W, size_t last, size_t K2, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc,
+                     const char *ahead, size_t lines)
 {
     __m512 c[MR][4];
     UNROLL
@@ -182,6 +218,7 @@ ALWAYS void multiply(size_t M, size_t W, size_t last, size_t K2, const uint32_t 
             __m512i v[4];
             UNROLL
             for (size_t x = 0; x < W; x++) v[x] = _mm512_load_si512(b + x * 16);
+            for (size_t i = 0; i < lines; i++, ahead += LINE) _mm_prefetch(ahead, _MM_HINT_T1);
             UNROLL
             for (size_t m = 0; m < M; m++) {
                 __m512i s = _mm512_set1_epi32((int)a[m * 16 + j]);
@@ -211,13 +248,14 @@ ALWAYS void multiply(size_t M, size_t W, size_t last, size_t K2, const uint32_t 
     default: call(6); break; \
     }
 
-static void kernel(size_t M, size_t n, size_t K, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc)
+static void kernel(size_t M, size_t n, size_t K, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc, const void *ahead,
+                   size_t lines)
 {
     size_t W = pg_div_up(n, 16), last = n - (W - 1) * 16, K2 = pg_div_up(K, 2);
-#define CALL4(m) multiply(m, 4, last, K2, a, b, add, C, ldc)
-#define CALL3(m) multiply(m, 3, last, K2, a, b, add, C, ldc)
-#define CALL2(m) multiply(m, 2, last, K2, a, b, add, C, ldc)
-#define CALL1(m) multiply(m, 1, last, K2, a, b, add, C, ldc)
+#define CALL4(m) multiply(m, 4, last, K2, a, b, add, C, ldc, ahead, lines)
+#define CALL3(m) multiply(m, 3, last, K2, a, b, add, C, ldc, ahead, lines)
+#define CALL2(m) multiply(m, 2, last, K2, a, b, add, C, ldc, ahead, lines)
+#define CALL1(m) multiply(m, 1, last, K2, a, b, add, C, ldc, ahead, lines)
     switch (W) {
     case 4: BY_ROWS(CALL4) break;
     case 3: BY_ROWS(CALL3) break;
@@ -233,7 +271,7 @@ ALWAYS void nn_strip(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda
                      bool add, float *C, size_t ldc, const unsigned char *ahead)
 {
     size_t w = pg_mat_bytes(type);
-    __m512 c[PG_HALF_STREAM][2];
+    __m512 c[PG_HALF_DIRECT][2];
     __mmask16 low = first16(n), high = n > 16 ? first16(n - 16) : 0;
     UNROLL
     for (size_t m = 0; m < M; m++) {
@@ -275,16 +313,12 @@ ALWAYS void nn_block(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda
     if (i < n) nn_strip(M, n - i, K, a, lda, B + i * w, type, ldb, add, C + i, ldc, NULL);
 }
 
-#define BY_EIGHT(call)      \
+#define BY_DIRECT(call)     \
     switch (M) {            \
     case 1: call(1); break; \
     case 2: call(2); break; \
     case 3: call(3); break; \
-    case 4: call(4); break; \
-    case 5: call(5); break; \
-    case 6: call(6); break; \
-    case 7: call(7); break; \
-    default: call(8); break; \
+    default: call(4); break; \
     }
 
 static void stream_nn(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool add,
@@ -294,9 +328,9 @@ static void stream_nn(size_t M, size_t n, size_t K, const uint16_t *a, size_t ld
 #define CALL_F16(m) nn_block(m, n, K, a, lda, B, PG_MAT_F16, ldb, add, C, ldc, next)
 #define CALL_BF16(m) nn_block(m, n, K, a, lda, B, PG_MAT_BF16, ldb, add, C, ldc, next)
     switch (type) {
-    case PG_MAT_F32: BY_EIGHT(CALL_F32) break;
-    case PG_MAT_F16: BY_EIGHT(CALL_F16) break;
-    default: BY_EIGHT(CALL_BF16) break;
+    case PG_MAT_F32: BY_DIRECT(CALL_F32) break;
+    case PG_MAT_F16: BY_DIRECT(CALL_F16) break;
+    default: BY_DIRECT(CALL_BF16) break;
     }
 }
 
@@ -306,7 +340,7 @@ ALWAYS void nt_rows(size_t M, size_t R, size_t K, const uint16_t *a, size_t lda,
 {
     size_t w = pg_mat_bytes(type), k = 0;
     const unsigned char *ahead = B + R * ldb * w;
-    __m512 c[4][4];
+    __m512 c[MR][4];
     UNROLL
     for (size_t m = 0; m < M; m++)
         UNROLL
@@ -344,7 +378,7 @@ ALWAYS void nt_as(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, c
 {
     size_t w = pg_mat_bytes(type), i = 0;
     for (; i + 4 <= n; i += 4)
-        for (size_t m = 0; m < M; m += 4) {
+        for (size_t m = 0; m < M; m += MR) {
             const uint16_t *am = a + m * lda;
             const unsigned char *b = B + i * ldb * w;
             float *c = C + m * ldc + i;
@@ -352,7 +386,9 @@ ALWAYS void nt_as(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, c
             case 1: nt_rows(1, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
             case 2: nt_rows(2, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
             case 3: nt_rows(3, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
-            default: nt_rows(4, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
+            case 4: nt_rows(4, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
+            case 5: nt_rows(5, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
+            default: nt_rows(6, 4, K, am, lda, b, type, ldb, add, c, ldc, m == 0); break;
             }
         }
     for (; i < n; i++)
@@ -369,6 +405,6 @@ static void stream_nt(size_t M, size_t n, size_t K, const uint16_t *a, size_t ld
     }
 }
 
-const pg_half_ops pg_half_bf16 = {.name = "AVX512-BF16", .pack_a = pack_a, .round = round_rows, .pack_b = pack_b, .kernel = kernel,
-    .stream_nn = stream_nn, .stream_nt = stream_nt};
+const pg_half_ops pg_half_bf16 = {.name = "AVX512-BF16", .pack_a = pack_a, .round = round_rows, .pack_b = pack_b, 
+    .pack_wide = pack_wide, .kernel = kernel, .stream_nn = stream_nn, .stream_nt = stream_nt};
 #endif
