@@ -23,7 +23,7 @@ static const char help[] =
     "      --score-only       log-probability of the record's own suffix; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
-    "      --dtype TYPE       arithmetic of products: f32 (default) or bf16\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -52,7 +52,7 @@ typedef struct infer {
     tool_pipe p;
     const char *model, *tokenizer_path;
     size_t max_len, batch;
-    bool partial, score, bf16;
+    bool partial, score, bf16, int8;
     pg_kern *kern;
     pg_model *m;
     pg_work *w;
@@ -95,11 +95,10 @@ static void parse(infer *f, int argc, char **argv)
         case OPT_SCORE: f->score = true; break;
         case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
         case OPT_DTYPE:
-            if (!strcmp(optarg, "int8"))
-                tool_usage(t, "--dtype int8: not yet in this build");
-            if (strcmp(optarg, "f32") && strcmp(optarg, "bf16"))
-                tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);
-            f->bf16 = !strcmp(optarg, "bf16");
+            f->int8 = !strcmp(optarg, "int8");
+            f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
+            if (strcmp(optarg, "f32") && !f->bf16)
+                tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
             break;
         case OPT_ADAPTER: tool_usage(t, "--adapter: not yet in this build");
         default: tool_usage(t, "beams and sampling are not yet in this build, which decodes greedily");
@@ -182,6 +181,15 @@ static void open_tokenizer(infer *f)
     free(named);
 }
 
+static void quantise(infer *f)
+{
+    pg_err e = {0};
+    size_t bytes;
+    if (pg_model_quantise(f->m, &bytes, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
+}
+
 static void set_up(infer *f)
 {
     pg_err e = {0};
@@ -189,6 +197,8 @@ static void set_up(infer *f)
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     if (f->bf16)
         tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
+    if (f->int8)
+        quantise(f);
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
     open_tokenizer(f);

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 
 enum {
-    PACK_BYTES = 24 << 20, /* of A at a time: stays in the last-level cache or near it */
     DEEP = 16384,          /* of K at a time */
     KC = 1024, NC = 192,   /* a packed block of B, 384 KiB: half of the second-level cache */
     TASKS = 16,
@@ -112,7 +111,7 @@ static void many_rows(pg_kern *k, job *j)
     for (size_t k0 = 0; k0 < all_k; k0 += deep) {
         j->k0 = k0;
         j->K = pg_min_size(deep, all_k - k0);
-        size_t most = PACK_BYTES / (round_to(j->K, 32) * 2) / PG_HALF_ROWS * PG_HALF_ROWS;
+        size_t most = PG_PACK_BYTES / (round_to(j->K, 32) * 2) / PG_HALF_ROWS * PG_HALF_ROWS;
         most = pg_div_up(all_m, pg_div_up(all_m, most)); /* of about equal size */
         most = round_to(most, PG_HALF_ROWS);
         for (size_t m = 0; m < all_m; m += most) {
@@ -246,10 +245,16 @@ bool pg_gemm_half(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size
     return true;
 }
 
+int pg_kern_room(pg_kern *k)
+{
+    if (!k->packed) k->packed = (uint32_t *)(void *)pg_floats(PG_PACK_BYTES / sizeof(float));
+    return k->packed ? PG_OK : PG_ENOMEM;
+}
+
 int pg_kern_use_bf16(pg_kern *k, pg_err *e)
 {
     if (!k->has_bf16 || k->half) return PG_OK;
-    if (!k->packed && !(k->packed = (uint32_t *)(void *)pg_floats(PACK_BYTES / sizeof(float)))) return pg_error_nomem(e);
+    if (pg_kern_room(k)) return pg_error_nomem(e);
 #if defined(__x86_64__)
     k->half = &pg_half_bf16;
 #endif

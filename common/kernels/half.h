@@ -9,6 +9,7 @@
 #include "kernels/ops.h"
 
 enum {
+    PG_PACK_BYTES = 24 << 20, /* of A at a time: stays in the last-level cache or near it */
     PG_HALF_ROWS = 6,   /* 6 x 4 vectors of sums, 4 of B and one of A: 29 of 32 registers */
     PG_HALF_COLS = 64,
     PG_HALF_FEW = 48,   /* rows for which B is streamed: reading it is what takes the time */
@@ -36,6 +37,8 @@ typedef struct pg_half_ops {
     void (*stream_nt)(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, const void *B, pg_mat_type type, size_t ldb,
                       bool add, float *C, size_t ldc);
 } pg_half_ops;
+
+int pg_kern_room(pg_kern *k) PG_MUST_CHECK; /* makes k->packed, PG_PACK_BYTES */
 
 #if defined(__x86_64__)
 extern const pg_half_ops pg_half_bf16;

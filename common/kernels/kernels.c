@@ -80,6 +80,7 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     pg_blas_init(k->blas, sizeof k->blas);
 #if defined(__x86_64__)
     k->has_bf16 = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512bf16") && !disabled("bf16");
+    k->has_vnni = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512vnni") && !disabled("vnni");
 #endif
     *out = k;
     return PG_OK;

@@ -53,6 +53,17 @@ typedef struct pg_half_mat {
 bool pg_gemm_half(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_half_mat *B, float beta,
                   float *C, size_t ldc);
 
+/* Weights as 8-bit integers with a step for each column and 256 rows; A is treated the same way, row by row, as it comes. */
+typedef struct pg_quant pg_quant;
+/* *q NULL with PG_OK: the CPU has no instructions for it, or the shape does not suit (blocks below each other, or not of whole panels
+ * of 64 columns); use the other products. Costs about K*N bytes. */
+int pg_quant_new(pg_quant **q, pg_kern *k, const pg_half_mat *B, pg_err *e) PG_MUST_CHECK;
+void pg_quant_free(pg_quant *q);
+size_t pg_quant_bytes(const pg_quant *q);
+const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", or "none, float32 instead" */
+/* C[M,N] = A[M,K] · B + beta C. */
+void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_quant *q, float beta, float *C, size_t ldc);
+
 /* y = (x - mean) * rstd * scale + bias, eps 1e-6, over D; mean, rstd [R] saved (may be NULL in forward). */
 void pg_layer_norm(pg_kern *k, float *y, float *mean, float *rstd, const float *x, const float *scale, const float *bias, size_t R, size_t D);
 /* dx [R,D] is added to; dscale, dbias [D] added to (NULL: not wanted). */

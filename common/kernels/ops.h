@@ -89,7 +89,7 @@ struct pg_kern {
     float *panels;       /* [PG_PANEL_FLOATS], shared: B of one product, packed */
     float *memory;
     char blas[96];
-    bool has_bf16;
+    bool has_bf16, has_vnni;
     const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
     uint32_t *packed;               /* their left side */
 };
