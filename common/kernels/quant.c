@@ -8,6 +8,8 @@
 enum {
     DEPTH = 4,             /* groups for which C stays in the first-level cache */
     TASKS = 16,
+    MAKE = 8,              /* panels made together: their rows lie next to each other in most files */
+    AHEAD = 2048,          /* bytes asked for ahead of few rows; with more, the hardware's own prefetching does as well */
     MIN_ROWS = 60
 };
 
@@ -51,18 +53,18 @@ static size_t group_rows(const pg_quant *q, size_t g)
     return pg_min_size(PG_GROUP, q->K - g * PG_GROUP);
 }
 
-static void make_panel(void *ctx, size_t p, size_t thread)
+static void make_panels(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
     const pg_mat *b = &j->B->m;
-    size_t n = p * PG_HALF_COLS, width = pg_min_size(PG_HALF_COLS, j->q->N - n), block = j->B->blocks > 1 ? n / b->cols : 0;
-    const unsigned char *data = (const unsigned char *)b->data + block * j->B->step;
-    n -= block * b->cols;
-    for (size_t g = 0; g < j->q->groups; g++) {
-        size_t k = g * PG_GROUP, at = b->trans ? n * b->ld + k : k * b->ld + n;
-        j->ops->pack_b(j->q->data + p * j->q->panel + g * PG_GROUP_BYTES, j->k->scratch[thread].b, data + at * pg_mat_bytes(b->type),
-                       b->type, b->trans, b->ld, width, group_rows(j->q, g));
-    }
+    for (size_t g = 0; g < j->q->groups; g++)
+        for (size_t p = i * MAKE; p < (i + 1) * MAKE && p * PG_HALF_COLS < j->q->N; p++) {
+            size_t n = p * PG_HALF_COLS, width = pg_min_size(PG_HALF_COLS, j->q->N - n), block = j->B->blocks > 1 ? n / b->cols : 0;
+            const unsigned char *data = (const unsigned char *)b->data + block * j->B->step;
+            size_t col = n - block * b->cols, k = g * PG_GROUP, at = b->trans ? col * b->ld + k : k * b->ld + col;
+            j->ops->pack_b(j->q->data + p * j->q->panel + g * PG_GROUP_BYTES, j->k->scratch[thread].b, data + at * pg_mat_bytes(b->type),
+                           b->type, b->trans, b->ld, width, group_rows(j->q, g));
+        }
 }
 
 int pg_quant_new(pg_quant **out, pg_kern *k, const pg_half_mat *B, pg_err *e)
@@ -82,7 +84,7 @@ int pg_quant_new(pg_quant **out, pg_kern *k, const pg_half_mat *B, pg_err *e)
         return pg_error_nomem(e);
     }
     job j = {.k = k, .ops = ops_of(k), .q = q, .B = B};
-    pg_kern_run(k, pg_div_up(q->N, PG_HALF_COLS), bytes, make_panel, &j);
+    pg_kern_run(k, pg_div_up(q->N, MAKE * PG_HALF_COLS), bytes, make_panels, &j);
     *out = q;
     return PG_OK;
 }
@@ -125,7 +127,7 @@ static void tile(void *ctx, size_t i, size_t thread)
                     j->ops->kernel(pg_min_size(PG_HALF_ROWS, end - m), pg_min_size(PG_HALF_COLS, q->N - n), kn,
                                    j->a + m / PG_HALF_ROWS * panel_a + g * (PG_GROUP / 64) * PG_HALF_ROWS * 16,
                                    j->steps + (m / PG_HALF_ROWS * q->groups + g) * PG_HALF_ROWS, b, j->add || g, j->C + m * j->ldc + n,
-                                   j->ldc, m == row ? b + 4096 : NULL);
+                                   j->ldc, j->M <= 4 ? b + AHEAD : NULL);
                 }
 }
 

@@ -1,27 +1,10 @@
 /* quant.h with AVX512-VNNI. */
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/wide.h"
 
 #include "kernels/quant.h"
 
-#define ALWAYS static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS, LINE = 64 };
-
-ALWAYS __mmask16 first16(size_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
-
-ALWAYS __m512 floats16(const unsigned char *p, pg_mat_type type, size_t n)
-{
-    __mmask16 m = first16(n);
-    if (type == PG_MAT_F32) return _mm512_maskz_loadu_ps(m, p);
-    __m256i h = _mm256_maskz_loadu_epi16(m, p);
-    return type == PG_MAT_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
+enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS };
 
 /* 1 / step, 0 for a group of zeros */
 ALWAYS float inverse(float most) { return most > 0 ? 127.0f / most : 0.0f; }
@@ -51,17 +34,23 @@ static void pack_a(uint32_t *out, float *steps, const float *A, size_t lda, size
 ALWAYS void fill_tile(float *tile, const unsigned char *B, pg_mat_type type, bool trans, size_t ldb, size_t n, size_t K)
 {
     size_t w = pg_mat_bytes(type);
+    for (size_t k = K; k % 4; k++)
+        for (size_t i = 0; i < NR; i += 16) _mm512_storeu_ps(tile + k * NR + i, _mm512_setzero_ps());
     if (!trans) {
         for (size_t k = 0; k < K; k++)
             for (size_t i = 0; i < NR; i += 16)
                 _mm512_storeu_ps(tile + k * NR + i, i < n ? floats16(B + (k * ldb + i) * w, type, n - i) : _mm512_setzero_ps());
         return;
     }
-    const __m512i index = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(NR));
-    for (size_t i = 0; i < NR; i++)
-        for (size_t k = 0; k < K; k += 16)
-            _mm512_mask_i32scatter_ps(tile + k * NR + i, first16(K - k), index,
-                                      i < n ? floats16(B + (i * ldb + k) * w, type, K - k) : _mm512_setzero_ps(), 4);
+    for (size_t i = 0; i < NR; i += 16)
+        for (size_t k = 0; k < K; k += 16) {
+            __m512i r[16];
+            UNROLL
+            for (size_t j = 0; j < 16; j++)
+                r[j] = _mm512_castps_si512(i + j < n ? floats16(B + ((i + j) * ldb + k) * w, type, K - k) : _mm512_setzero_ps());
+            transpose16(r);
+            for (size_t j = 0; j < 16 && k + j < K; j++) _mm512_storeu_si512(tile + (k + j) * NR + i, r[j]);
+        }
 }
 
 static void pack_b(unsigned char *out, float *tile, const void *B, pg_mat_type type, bool trans, size_t ldb, size_t n, size_t K)
@@ -77,14 +66,16 @@ static void pack_b(unsigned char *out, float *tile, const void *B, pg_mat_type t
         for (size_t k = 0; k < K; k++) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(tile + k * NR + i)));
         __mmask16 some = _mm512_cmp_ps_mask(most, _mm512_setzero_ps(), _CMP_GT_OQ);
         __m512 f = _mm512_maskz_div_ps(some, _mm512_set1_ps(127.0f), most);
-        __m512i sum = _mm512_setzero_si512();
-        for (size_t q = 0; q < quads; q++) {
-            __m512i four = _mm512_setzero_si512();
-            for (size_t j = 0; j < 4 && q * 4 + j < K; j++) {
-                __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(tile + (q * 4 + j) * NR + i), f));
-                sum = _mm512_add_epi32(sum, v);
-                four = _mm512_or_si512(four, _mm512_sll_epi32(_mm512_and_si512(v, _mm512_set1_epi32(255)), _mm_cvtsi32_si128(8 * (int)j)));
-            }
+        __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi32(0x01010101);
+        for (size_t q = 0; q < quads; q++) { /* tile has zeros up to a multiple of 4 */
+            const float *t = tile + q * 4 * NR + i;
+            __m512i v0 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(t), f)), v1 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(t + NR), f));
+            __m512i v2 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(t + 2 * NR), f));
+            __m512i v3 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(t + 3 * NR), f));
+            __m512i low = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, v0, _mm512_slli_epi32(v1, 8));
+            __m512i high = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, v2, _mm512_slli_epi32(v3, 8));
+            __m512i four = _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
+            sum = _mm512_dpbusd_epi32(sum, ones, four);
             _mm512_storeu_si512(out + (q * NR + i) * 4, four);
         }
         _mm512_storeu_ps(steps + i, _mm512_div_ps(most, _mm512_set1_ps(127.0f)));
@@ -109,7 +100,7 @@ ALWAYS void multiply(size_t M, size_t n, size_t quads, const uint32_t *a, const 
             for (size_t x = 0; x < 4; x++) v[x] = _mm512_load_si512(b + x * 64);
             if (ahead) {
                 UNROLL
-                for (size_t x = 0; x < 4; x++) _mm_prefetch((const char *)ahead + x * LINE, _MM_HINT_T0);
+                for (size_t x = 0; x < 4; x++) _mm_prefetch((const char *)ahead + x * LINE, _MM_HINT_T1);
                 ahead += 4 * LINE;
             }
             UNROLL
