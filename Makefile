@@ -50,6 +50,8 @@ $(BUILD)/%.o: %.cc Makefile
 # Files that hold code for one instruction set; only called where the CPU has it.
 $(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/common/kernels/%_bf16.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
