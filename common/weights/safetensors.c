@@ -51,8 +51,10 @@ static int tensor(const char *path, const char *name, const json_t *j, const uns
         t->dtype = PG_F16;
     else if (!strcmp(dtype, "BF16"))
         t->dtype = PG_BF16;
+    else if (!strcmp(dtype, "I8"))
+        t->dtype = PG_I8;
     else
-        return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has dtype '%s': only F32, F16 and BF16 are supported", path, name, dtype);
+        return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has dtype '%s': only F32, F16, BF16 and I8 are supported", path, name, dtype);
     t->ndim = json_array_size(shape);
     if (t->ndim > PG_MAX_DIMS)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has %zu dimensions", path, name, t->ndim);

@@ -1,0 +1,104 @@
+/* Values on their way out: a view in pieces of a few MiB, in another type where asked for. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "weights/internal.h"
+
+/* From the front, in place: what is written never reaches what is still to be read. */
+static int narrow(float *p, size_t n, pg_dtype to, pg_err *e)
+{
+    unsigned char *out = (unsigned char *)p;
+    for (size_t i = 0; i < n; i++) {
+        float f = p[i];
+        uint16_t h = to == PG_F16 ? pg_f32_to_f16(f) : pg_f32_to_bf16(f);
+        if (isfinite(f) && !isfinite(to == PG_F16 ? pg_f16_to_f32(h) : pg_bf16_to_f32(h)))
+            return pg_error(e, PG_EFORMAT, "value %g is beyond the range of %s", (double)f, pg_dtype_name(to));
+        pg_put(out + 2 * i, h, 2);
+    }
+    return PG_OK;
+}
+
+static int emit_piece(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+{
+    int rc = PG_OK;
+    if (to == v->dtype)
+        pg_view_gather(v, buf);
+    else
+        pg_view_widen(v, buf);
+    if (to != v->dtype && to != PG_F32)
+        rc = narrow(buf, v->count, to, e);
+    return rc ? rc : sink(ctx, buf, v->count * pg_dtype_size(to), e);
+}
+
+int pg_emit_view(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+{
+    size_t size = to == v->dtype ? pg_dtype_size(to) : sizeof(float), own = pg_dtype_size(v->dtype), rows = v->ndim ? v->shape[0] : 1;
+    if (!v->count)
+        return PG_OK;
+    size_t row = v->count / rows, step = row * size < PG_EMIT_BYTES ? PG_EMIT_BYTES / (row * size) : 1;
+    for (size_t i = 0; i < rows; i += step) {
+        pg_view s = *v;
+        size_t n = rows - i < step ? rows - i : step;
+        int rc;
+        if (s.ndim) {
+            s.data += i * v->stride[0] * own;
+            s.shape[0] = n;
+        }
+        s.count = row * n;
+        if (n == 1 && s.ndim > 1 && row * size > PG_EMIT_BYTES) { /* one row is too much: its own rows */
+            s.ndim--;
+            memmove(s.shape, s.shape + 1, s.ndim * sizeof *s.shape);
+            memmove(s.stride, s.stride + 1, s.ndim * sizeof *s.stride);
+            rc = pg_emit_view(&s, to, buf, sink, ctx, e);
+        } else {
+            rc = emit_piece(&s, to, buf, sink, ctx, e);
+        }
+        if (rc)
+            return rc;
+    }
+    return PG_OK;
+}
+
+/* ---- int8 ---- */
+typedef struct quantizer {
+    pg_sink_fn sink;
+    void *ctx;
+    int8_t *out;
+    float *scale;
+    size_t cols, row;
+} quantizer;
+
+/* Symmetric: the largest magnitude of a row becomes 127. Pieces are whole rows: a row is far smaller than PG_EMIT_BYTES. */
+static int quantize(void *ctx, const void *p, size_t n, pg_err *e)
+{
+    quantizer *q = ctx;
+    const float *f = p;
+    size_t rows = n / sizeof *f / q->cols;
+    for (size_t r = 0; r < rows; r++, f += q->cols, q->row++) {
+        float most = 0;
+        for (size_t i = 0; i < q->cols; i++) {
+            if (!isfinite(f[i]))
+                return pg_error(e, PG_EFORMAT, "a value is not finite: it has no place in int8");
+            most = fabsf(f[i]) > most ? fabsf(f[i]) : most;
+        }
+        float scale = most / 127.0f;
+        q->scale[q->row] = scale;
+        for (size_t i = 0; i < q->cols; i++) {
+            float x = scale > 0 ? nearbyintf(f[i] / scale) : 0;
+            q->out[r * q->cols + i] = (int8_t)(x > 127 ? 127 : x < -127 ? -127 : x);
+        }
+    }
+    return q->sink(q->ctx, q->out, rows * q->cols, e);
+}
+
+int pg_emit_int8(const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+{
+    quantizer q = {.sink = sink, .ctx = ctx, .out = pg_alloc(PG_EMIT_BYTES / sizeof(float), 1), .scale = scale, .cols = cols};
+    int rc = !q.out ? pg_error_nomem(e)
+             : cols > PG_EMIT_BYTES / sizeof(float) ? pg_error(e, PG_ELIMIT, "rows of %zu values are too long for int8", cols)
+                                                   : pg_emit_view(v, PG_F32, buf, quantize, &q, e);
+    free(q.out);
+    return rc;
+}
