@@ -15,24 +15,26 @@ static const char help[] =
     "      --dtype T        all tensors as f32, bf16 or f16; int8: matrices as int8 with a scale by row (safetensors)\n"
     "      --resolution N   position embeddings for pictures of N pixels, interpolated\n"
     "      --format F       of a folder: safetensors (default) or npz\n"
+    "      --shard-size MB  safetensors in several files of at most so many million bytes (default 5000)\n"
     "      --merge          add the adapter's low-rank products to the base's weights\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "example:\n"
     "  pg-convert paligemma-3b-pt-224.npz paligemma-3b-pt-224-hf\n";
 
-enum { O_DTYPE = 256, O_RESOLUTION, O_FORMAT, O_MERGE };
+enum { O_DTYPE = 256, O_RESOLUTION, O_FORMAT, O_SHARD, O_MERGE };
 
 typedef struct options {
     bool convert, npz, merge;
     const char *format;
     pg_dtype dtype;
-    size_t resolution;
+    size_t resolution, shard;
 } options;
 
 static void parse(pg_tool *t, options *o, int argc, char **argv)
 {
     static const struct option list[] = {{"dtype", 1, NULL, O_DTYPE}, {"resolution", 1, NULL, O_RESOLUTION}, {"format", 1, NULL, O_FORMAT},
+                                         {"shard-size", 1, NULL, O_SHARD},
                                          {"merge", 0, NULL, O_MERGE}, {NULL, 0, NULL, 0}};
     tool_start(t, "pg-convert", help, argc, argv);
     for (int c; (c = tool_getopt(t, "", list, false)) != -1;)
@@ -48,6 +50,7 @@ static void parse(pg_tool *t, options *o, int argc, char **argv)
             o->npz = !strcmp(optarg, "npz");
             if (!o->npz && strcmp(optarg, "safetensors") != 0) tool_usage(t, "--format '%s': neither safetensors nor npz", optarg);
             break;
+        case O_SHARD: o->shard = tool_size(t, "--shard-size", optarg, 1, 1 << 24) * 1000 * 1000; break;
         case O_MERGE: o->merge = true; break;
         default: break;
         }
@@ -76,7 +79,7 @@ int main(int argc, char **argv)
         tool_info(&t, "position embeddings of %zu pixels made from those of %zu: fine-tune before relying on them", o.resolution, s.image_size);
     }
     place_open(&t, &p, dst, o.npz, w);
-    pg_save_how how = {.own = true, .convert = o.convert, .dtype = o.dtype};
+    pg_save_how how = {.own = true, .convert = o.convert, .dtype = o.dtype, .shard = o.shard};
     if (pg_weights_save_as(w, p.weights, &how, &e)) {
         place_abort(&p);
         tool_die(&t, EXIT_FAIL, "%s", e.msg);

@@ -6,6 +6,11 @@
 #include "base/num.h"
 #include "weights/internal.h"
 
+float pg_rounded(float f, pg_dtype t)
+{
+    return t == PG_F16 ? pg_f16_to_f32(pg_f32_to_f16(f)) : t == PG_BF16 ? pg_bf16_to_f32(pg_f32_to_bf16(f)) : f;
+}
+
 /* From the front, in place: what is written never reaches what is still to be read. */
 static int narrow(float *p, size_t n, pg_dtype to, pg_err *e)
 {
@@ -59,6 +64,33 @@ int pg_emit_view(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void
             return rc;
     }
     return PG_OK;
+}
+
+/* ---- the mean row of a matrix ---- */
+typedef struct summer {
+    double *sum;
+    size_t cols;
+} summer;
+
+static int add_rows(void *ctx, const void *p, size_t n, pg_err *e)
+{
+    (void)e;
+    summer *m = ctx;
+    const float *f = p;
+    for (size_t i = 0; i < n / sizeof *f; i++)
+        m->sum[i % m->cols] += (double)f[i];
+    return PG_OK;
+}
+
+int pg_mean_row(const pg_view *v, float *row, void *buf, pg_err *e)
+{
+    size_t rows = v->shape[0], cols = v->shape[1];
+    summer m = {pg_calloc(cols, sizeof(double)), cols};
+    int rc = m.sum ? pg_emit_view(v, PG_F32, buf, add_rows, &m, e) : pg_error_nomem(e);
+    for (size_t i = 0; !rc && i < cols; i++)
+        row[i] = (float)(m.sum[i] / (double)rows);
+    free(m.sum);
+    return rc;
 }
 
 /* ---- int8 ---- */

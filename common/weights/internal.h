@@ -134,6 +134,8 @@ pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, boo
 int pg_emit_view(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
 /* A view in the order of safetensors as int8; scale [rows] receives one scale for each row of cols values. */
 int pg_emit_int8(const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+int pg_mean_row(const pg_view *v, float *row, void *buf, pg_err *e) PG_MUST_CHECK; /* of [rows, cols], summed in double */
+float pg_rounded(float f, pg_dtype t); /* through f16 or bf16 */
 enum { PG_EMIT_BYTES = 8 << 20 };
 bool pg_dtype_of_descr(const char *descr, pg_dtype *t); /* "<f4", "<f2", "|V2" */
 bool pg_one_dtype(const pg_resolved *r, const pg_canonical *c, pg_dtype *t);

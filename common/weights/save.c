@@ -83,6 +83,23 @@ static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg
     return rc;
 }
 
+/* Rows that emit_extra_rows made (savehf.c) carry nothing: it would make them again. */
+static int made_of_mean(const pg_view *tokens, const pg_view *extra, void *buf, bool *made, pg_err *e)
+{
+    size_t cols = extra->shape[1];
+    float *mean = pg_alloc(cols, sizeof *mean), *rows = pg_alloc(extra->count, sizeof *rows);
+    int rc = mean && rows ? pg_mean_row(tokens, mean, buf, e) : pg_error_nomem(e);
+    if (!rc) {
+        pg_view_widen(extra, rows);
+        *made = true;
+        for (size_t i = 0; i < extra->count && *made; i++)
+            *made = rows[i] == pg_rounded(mean[i % cols], extra->dtype);
+    }
+    free(mean);
+    free(rows);
+    return rc;
+}
+
 /* The rows of a safetensors embedding that are no tokens go into an array of their own, which big_vision does not look at. */
 static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_how *how, void *buf, pg_err *e)
 {
@@ -91,10 +108,18 @@ static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_
         return PG_OK;
     pg_view v = pg_view_raw(m);
     pg_dtype t = pg_saved_dtype(how, m->dtype, false, true);
-    v.data += w->shape.vocab * v.stride[0] * pg_dtype_size(m->dtype);
+    pg_view tokens = v;
+    bool made = false;
+    tokens.shape[0] = w->shape.vocab;
+    tokens.count = tokens.shape[0] * tokens.shape[1];
+    v.data += tokens.count * pg_dtype_size(m->dtype);
     v.shape[0] -= w->shape.vocab;
-    v.count = v.shape[0] * v.shape[1];
-    int rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(t), 2, v.shape, e);
+    v.count -= tokens.count;
+    int rc = made_of_mean(&tokens, &v, buf, &made, e);
+    pg_weights_forget(w, &tokens);
+    if (rc || made)
+        return rc;
+    rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(t), 2, v.shape, e);
     return rc ? rc : pg_emit_view(&v, t, buf, sink, z, e);
 }
 

@@ -185,32 +185,6 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
     return PG_OK;
 }
 
-typedef struct summer {
-    double *sum;
-    size_t cols;
-} summer;
-
-static int add_rows(void *ctx, const void *p, size_t n, pg_err *e)
-{
-    (void)e;
-    summer *m = ctx;
-    const float *f = p;
-    for (size_t i = 0; i < n / sizeof *f; i++)
-        m->sum[i % m->cols] += (double)f[i];
-    return PG_OK;
-}
-
-static int mean_row(saver *s, const pg_view *v, float *row)
-{
-    size_t rows = v->shape[0], cols = v->shape[1];
-    summer m = {pg_calloc(cols, sizeof(double)), cols};
-    int rc = m.sum ? pg_emit_view(v, PG_F32, s->buf, add_rows, &m, s->e) : pg_error_nomem(s->e);
-    for (size_t i = 0; !rc && i < cols; i++)
-        row[i] = (float)(m.sum[i] / (double)rows);
-    free(m.sum);
-    return rc;
-}
-
 static int emit(saver *s, const item *it, const pg_view *v, size_t row)
 {
     if (it->dtype == PG_I8)
@@ -239,7 +213,7 @@ static int emit_extra_rows(saver *s, const item *it, const pg_view *v)
     } else {
         if (!(mean = pg_alloc(cols, sizeof *mean)))
             return pg_error_nomem(s->e);
-        rc = mean_row(s, v, mean);
+        rc = pg_mean_row(v, mean, s->buf, s->e);
         x = (pg_view){.data = (const unsigned char *)mean, .dtype = PG_F32, .ndim = 2, .shape = {more, cols}, .stride = {0, 1}, .count = more * cols};
     }
     if (!rc)
@@ -342,10 +316,10 @@ static int write_file(saver *s, const char *path, size_t from, size_t to)
 /* ---- several files ---- */
 static size_t shard_end(const saver *s, size_t from)
 {
-    size_t sum = 0, i = from;
+    size_t sum = 0, i = from, most = s->how->shard ? s->how->shard : SHARD_BYTES;
     do
         sum += s->items[i++].bytes;
-    while (i < s->n && sum + s->items[i].bytes <= SHARD_BYTES);
+    while (i < s->n && sum + s->items[i].bytes <= most);
     return i;
 }
 

@@ -111,6 +111,7 @@ typedef struct pg_save_how {
     bool own;       /* replaced values in the type that the source has; false: as f32 */
     bool convert;   /* all tensors as dtype */
     pg_dtype dtype;
+    size_t shard;   /* most bytes of a safetensors file that holds more than one tensor; 0: 5 GB */
 } pg_save_how;
 int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how *how, pg_err *e) PG_MUST_CHECK;
 
