@@ -58,6 +58,8 @@ part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-convert: $(call part_of,convert)
+$(BUILD)/pg-infer: $(call part_of,infer)
+$(BUILD)/pg-train: $(call part_of,train)
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
