@@ -25,6 +25,16 @@ static int narrow(float *p, size_t n, pg_dtype to, pg_err *e)
     return PG_OK;
 }
 
+/* A dense piece of a mapped file is not looked at again. What lies scattered is: the caller forgets that as a whole. */
+static void forget(const pg_weights *w, const pg_view *v)
+{
+    size_t last = 0;
+    for (size_t i = 0; i < v->ndim; i++)
+        last += (v->shape[i] - 1) * v->stride[i];
+    if (w && last + 1 == v->count)
+        pg_weights_forget(w, v);
+}
+
 static int emit_piece(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
 {
     int rc = PG_OK;
@@ -37,7 +47,7 @@ static int emit_piece(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink,
     return rc ? rc : sink(ctx, buf, v->count * pg_dtype_size(to), e);
 }
 
-int pg_emit_view(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
 {
     size_t size = to == v->dtype ? pg_dtype_size(to) : sizeof(float), own = pg_dtype_size(v->dtype), rows = v->ndim ? v->shape[0] : 1;
     if (!v->count)
@@ -56,9 +66,10 @@ int pg_emit_view(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void
             s.ndim--;
             memmove(s.shape, s.shape + 1, s.ndim * sizeof *s.shape);
             memmove(s.stride, s.stride + 1, s.ndim * sizeof *s.stride);
-            rc = pg_emit_view(&s, to, buf, sink, ctx, e);
+            rc = pg_emit_view(w, &s, to, buf, sink, ctx, e);
         } else {
             rc = emit_piece(&s, to, buf, sink, ctx, e);
+            forget(w, &s);
         }
         if (rc)
             return rc;
@@ -82,11 +93,11 @@ static int add_rows(void *ctx, const void *p, size_t n, pg_err *e)
     return PG_OK;
 }
 
-int pg_mean_row(const pg_view *v, float *row, void *buf, pg_err *e)
+int pg_mean_row(const pg_weights *w, const pg_view *v, float *row, void *buf, pg_err *e)
 {
     size_t rows = v->shape[0], cols = v->shape[1];
     summer m = {pg_calloc(cols, sizeof(double)), cols};
-    int rc = m.sum ? pg_emit_view(v, PG_F32, buf, add_rows, &m, e) : pg_error_nomem(e);
+    int rc = m.sum ? pg_emit_view(w, v, PG_F32, buf, add_rows, &m, e) : pg_error_nomem(e);
     for (size_t i = 0; !rc && i < cols; i++)
         row[i] = (float)(m.sum[i] / (double)rows);
     free(m.sum);
@@ -125,12 +136,12 @@ static int quantize(void *ctx, const void *p, size_t n, pg_err *e)
     return q->sink(q->ctx, q->out, rows * q->cols, e);
 }
 
-int pg_emit_int8(const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
 {
     quantizer q = {.sink = sink, .ctx = ctx, .out = pg_alloc(PG_EMIT_BYTES / sizeof(float), 1), .scale = scale, .cols = cols};
     int rc = !q.out ? pg_error_nomem(e)
              : cols > PG_EMIT_BYTES / sizeof(float) ? pg_error(e, PG_ELIMIT, "rows of %zu values are too long for int8", cols)
-                                                   : pg_emit_view(v, PG_F32, buf, quantize, &q, e);
+                                                   : pg_emit_view(w, v, PG_F32, buf, quantize, &q, e);
     free(q.out);
     return rc;
 }

@@ -76,7 +76,7 @@ static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg
         stored = v;
         if (f)
             v = pg_view_dense(&v, f);
-        if ((rc = pg_emit_view(&v, t, buf, sink, z, e)))
+        if ((rc = pg_emit_view(w, &v, t, buf, sink, z, e)))
             (void)pg_error_context(e, "tensor '%s'", c->name);
         pg_weights_forget(w, &stored);
     }
@@ -84,11 +84,11 @@ static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg
 }
 
 /* Rows that emit_extra_rows made (savehf.c) carry nothing: it would make them again. */
-static int made_of_mean(const pg_view *tokens, const pg_view *extra, void *buf, bool *made, pg_err *e)
+static int made_of_mean(const pg_weights *w, const pg_view *tokens, const pg_view *extra, void *buf, bool *made, pg_err *e)
 {
     size_t cols = extra->shape[1];
     float *mean = pg_alloc(cols, sizeof *mean), *rows = pg_alloc(extra->count, sizeof *rows);
-    int rc = mean && rows ? pg_mean_row(tokens, mean, buf, e) : pg_error_nomem(e);
+    int rc = mean && rows ? pg_mean_row(w, tokens, mean, buf, e) : pg_error_nomem(e);
     if (!rc) {
         pg_view_widen(extra, rows);
         *made = true;
@@ -115,12 +115,12 @@ static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_
     v.data += tokens.count * pg_dtype_size(m->dtype);
     v.shape[0] -= w->shape.vocab;
     v.count -= tokens.count;
-    int rc = made_of_mean(&tokens, &v, buf, &made, e);
+    int rc = made_of_mean(w, &tokens, &v, buf, &made, e);
     pg_weights_forget(w, &tokens);
     if (rc || made)
         return rc;
     rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(t), 2, v.shape, e);
-    return rc ? rc : pg_emit_view(&v, t, buf, sink, z, e);
+    return rc ? rc : pg_emit_view(w, &v, t, buf, sink, z, e);
 }
 
 int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e)

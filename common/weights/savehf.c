@@ -188,8 +188,8 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
 static int emit(saver *s, const item *it, const pg_view *v, size_t row)
 {
     if (it->dtype == PG_I8)
-        return pg_emit_int8(v, it->shape[1], it->scale + row, s->buf, sink, s, s->e);
-    return pg_emit_view(v, it->dtype, s->buf, sink, s, s->e);
+        return pg_emit_int8(s->w, v, it->shape[1], it->scale + row, s->buf, sink, s, s->e);
+    return pg_emit_view(s->w, v, it->dtype, s->buf, sink, s, s->e);
 }
 
 /* Rows of the embedding that are no tokens: the source's own, those that an npz keeps for the way back, else copies of the mean row,
@@ -213,7 +213,7 @@ static int emit_extra_rows(saver *s, const item *it, const pg_view *v)
     } else {
         if (!(mean = pg_alloc(cols, sizeof *mean)))
             return pg_error_nomem(s->e);
-        rc = pg_mean_row(v, mean, s->buf, s->e);
+        rc = pg_mean_row(s->w, v, mean, s->buf, s->e);
         x = (pg_view){.data = (const unsigned char *)mean, .dtype = PG_F32, .ndim = 2, .shape = {more, cols}, .stride = {0, 1}, .count = more * cols};
     }
     if (!rc)
@@ -226,7 +226,9 @@ static int copy_raw(saver *s, const pg_weight *x, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += PG_EMIT_BYTES) {
         size_t n = bytes - at < PG_EMIT_BYTES ? bytes - at : PG_EMIT_BYTES;
+        pg_view piece = {.data = x->data + at, .dtype = PG_I8, .ndim = 1, .shape = {n}, .stride = {1}, .count = n};
         int rc = sink(s, x->data + at, n, s->e);
+        pg_weights_forget(s->w, &piece);
         if (rc)
             return rc;
     }
