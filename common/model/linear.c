@@ -1,4 +1,5 @@
 #include "model/layers.h"
+#include "model/lora.h"
 
 static pg_mat block_of(const pg_linear *l, size_t b)
 {
@@ -25,6 +26,8 @@ static void product(pg_kern *k, const pg_linear *l, float *y, const float *x, si
     }
     if (l->bias)
         pg_add_bias(k, y, l->bias, R, l->out);
+    if (l->lora)
+        pg_lora_forward(k, l, y, x, R);
 }
 
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R)
@@ -52,4 +55,6 @@ void pg_linear_back(pg_kern *k, const pg_linear *l, float *dx, bool add_dx, cons
     }
     if (l->gbias)
         pg_add_bias_back(k, l->gbias, dy, R, l->out);
+    if (l->lora)
+        pg_lora_back(k, l, dx, dy, x, R);
 }

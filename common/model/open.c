@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/lora.h"
+
 enum { LIST_BYTES = 300 };
 
 typedef struct opener {
@@ -406,6 +408,7 @@ void pg_model_close(pg_model *m)
     pg_work_free(own->scratch);
     free(own);
     pg_weights_close(m->weights);
+    pg_lora_free(m);
     free(m->vit);
     free(m->dec);
     free(m->params);

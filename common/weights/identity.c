@@ -69,6 +69,8 @@ int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e)
                 v.count *= v.shape[d];
             }
             pg_view_widen(&v, buf);
+            for (size_t k = 0; k < v.count; k++)
+                buf[k] = pg_rounded(buf[k], PG_BF16);
             *crc = add(*crc, (const unsigned char *)buf, v.count * sizeof *buf);
         }
     }

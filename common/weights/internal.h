@@ -103,6 +103,7 @@ struct pg_weights {
     size_t n_canon;
     pg_dims dims;
     pg_model_shape shape;
+    char *base; /* of an adapter file: the fingerprint of what it adapts, or NULL */
     unsigned char *pos; /* owned: resized position embeddings */
     pg_err why; /* code 0: the shape is good */
 };

@@ -257,6 +257,7 @@ void pg_weights_close(pg_weights *w)
         free(w->res[i].src);
     free(w->res);
     free(w->canon);
+    free(w->base);
     free(w->pos);
     free(w->files);
     free(w->sorted);

@@ -132,6 +132,11 @@ int pg_safetensors_load(pg_weights *w, const char *path, pg_err *e)
     json_t *v;
     json_object_foreach(j, name, v)
     {
+        const char *base = strcmp(name, "__metadata__") ? NULL : json_string_value(json_object_get(v, "pg_base"));
+        if (base && !w->base && !(w->base = pg_strdup(base))) {
+            rc = pg_error_nomem(e);
+            goto out;
+        }
         if (!strcmp(name, "__metadata__") || pg_ends_with(name, "embeddings.position_ids"))
             continue;
         pg_weight t;

@@ -89,7 +89,8 @@ int pg_weights_resize(pg_weights *w, size_t image_size, pg_err *e) PG_MUST_CHECK
 /* CRC-32 of a canonical tensor's values, all layers, in the order and type that an npz would hold them: the same for every
  * layout of the same values. *t: that type (f32 where layers differ, and for int8). */
 int pg_weights_checksum(const pg_weights *w, size_t canonical, uint32_t *crc, pg_dtype *t, pg_err *e) PG_MUST_CHECK;
-/* A few values of every tensor, as f32: tells one model from another at the cost of a few pages. */
+/* A few values of every tensor, rounded to bf16 so that f32 and bf16 of one model agree: tells one model from another at the cost
+ * of a few pages. */
 int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUST_CHECK;
 /* Reads everything: checksums of zip members, values that are not finite. Calls say for each fault; *faults counts them. */
 int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e) PG_MUST_CHECK;
