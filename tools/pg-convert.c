@@ -12,7 +12,7 @@ static const char help[] =
     "Writes the checkpoint SRC as DST: *.npz (big_vision, Kaggle), *.safetensors (Hugging Face), or a new folder that\n"
     "transformers' from_pretrained loads. Values are copied bit for bit unless --dtype or --resolution asks for others.\n"
     "\n"
-    "      --dtype T        all tensors as f32, bf16 or f16; int8: matrices as int8 with a scale by row (safetensors)\n"
+    "      --dtype T        all tensors as f32, bf16 or f16; int8: matrices as int8 with scales (safetensors)\n"
     "      --resolution N   position embeddings for pictures of N pixels, interpolated\n"
     "      --format F       of a folder: safetensors (default) or npz\n"
     "      --shard-size MB  safetensors in several files of at most so many million bytes (default 5000)\n"

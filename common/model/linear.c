@@ -21,13 +21,9 @@ static void product(pg_kern *k, const pg_linear *l, float *y, const float *x, si
 {
     size_t width = l->out / l->blocks;
     pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes};
-    if (l->quant) {
+    bool done = l->quant || (l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out));
+    if (l->quant)
         pg_quant_gemm(k, R, x, l->in, l->quant, beta, y, l->out);
-        if (l->bias)
-            pg_add_bias(k, y, l->bias, R, l->out);
-        return;
-    }
-    bool done = l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out);
     for (size_t b = 0; !done && b < l->blocks; b++) {
         pg_mat w = block_of(l, b);
         pg_gemm(k, R, width, l->in, x, l->in, false, &w, beta, y + b * width, l->out);

@@ -110,30 +110,40 @@ typedef struct quantizer {
     void *ctx;
     int8_t *out;
     float *scale;
-    size_t cols, row;
+    size_t cols;
 } quantizer;
 
-/* Symmetric: the largest magnitude of a row becomes 127. Pieces are whole rows: a row is far smaller than PG_EMIT_BYTES. */
+/* Symmetric: the largest magnitude of a group becomes 127. */
+static int quantize_group(int8_t *out, const float *f, size_t n, float *scale, pg_err *e)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(f[i]))
+            return pg_error(e, PG_EFORMAT, "a value is not finite: it has no place in int8");
+        most = fabsf(f[i]) > most ? fabsf(f[i]) : most;
+    }
+    *scale = most / 127.0f;
+    for (size_t i = 0; i < n; i++) {
+        float x = *scale > 0 ? nearbyintf(f[i] / *scale) : 0;
+        out[i] = (int8_t)(x > 127 ? 127 : x < -127 ? -127 : x);
+    }
+    return PG_OK;
+}
+
+/* Pieces are whole rows: a row is far smaller than PG_EMIT_BYTES. */
 static int quantize(void *ctx, const void *p, size_t n, pg_err *e)
 {
     quantizer *q = ctx;
     const float *f = p;
-    size_t rows = n / sizeof *f / q->cols;
-    for (size_t r = 0; r < rows; r++, f += q->cols, q->row++) {
-        float most = 0;
-        for (size_t i = 0; i < q->cols; i++) {
-            if (!isfinite(f[i]))
-                return pg_error(e, PG_EFORMAT, "a value is not finite: it has no place in int8");
-            most = fabsf(f[i]) > most ? fabsf(f[i]) : most;
+    size_t values = n / sizeof *f;
+    for (size_t at = 0; at < values; at += q->cols)
+        for (size_t i = 0; i < q->cols; i += PG_INT8_GROUP) {
+            size_t some = q->cols - i < PG_INT8_GROUP ? q->cols - i : PG_INT8_GROUP;
+            int rc = quantize_group(q->out + at + i, f + at + i, some, q->scale++, e);
+            if (rc)
+                return rc;
         }
-        float scale = most / 127.0f;
-        q->scale[q->row] = scale;
-        for (size_t i = 0; i < q->cols; i++) {
-            float x = scale > 0 ? nearbyintf(f[i] / scale) : 0;
-            q->out[r * q->cols + i] = (int8_t)(x > 127 ? 127 : x < -127 ? -127 : x);
-        }
-    }
-    return q->sink(q->ctx, q->out, rows * q->cols, e);
+    return q->sink(q->ctx, q->out, values, e);
 }
 
 int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)

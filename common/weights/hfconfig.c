@@ -102,7 +102,7 @@ static int adapt_config(const pg_weights *w, json_t *j, const facts *f)
     }
     /* A name that transformers does not know: it refuses these weights instead of taking them for numbers. */
     if (f->int8)
-        bad |= json_object_set_new(j, "quantization_config", json_pack("{s:s,s:s}", "quant_method", "pg-int8", "scheme", "weight int8, weight_scale f32 by row"));
+        bad |= json_object_set_new(j, "quantization_config", json_pack("{s:s,s:s}", "quant_method", "pg-int8", "scheme", "weight int8, weight_scale f32 by 256 of a row"));
     else
         (void)json_object_del(j, "quantization_config");
     return bad;

@@ -133,7 +133,7 @@ int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how
 pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
 /* Streams a view of w in pieces of a few MiB as `to`, which is not PG_I8 unless the view is; buf: PG_EMIT_BYTES. */
 int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
-/* A view in the order of safetensors as int8; scale [rows] receives one scale for each row of cols values. */
+/* A view in the order of safetensors as int8; scale receives those of each row of cols values. */
 int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
 int pg_mean_row(const pg_weights *w, const pg_view *v, float *row, void *buf, pg_err *e) PG_MUST_CHECK; /* of [rows, cols], summed in double */
 float pg_rounded(float f, pg_dtype t); /* through f16 or bf16 */

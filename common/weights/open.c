@@ -74,11 +74,10 @@ static int find_scales(pg_weights *w, pg_err *e)
             return pg_error_nomem(e);
         pg_weight *s = (pg_weight *)(uintptr_t)pg_weights_find(w, name);
         free(name);
-        if (t->ndim != 2 || !s || s->dtype != PG_F32 || s->ndim != 2 || s->shape[0] != t->shape[0] || !s->shape[1] || t->shape[1] % s->shape[1])
-            return pg_error(e, PG_EFORMAT, "cannot read '%s': int8 tensor '%s' needs two dimensions and '%s_scale' in F32, [rows, groups]", w->path,
+        if (t->ndim != 2 || !s || s->dtype != PG_F32 || s->ndim != 2 || s->shape[0] != t->shape[0] || s->shape[1] != pg_int8_groups(t->shape[1]))
+            return pg_error(e, PG_EFORMAT, "cannot read '%s': int8 tensor '%s' needs two dimensions and '%s_scale' in F32, [rows, groups of 256]", w->path,
                             t->name, t->name);
         t->scale = s->data;
-        t->groups = s->shape[1];
         ((pg_tensor_entry *)(void *)s)->is_scale = true;
     }
     return PG_OK;

@@ -68,8 +68,8 @@ static int push_with_scales(saver *s, item *it)
     int rc = push(s, it);
     if (rc || !made_int8(it))
         return rc;
-    item scale = {.name = pg_format("%s_scale", it->name), .dtype = PG_F32, .ndim = 2, .shape = {it->shape[0], 1}, .is_scale = true};
-    s->items[s->n - 1].scale = pg_alloc(it->shape[0], sizeof(float));
+    item scale = {.name = pg_format("%s_scale", it->name), .dtype = PG_F32, .ndim = 2, .shape = {it->shape[0], pg_int8_groups(it->shape[1])}, .is_scale = true};
+    s->items[s->n - 1].scale = pg_alloc(scale.shape[0] * scale.shape[1], sizeof(float));
     if (!scale.name || !s->items[s->n - 1].scale) {
         free(scale.name);
         return pg_error_nomem(s->e);
@@ -188,7 +188,7 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
 static int emit(saver *s, const item *it, const pg_view *v, size_t row)
 {
     if (it->dtype == PG_I8)
-        return pg_emit_int8(s->w, v, it->shape[1], it->scale + row, s->buf, sink, s, s->e);
+        return pg_emit_int8(s->w, v, it->shape[1], it->scale + row * pg_int8_groups(it->shape[1]), s->buf, sink, s, s->e);
     return pg_emit_view(s->w, v, it->dtype, s->buf, sink, s, s->e);
 }
 

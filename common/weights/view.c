@@ -9,6 +9,11 @@ size_t pg_dtype_size(pg_dtype t)
     return t == PG_F32 ? 4 : t == PG_I8 ? 1 : 2;
 }
 
+size_t pg_int8_groups(size_t cols)
+{
+    return (cols + PG_INT8_GROUP - 1) / PG_INT8_GROUP;
+}
+
 const char *pg_dtype_name(pg_dtype t)
 {
     static const char *const names[] = {"f32", "f16", "bf16", "int8"};
@@ -180,9 +185,9 @@ static float *widen_int8(const pg_view *v, size_t axis, size_t at, float *out)
 {
     const pg_weight *w = v->from;
     if (axis == v->ndim) {
-        size_t group = w->count / w->shape[0] / w->groups;
+        size_t cols = w->shape[1];
         float scale;
-        memcpy(&scale, w->scale + at / group * sizeof scale, sizeof scale);
+        memcpy(&scale, w->scale + (at / cols * pg_int8_groups(cols) + at % cols / PG_INT8_GROUP) * sizeof scale, sizeof scale);
         *out = (float)(int8_t)w->data[at] * scale;
         return out + 1;
     }

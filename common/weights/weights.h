@@ -10,11 +10,12 @@
 
 #include "base/mem.h"
 
-/* PG_I8: value = int8 * scale, one scale for each row of a matrix as safetensors stores it (out,in), or for each of several equal
- * groups of a row. Only safetensors files hold it: NAME.weight I8 [out,in] beside NAME.weight_scale F32 [out,groups]. */
+/* PG_I8: value = int8 * scale, a scale for each 256 values of a row of a matrix as safetensors stores it (out,in); the last group of
+ * a row may be shorter. Only safetensors files hold it: NAME.weight I8 [out,in] beside NAME.weight_scale F32 [out,groups]. */
 typedef enum { PG_F32, PG_F16, PG_BF16, PG_I8 } pg_dtype;
-enum { PG_DTYPES = 4 };
+enum { PG_DTYPES = 4, PG_INT8_GROUP = 256 };
 size_t pg_dtype_size(pg_dtype t);
+size_t pg_int8_groups(size_t cols); /* of a row: rounded up */
 const char *pg_dtype_name(pg_dtype t); /* "f32", "f16", "bf16", "int8" */
 
 enum { PG_MAX_DIMS = 6 };
@@ -25,8 +26,7 @@ typedef struct pg_weight {
     pg_dtype dtype;
     size_t ndim, shape[PG_MAX_DIMS], count; /* count: elements */
     const unsigned char *data;              /* into the mapping */
-    const unsigned char *scale;             /* PG_I8: f32 [shape[0]][groups], any alignment; else NULL */
-    size_t groups;
+    const unsigned char *scale;             /* PG_I8: f32 [shape[0]][groups of shape[1]], any alignment; else NULL */
 } pg_weight;
 
 typedef enum { PG_NPZ, PG_SAFETENSORS } pg_file_format;
