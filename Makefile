@@ -28,6 +28,7 @@ LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
 LIBS_NET = -lcurl -lcrypto
+LIBS_SERVE = -lmicrohttpd -lcrypt
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
@@ -49,6 +50,8 @@ $(BUILD)/%.o: %.cc Makefile
 # Files that hold code for one instruction set; only called where the CPU has it.
 $(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/common/kernels/%_bf16.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
@@ -58,6 +61,16 @@ $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/li
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-convert: $(call part_of,convert)
+$(BUILD)/pg-score: $(call part_of,score)
+$(BUILD)/pg-infer: $(call part_of,infer)
+$(BUILD)/pg-train: $(call part_of,train)
+$(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
+$(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
+# The page's files go into the program as they are.
+$(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
