@@ -35,7 +35,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
 TOOL_COMMON := $(BUILD)/tools/tool.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
-HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(wildcard data/*.c))
+HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
 all: $(TOOLS:%=$(BUILD)/%)
 
@@ -59,9 +59,11 @@ $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+$(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/emoji_*.c))
+$(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/augment_*.c))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
