@@ -259,9 +259,10 @@ static void val_captions(run *r, size_t step)
     for (size_t i = 0; i < n; i++) {
         pg_caption c = {.prefix = d->items[i].tokens, .n_prefix = d->items[i].n_prefix, .tokens = tokens};
         pg_buf text = {0};
-        TRY(pg_store_get(d->store, i, rows, e));
-        if (d->pixels) c.pixels = rows;
-        else c.features = rows;
+        const float *picture;
+        TRY(pg_store_get(d->store, i, rows, &picture, e));
+        if (d->pixels) c.pixels = picture;
+        else c.features = picture;
         TRY(pg_greedy(r->m, r->work, &c, 1, VAL_LENGTH, NULL, NULL, e));
         begin(r, "caption", step);
         set_str(r, "id", d->items[i].id);
@@ -411,6 +412,7 @@ int main(int argc, char **argv)
     tool_open_out(&r->t, &r->p, "events", NULL);
     choose_output(r);
     if (!(r->event = pg_rec_new())) tool_die(&r->t, EXIT_FAIL, "out of memory");
+    r->data.no_hash = r->stream; /* the state file cannot know what will come */
     if (!r->stream) {
         read_some(r, 0);
         report_data(r);

@@ -61,7 +61,7 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     const size_t tile = (size_t)PG_TILE_K * PG_TILE_N, scores = (size_t)PG_ATTN_ROWS * PG_ATTN_KEYS, each = tile + 2 * scores;
     size_t total;
     k->scratch = pg_calloc(k->threads, sizeof *k->scratch);
-    if (!k->scratch || !pg_mul(k->threads, each, &total) || !(k->memory = pg_floats(total))) {
+    if (!k->scratch || !pg_mul(k->threads, each, &total) || !pg_add(total, PG_PANEL_FLOATS, &total) || !(k->memory = pg_floats(total))) {
         r = pg_error_nomem(e);
         goto fail;
     }
@@ -69,6 +69,7 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
         float *m = k->memory + t * each;
         k->scratch[t] = (pg_scratch){.b = m, .s = m + tile, .ds = m + tile + scores};
     }
+    k->panels = k->memory + k->threads * each;
     pg_blas_init(k->blas, sizeof k->blas);
     *out = k;
     return PG_OK;

@@ -104,6 +104,14 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     else
         pg_dec_seqs(m, rows, act, s->seqs);
     pg_attention(k, s->seqs, rows->n_seqs, &d);
+    pg_dec_attention_out(m, l, x, R, act, s);
+}
+
+void pg_dec_attention_out(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
+{
+    pg_kern *k = m->kern;
+    const pg_dec_layer *w = &m->dec[l];
+    size_t D = m->s.width;
     if (!w->post_attn.scale) {
         pg_linear_add(k, &w->o, x, act->a, R);
         return;
@@ -113,7 +121,7 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_axpy(k, x, 1.0f, s->tmp, R * D);
 }
 
-static void mlp_half(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
+void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
     const pg_dec_layer *w = &m->dec[l];
@@ -144,7 +152,7 @@ void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, 
     attention_half(m, l, x, rows, cache, slots, act, s);
     if (act->x_mid)
         memcpy(act->x_mid, x, bytes);
-    mlp_half(m, l, x, rows->R, act, s);
+    pg_dec_mlp(m, l, x, rows->R, act, s);
 }
 
 /* ---- all layers ---- */

@@ -34,7 +34,7 @@ void pg_vit_head(pg_model *m, float *out, float *y, float *mean, float *rstd, co
 
 /* ---- decoder ---- */
 typedef struct pg_dec_scratch {
-    float *tmp;      /* [R * D]; family 2 only */
+    float *tmp;      /* [R * D] */
     float *act;      /* [mlp_rows * F], gelu(gate)*up; may be act->gate where that is not to be kept */
     size_t mlp_rows; /* R: gate and up hold all rows (training); less: they hold this many rows and are used again and again */
     pg_attn *seqs;   /* [n_seqs] */
@@ -44,6 +44,19 @@ typedef struct pg_dec_scratch {
  * attention's scale is 1. cache NULL: keys are the sequence's own rows; else as pg_decoder_forward. */
 void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
                           const pg_dec_act *act, const pg_dec_scratch *s);
+/* Its two halves after attention: x [R,D] += o(a), and += mlp(norm(x)). */
+void pg_dec_attention_out(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s);
+void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s);
+
+/* Some rows, in order, of packed sequences: picked row i is row[i]; rows: they as sequences (start counts picked rows; a sequence may
+ * have none), with their pos and lim. */
+typedef struct pg_pick {
+    const size_t *row;
+    pg_rows rows;
+} pg_pick;
+/* The last layer: out [M,D] for the picked rows of x [R,D]. In act q, a, lse, o, rstd_o and all from x_mid on hold M rows. No cache. */
+void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+                         const pg_dec_scratch *s);
 /* Dimensions of attention over rows without a cache. */
 pg_attn_dims pg_vit_attn_dims(const pg_model *m);
 pg_attn_dims pg_dec_attn_dims(const pg_model *m);

@@ -279,9 +279,16 @@ static void test_store(void **state)
         }
         for (size_t k = 0; k < ROWS; k++) {
             size_t i = k * 71 % ROWS;
-            must(pg_store_get(s, i, got, &err));
-            for (size_t j = 0; j < ROW; j++) assert_true(got[j] == (float)(i * ROW + j));
+            const float *at;
+            must(pg_store_get(s, i, got, &at, &err));
+            for (size_t j = 0; j < ROW; j++) assert_true(at[j] == (float)(i * ROW + j));
         }
+        pg_store_clear(s); /* and again, in the same memory */
+        for (size_t j = 0; j < ROW; j++) row[j] = -(float)j;
+        must(pg_store_add(s, row, &err));
+        const float *at;
+        must(pg_store_get(s, 0, got, &at, &err));
+        assert_true(!memcmp(at, row, sizeof row));
         pg_store_free(s);
     }
 }
