@@ -14,8 +14,10 @@
 #include "augment.h"
 #include "stream/stream.h"
 
+enum { FEW = 64 }; /* things that a ramp begins with */
+
 typedef struct options {
-    size_t n, size;
+    size_t n, size, ramp;
     uint64_t seed;
     const char *out, *things, *text, *on;
 } options;
@@ -76,26 +78,37 @@ static void put_file(output *out, const char *dir, const char *id, const char *s
 }
 
 /* The first list's language comes half as often again as each other: the demo builds on it. */
-static size_t pick_language(const lists *l, const thing *t, pg_rng *r)
+static size_t pick_language(const lists *l, const thing *t, double amount, pg_rng *r)
 {
     size_t k = (size_t)pg_rng_below(r, 2 * l->n_langs + 1), lang = k < 3 ? 0 : (k - 1) / 2;
-    return t->name[lang] ? lang : 0;
+    return pg_rng_double(r) < amount && t->name[lang] ? lang : 0;
 }
 
 static void put_example(output *out, const options *o, const lists *l, const thing *t, size_t i, pg_rng *r, unsigned char *rgb)
 {
     char id[256], prefix[64], suffix[512];
-    size_t lang = pick_language(l, t, r), colour = WHITE;
-    double white = !strcmp(o->on, "white") ? 1 : !strcmp(o->on, "colours") ? 0 : 0.2;
+    double amount = i < o->ramp ? (double)i / (double)o->ramp : 1; /* from easy to the full range: a small model starts faster */
+    size_t lang = pick_language(l, t, amount, r), colour = WHITE;
+    double white = !strcmp(o->on, "white") ? 1 : !strcmp(o->on, "colours") ? 0 : 1 - 0.8 * amount;
     if (pg_rng_double(r) >= white) colour = (size_t)pg_rng_below(r, WHITE);
     bool mix = !strcmp(o->text, "mix"), full = !strcmp(o->text, "full");
     if (mix) full = pg_rng_double(r) < 0.4 && t->described[lang] && text_describes(l->lang[lang]);
-    picture_draw(t, r, o->size, colour, rgb);
+    picture_draw(t, r, o->size, colour, amount, rgb);
     snprintf(id, sizeof id, "%06zu-%s", i, t->code);
     snprintf(prefix, sizeof prefix, "%s %s", mix && full ? "describe" : "caption", l->lang[lang]);
     if (!text_make(t, lang, l->lang[lang], colour, full, suffix, sizeof suffix)) die(id, "no words for it");
     if (o->out) put_file(out, o->out, id, suffix, rgb, o->size);
     else put_stream(out, id, prefix, suffix, rgb, o->size);
+}
+
+static void shuffle(pg_rng *r, size_t *v, size_t *perm, size_t n)
+{
+    size_t *old = pg_calloc(n, sizeof *old);
+    if (!old) die("memory", "none left");
+    memcpy(old, v, n * sizeof *old);
+    pg_rng_permutation(r, perm, n);
+    for (size_t i = 0; i < n; i++) v[i] = old[perm[i]];
+    free(old);
 }
 
 static bool one_of(const char *s, const char *a, const char *b, const char *c)
@@ -106,7 +119,7 @@ static bool one_of(const char *s, const char *a, const char *b, const char *c)
 static int parse(options *o, int argc, char **argv)
 {
     static const struct option opts[] = {{"things", 1, NULL, 't'}, {"text", 1, NULL, 'x'}, {"seed", 1, NULL, 's'}, {"size", 1, NULL, 'z'},
-                                         {"on", 1, NULL, 'b'}, {NULL, 0, NULL, 0}};
+                                         {"on", 1, NULL, 'b'}, {"ramp", 1, NULL, 'r'}, {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "n:o:", opts, NULL)) != -1;)
         switch (c) {
         case 'n': if (!pg_parse_size(optarg, &o->n)) die("-n", "not a number"); break;
@@ -114,6 +127,7 @@ static int parse(options *o, int argc, char **argv)
         case 't': o->things = optarg; break;
         case 'x': o->text = optarg; break;
         case 'b': o->on = optarg; break;
+        case 'r': if (!pg_parse_size(optarg, &o->ramp)) die("--ramp", "not a number"); break;
         case 's': if (!pg_parse_u64(optarg, &o->seed)) die("--seed", "not a number"); break;
         case 'z': if (!pg_parse_size(optarg, &o->size) || !o->size || o->size > MAX_SIZE) die("--size", "not between 1 and 1024"); break;
         default: return 2;
@@ -121,7 +135,7 @@ static int parse(options *o, int argc, char **argv)
     if (optind < argc && o->n && one_of(o->things, "all", "described", "named") && one_of(o->text, "mix", "name", "full") &&
         one_of(o->on, "both", "white", "colours")) return 0;
     fprintf(stderr, "usage: augment -n N [--seed S] [--size 96] [--things all|described|named] [--text mix|name|full]\n"
-                    "               [--on both|white|colours] [-o DIR] LANG.jsonl...\n");
+                    "               [--on both|white|colours] [--ramp N] [-o DIR] LANG.jsonl...\n");
     return 2;
 }
 
@@ -145,9 +159,15 @@ int main(int argc, char **argv)
     pg_err e = {0};
     open_output(&out, &o, argc, argv);
     pg_rng_seed(&r, o.seed, 77);
-    for (size_t i = 0; i < o.n; i++) {
-        if (i % kept == 0) pg_rng_permutation(&r, perm, kept); /* each thing as often as the others */
-        put_example(&out, &o, &l, &l.things[use[perm[i % kept]]], i, &r, rgb);
+    if (o.ramp) shuffle(&r, use, perm, kept);
+    for (size_t i = 0, round = 0, active = 0; i < o.n; i++, round++) { /* in a round each thing as often as the others */
+        if (round == active) {
+            round = 0;
+            active = i < o.ramp ? (size_t)((double)kept * ((double)i / (double)o.ramp)) : kept;
+            if (active < FEW) active = kept < FEW ? kept : FEW;
+            pg_rng_permutation(&r, perm, active);
+        }
+        put_example(&out, &o, &l, &l.things[use[perm[round]]], i, &r, rgb);
     }
     if (out.w && pg_writer_end(out.w, NULL, &e)) die("stdout", e.msg);
     if (out.list && fclose(out.list)) die(o.out, strerror(errno));

@@ -30,8 +30,9 @@ _Noreturn void die(const char *what, const char *why); /* one line on stderr, ex
 /* Reads a PNG; one more than twice as large as `size` is reduced by a whole factor first. */
 void picture_load(thing *t, const char *path, size_t size);
 enum { WHITE = 10, N_COLOURS };
-/* On the colour (jittered, unless white), at a scale of 0.8 to 1 of the square and a place that keeps it inside; rgb: size*size*3. */
-void picture_draw(const thing *t, pg_rng *r, size_t size, size_t colour, unsigned char *rgb);
+/* On the colour (jittered, unless white), at a scale of 0.8 to 1 of the square and a place that keeps it inside; amount 0 to 1 shrinks
+ * both ranges, 0 is the whole square. rgb: size*size*3. */
+void picture_draw(const thing *t, pg_rng *r, size_t size, size_t colour, double amount, unsigned char *rgb);
 
 /* augment_text.c */
 /* Adds the lines of LANG.jsonl: things from the first list, names alone from the others (by the same `image`). */

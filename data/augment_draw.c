@@ -65,7 +65,7 @@ static v4 load(const unsigned char *p)
     return __builtin_convertvector(b, v4);
 }
 
-void picture_draw(const thing *t, pg_rng *r, size_t size, size_t colour, unsigned char *rgb)
+void picture_draw(const thing *t, pg_rng *r, size_t size, size_t colour, double amount, unsigned char *rgb)
 {
     tap xs[MAX_SIZE], ys[MAX_SIZE];
     v4 bg = {0, 0, 0, 0};
@@ -73,8 +73,9 @@ void picture_draw(const thing *t, pg_rng *r, size_t size, size_t colour, unsigne
         float v = colours[colour][k] + (colour == WHITE ? 0 : (float)(24 * (pg_rng_double(r) - 0.5)));
         bg[k] = floorf(v < 0 ? 0 : v > 255 ? 255 : v);
     }
-    double longest = (double)(t->w > t->h ? t->w : t->h), scale = (double)size / longest * (0.8 + 0.2 * pg_rng_double(r));
-    double ox = ((double)size - scale * (double)t->w) * pg_rng_double(r), oy = ((double)size - scale * (double)t->h) * pg_rng_double(r);
+    double longest = (double)(t->w > t->h ? t->w : t->h), scale = (double)size / longest * (1 - 0.2 * amount * pg_rng_double(r));
+    double ox = ((double)size - scale * (double)t->w) * (0.5 + amount * (pg_rng_double(r) - 0.5));
+    double oy = ((double)size - scale * (double)t->h) * (0.5 + amount * (pg_rng_double(r) - 0.5));
     make_taps(xs, size, t->w, ox, scale);
     make_taps(ys, size, t->h, oy, scale);
     size_t row = (t->w + 2) * 4;

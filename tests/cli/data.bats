@@ -197,6 +197,16 @@ version_is() { # version_is PACKAGE VERSION: counts hold for one version
     "$B/pg-fetch" "$T/p/examples.jsonl" | "$B/pg-resize" -s 32 | python3 tests/cli/corners.py
 }
 
+@test "augment --ramp: from the first language on white to all of them on colours" {
+    need_font
+    "$B/data/emoji" "$FONT" "$NAMES" "$T/e" en es
+    "$B/data/augment" -n 2000 --size 8 --ramp 2000 "$T/e/en.jsonl" "$T/e/es.jsonl" | "$B/pg-render" -f jsonl >"$T/all"
+    es() { sed -n "$1" "$T/all" | grep -c '"[a-z]* es"'; }
+    echo "Spanish: $(es 1,200p) of the first 200, $(es 1801,2000p) of the last"
+    [ "$(es 1,200p)" -le 20 ]        # 4 are expected
+    [ "$(es 1801,2000p)" -ge 50 ]    # 76
+}
+
 @test "augment: no list, a bad list, a bad picture, a bad number" {
     echo '{"image":"none.png","suffix":"a"}' >"$T/l.jsonl"
     run "$B/data/augment" -n 1 -o "$T/o" "$T/l.jsonl"
