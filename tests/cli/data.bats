@@ -190,11 +190,11 @@ version_is() { # version_is PACKAGE VERSION: counts hold for one version
 }
 
 @test "augment: the background is the colour that the caption names, the picture is blended over it" {
-    python3 -c "import numpy, msgpack, msgpack_numpy" 2>/dev/null || skip "no python3-msgpack-numpy"
+    PY=$(tests/find-python numpy msgpack msgpack_numpy) || skip 'no python3-msgpack-numpy'
     need_font
     "$B/data/emoji" "$FONT" "$NAMES" "$T/e" en
     "$B/data/augment" -n 60 --size 32 --text full -o "$T/p" "$T/e/en.jsonl"
-    "$B/pg-fetch" "$T/p/examples.jsonl" | "$B/pg-resize" -s 32 | python3 tests/cli/corners.py
+    "$B/pg-fetch" "$T/p/examples.jsonl" | "$B/pg-resize" -s 32 | "$PY" tests/cli/corners.py
 }
 
 @test "augment --ramp: from the first language on white to all of them on colours" {
