@@ -87,6 +87,11 @@ nano:
 	@pipelines/packages.sh build demo nano
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
+# Noto, EmojiOne and Tux Paint's stamps as folders with JSON lines, for experiments: the demo needs none of them.
+sets:
+	@pipelines/packages.sh build sets
+	@$(MAKE) --no-print-directory all $(HELPERS)
+	@data/sets.sh $(BUILD) $(BUILD)/sets
 
 MAN := $(wildcard man/*.[1-8])
 install: all
@@ -98,5 +103,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano everything unit deps install-deps check install clean
+.PHONY: all demo nano sets everything unit deps install-deps check install clean
 .SECONDARY:

@@ -4,7 +4,7 @@
 # (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano.
 set -euo pipefail
 build=${1:?usage: nano.sh BUILD [STEPS]}
-steps=${2:-36000}
+steps=${2:-20000}
 here=$(cd "$(dirname "$0")" && pwd)
 out=${NANO_OUT:-$here/nano}
 languages='en es de fr'
