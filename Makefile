@@ -87,6 +87,7 @@ nano:
 	@pipelines/packages.sh build demo nano
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
+	@data/measure.sh $(BUILD) data/nano
 # Noto, EmojiOne and Tux Paint's stamps as folders with JSON lines, for experiments: the demo needs none of them.
 sets:
 	@pipelines/packages.sh build sets

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the small default model from nothing, measures it and puts it into data/nano. Usage: data/nano.sh BUILD [STEPS]
+# Trains the small default model from nothing and puts it into data/nano. Usage: data/nano.sh BUILD [STEPS]
 # Killed and started again it continues where the last save was. Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece
 # (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano.
 set -euo pipefail
@@ -26,9 +26,10 @@ if [ ! -f "$work/tokenizer.model" ]; then
             for _ in {1..50}; do printf 'caption %s\ndescribe %s\n' "$lang" "$lang"; done
         done
     } >"$work/corpus.txt"
-    spm_train --input="$work/corpus.txt" --model_prefix="$work/new" --model_type=bpe --vocab_size=4096 --pad_id=0 --eos_id=1 --bos_id=2 \
+    # In its folder: the model keeps the paths that it was made with.
+    (cd "$work" && spm_train --input=corpus.txt --model_prefix=new --model_type=bpe --vocab_size=4096 --pad_id=0 --eos_id=1 --bos_id=2 \
         --unk_id=3 --byte_fallback=true --add_dummy_prefix=false --normalization_rule_name=identity --remove_extra_whitespaces=false \
-        --split_digits=true --user_defined_symbols=$'\n' --hard_vocab_limit=false --minloglevel=2
+        --split_digits=true --user_defined_symbols=$'\n' --hard_vocab_limit=false --minloglevel=2)
     mv "$work/new.model" "$work/tokenizer.model"
 fi
 [ -f "$work/init.npz" ] || "$build/data/init" --image 64 --patch 16 --vocab 4096 "$work/init.npz"
@@ -42,4 +43,3 @@ if [ ! -f "$work/model.npz" ]; then
 fi
 "$build/data/half" "$work/model.npz" "$out/model.npz"
 cp "$work/tokenizer.model" "$out/tokenizer.model"
-"$here/measure.sh" "$build" "$out"

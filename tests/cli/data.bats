@@ -238,3 +238,21 @@ version_is() { # version_is PACKAGE VERSION: counts hold for one version
     run data/stamps.sh en "$T/nowhere"
     [ "$status" -eq 1 ]
 }
+
+@test "nano.sh run twice gives the same bits; started again it trains no further" {
+    need_font
+    command -v spm_train >/dev/null || skip 'no sentencepiece'
+    for i in 1 2; do
+        mkdir "$T/$i"
+        ln -s "$(cd "$B" && pwd)"/{pg-*,data} "$T/$i/"
+        NANO_OUT=$T/out$i data/nano.sh "$T/$i" 3 >"$T/log$i"
+    done
+    grep -q '^done: step 3' "$T/log1"
+    cmp "$T/out1/model.npz" "$T/out2/model.npz"
+    cmp "$T/out1/tokenizer.model" "$T/out2/tokenizer.model"
+    NANO_OUT=$T/out1 data/nano.sh "$T/1" 3 >"$T/log3"
+    [ ! -s "$T/log3" ]
+    cmp "$T/out1/model.npz" "$T/out2/model.npz"
+    "$B/pg-info" "$T/out1" | grep -q '^parameters  *1[0-9]\{6\}$'
+    [ "$(stat -c %s "$T/out1/model.npz")" -le 8000000 ]
+}
