@@ -57,6 +57,8 @@ $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/li
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-infer: $(call part_of,infer)
+$(BUILD)/pg-train: $(call part_of,train)
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/emoji_*.c))

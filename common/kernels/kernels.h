@@ -71,6 +71,8 @@ typedef struct pg_attn {
     const float *k, *v;       /* [keys, kv_heads, H], row stride ldk */
     const uint32_t *lim;      /* [n]; NULL: all rows see n_keys */
     size_t n_keys;
+    const float *k2, *v2;     /* where k2: keys `split`, split+1, ... lie here from row 0 on; k and v hold those before (forward only) */
+    size_t split;
     float *out;               /* [n, heads, H], row stride ldo */
     float *lse;               /* [heads, n] log of the softmax's denominator, for backward; NULL: not wanted */
     /* backward only; strides as their counterparts; overwritten, except dk, dv which are added to */

@@ -2,48 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/cache.h"
 #include "model/layers.h"
 
 enum { MLP_FLOATS = 8 << 20 }; /* gate, and up, of one piece of rows */
-
-/* ---- cache ---- */
-struct pg_cache {
-    float *data;
-    size_t slots, positions, row; /* row: kv_heads * head_dim */
-};
-
-int pg_cache_new(pg_cache **out, const pg_model *m, size_t slots, size_t positions, pg_err *e)
-{
-    pg_cache *c = pg_calloc(1, sizeof *c);
-    size_t n;
-    *out = NULL;
-    if (!c)
-        return pg_error_nomem(e);
-    c->slots = slots;
-    c->positions = positions;
-    c->row = m->s.kv_heads * m->s.head_dim;
-    if (pg_mul(slots, positions, &n) && pg_mul(n, c->row, &n) && pg_mul(n, 2 * m->s.depth, &n))
-        c->data = pg_floats(n);
-    if (!c->data) {
-        free(c);
-        return pg_error_nomem(e);
-    }
-    *out = c;
-    return PG_OK;
-}
-
-void pg_cache_free(pg_cache *c)
-{
-    if (!c)
-        return;
-    free(c->data);
-    free(c);
-}
-
-float *pg_cache_at(pg_cache *c, size_t layer, size_t part, size_t slot)
-{
-    return c->data + ((layer * 2 + part) * c->slots + slot) * c->positions * c->row;
-}
 
 /* ---- one layer ---- */
 pg_attn_dims pg_dec_attn_dims(const pg_model *m)
@@ -64,27 +26,36 @@ void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, 
     }
 }
 
-static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const size_t *slots,
-                        const pg_dec_act *act, pg_attn *seqs)
+/* Puts each row's key and value into the cache, in the text's own slot. */
+void pg_dec_cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
+                        pg_attn *seqs)
 {
-    size_t kv = cache->row;
+    size_t kv = m->s.kv_heads * m->s.head_dim;
     pg_dec_seqs(m, rows, act, seqs);
     for (size_t i = 0; i < rows->n_seqs; i++) {
-        float *keys = pg_cache_at(cache, l, 0, slots[i]), *values = pg_cache_at(cache, l, 1, slots[i]);
+        float *keys = pg_cache_at(cache, l, 0, at[i].slot), *values = pg_cache_at(cache, l, 1, at[i].slot);
         size_t n_keys = 0;
         for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
-            memcpy(keys + rows->pos[r] * kv, act->k + r * kv, kv * sizeof *keys);
-            memcpy(values + rows->pos[r] * kv, act->v + r * kv, kv * sizeof *values);
+            size_t row = (rows->pos[r] - at[i].shared) * kv;
+            memcpy(keys + row, act->k + r * kv, kv * sizeof *keys);
+            memcpy(values + row, act->v + r * kv, kv * sizeof *values);
             if (n_keys < rows->lim[r])
                 n_keys = rows->lim[r];
         }
         seqs[i].k = keys;
         seqs[i].v = values;
         seqs[i].n_keys = n_keys;
+        if (at[i].shared) {
+            seqs[i].k2 = keys;
+            seqs[i].v2 = values;
+            seqs[i].k = pg_cache_at(cache, l, 0, at[i].base);
+            seqs[i].v = pg_cache_at(cache, l, 1, at[i].base);
+            seqs[i].split = at[i].shared;
+        }
     }
 }
 
-static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at,
                            const pg_dec_act *act, const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
@@ -100,7 +71,7 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_rope(k, act->q, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, false);
     pg_rope(k, act->k, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
     if (cache)
-        cached_seqs(m, l, rows, cache, slots, act, s->seqs);
+        pg_dec_cached_seqs(m, l, rows, cache, at, act, s->seqs);
     else
         pg_dec_seqs(m, rows, act, s->seqs);
     pg_attention(k, s->seqs, rows->n_seqs, &d);
@@ -143,29 +114,30 @@ void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act
     pg_axpy(k, x, 1.0f, s->tmp, R * D);
 }
 
-void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at,
                           const pg_dec_act *act, const pg_dec_scratch *s)
 {
     size_t bytes = rows->R * m->s.width * sizeof *x;
     if (act->x)
         memcpy(act->x, x, bytes);
-    attention_half(m, l, x, rows, cache, slots, act, s);
+    attention_half(m, l, x, rows, cache, at, act, s);
     if (act->x_mid)
         memcpy(act->x_mid, x, bytes);
     pg_dec_mlp(m, l, x, rows->R, act, s);
 }
 
 /* ---- all layers ---- */
-static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *cache, const size_t *slots, size_t *positions, pg_err *e)
+static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *cache, const pg_place *at, size_t *positions, pg_err *e)
 {
     *positions = 0;
     for (size_t i = 0; i < rows->n_seqs; i++) {
-        size_t n = rows->start[i + 1] - rows->start[i];
-        if (cache && slots[i] >= cache->slots)
-            return pg_error(e, PG_EINVAL, "slot %zu of a cache of %zu", slots[i], cache->slots);
+        size_t keys = rows->start[i + 1] - rows->start[i], shared = cache ? at[i].shared : 0;
+        if (cache)
+            keys = shared + pg_cache_positions(cache, at[i].slot);
+        if (shared && pg_cache_positions(cache, at[i].base) < shared)
+            return pg_error(e, PG_EINVAL, "a text shares %zu positions of a slot of %zu", shared, pg_cache_positions(cache, at[i].base));
         for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
-            size_t keys = cache ? cache->positions : n;
-            if (rows->lim[r] < 1 || rows->lim[r] > keys || (cache && rows->pos[r] >= keys))
+            if (rows->lim[r] < 1 || rows->lim[r] > keys || (cache && (rows->pos[r] >= keys || rows->pos[r] < shared)))
                 return pg_error(e, PG_EINVAL, "row %zu at position %u sees %u of %zu keys", r, (unsigned)rows->pos[r],
                                 (unsigned)rows->lim[r], keys);
             if (*positions <= rows->pos[r])
@@ -175,14 +147,16 @@ static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *ca
     return m->dec ? PG_OK : pg_error(e, PG_EINVAL, "the model has no decoder");
 }
 
-int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots, pg_err *e)
+/* picked NULL: all rows, the output in x; else the picked ones', in h. */
+static int run(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, const pg_picked *picked, pg_cache *cache, const pg_place *at,
+               pg_err *e)
 {
     size_t R = rows->R, D = m->s.width, F = m->s.mlp, q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
-    size_t positions;
+    size_t positions, M = picked ? picked->rows.R : R, whole = picked ? m->s.depth - 1 : m->s.depth;
     pg_mark mark = pg_work_mark(w);
     pg_dec_act act = {0};
     pg_dec_scratch s = {.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
-    int rc = check_rows(m, rows, cache, slots, &positions, e);
+    int rc = check_rows(m, rows, cache, at, &positions, e);
     if (rc || (rc = pg_model_positions(m, positions, e)))
         return rc;
     if (s.mlp_rows > R)
@@ -196,11 +170,39 @@ int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, p
     }
     act.y1 = act.o = act.f = act.y0;
     s.act = act.gate;
-    for (size_t l = 0; l < m->s.depth; l++)
-        pg_dec_layer_forward(m, l, x, rows, cache, slots, &act, &s);
-    memcpy(s.tmp, x, R * D * sizeof *x);
-    pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
+    for (size_t l = 0; l < whole; l++)
+        pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
+    if (picked)
+        pg_dec_last_forward(m, h, x, rows, picked, cache, at, &act, &s);
+    memcpy(s.tmp, h, M * D * sizeof *h);
+    pg_rms_norm(m->kern, h, NULL, s.tmp, m->final_norm.scale, M, D);
 out:
+    pg_work_release(w, mark);
+    return rc;
+}
+
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+{
+    return run(m, w, x, x, rows, NULL, cache, at, e);
+}
+
+int pg_decoder_last(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+{
+    size_t n = rows->n_seqs;
+    pg_mark mark = pg_work_mark(w);
+    size_t *row = pg_work_bytes(w, n, sizeof *row, e), *start = pg_work_bytes(w, n + 1, sizeof *start, e);
+    uint32_t *pos = pg_work_bytes(w, n, sizeof *pos, e), *lim = pg_work_bytes(w, n, sizeof *lim, e);
+    int rc = PG_ENOMEM;
+    if (row && start && pos && lim) {
+        for (size_t i = 0; i < n; i++) {
+            row[i] = rows->start[i + 1] - 1;
+            start[i] = i;
+            pos[i] = rows->pos[row[i]];
+            lim[i] = rows->lim[row[i]];
+        }
+        start[n] = n;
+        rc = run(m, w, h, x, rows, &(pg_picked){row, {n, n, start, pos, lim}}, cache, at, e);
+    }
     pg_work_release(w, mark);
     return rc;
 }

@@ -30,6 +30,8 @@ typedef struct pg_data {
     uint64_t hash; /* of ids, tokens and pixels, in order */
     bool no_hash;  /* set by the caller: pixels are not hashed */
     char first_unusable[256];
+    int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */
+    void *ctx;
 } pg_data;
 
 /* Reads up to `most` records (0: to the end, which must be there). Returns 1 where the stream has ended, 0 where most was reached. */
