@@ -77,11 +77,15 @@ static void put_file(output *out, const char *dir, const char *id, const char *s
     free(path);
 }
 
-/* The first list's language comes half as often again as each other: the demo builds on it. */
+/* Each language as often as the others; while things grow, the first one more often: the others build on what is seen with it. */
 static size_t pick_language(const lists *l, const thing *t, double amount, pg_rng *r)
 {
-    size_t k = (size_t)pg_rng_below(r, 2 * l->n_langs + 1), lang = k < 3 ? 0 : (k - 1) / 2;
-    return pg_rng_double(r) < amount && t->name[lang] ? lang : 0;
+    if (amount < 1) {
+        size_t k = (size_t)pg_rng_below(r, 2 * l->n_langs + 1), lang = k < 3 ? 0 : (k - 1) / 2;
+        return pg_rng_double(r) < amount && t->name[lang] ? lang : 0;
+    }
+    size_t lang = (size_t)pg_rng_below(r, l->n_langs);
+    return t->name[lang] ? lang : 0;
 }
 
 static void put_example(output *out, const options *o, const lists *l, const thing *t, size_t i, pg_rng *r, unsigned char *rgb)
