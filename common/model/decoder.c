@@ -250,5 +250,9 @@ int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e)
 
 void pg_logits(pg_model *m, float *logits, const float *h, size_t R)
 {
+    if (m->qembed) {
+        pg_quant_gemm(m->kern, R, h, m->s.width, m->qembed, 0, logits, m->s.vocab);
+        return;
+    }
     pg_gemm(m->kern, R, m->s.vocab, m->s.width, h, m->s.width, false, &m->embed, 0, logits, m->s.vocab);
 }

@@ -27,6 +27,7 @@ typedef struct pg_linear {
     size_t blocks, block_bytes; /* bytes from block to block */
     size_t in, out;
     const float *bias;    /* f32, NULL: none */
+    pg_quant *quant;      /* NULL: products with w itself */
     float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
 } pg_linear;
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
@@ -61,6 +62,7 @@ typedef struct pg_model {
     pg_norm vit_norm;
     pg_linear head;
     pg_mat embed;        /* [width, vocab] as a product's right side: trans, ld = width */
+    pg_quant *qembed;    /* NULL: products with embed itself */
     float *gembed;       /* [vocab, width] */
     pg_dec_layer *dec;
     pg_norm final_norm;
@@ -75,6 +77,9 @@ typedef struct pg_model {
  * regex that matches nothing is an error listing names. */
 int pg_model_open(pg_model **m, const char *path, const char *trainable, pg_kern *k, pg_err *e) PG_MUST_CHECK;
 void pg_model_close(pg_model *m);
+/* From now on products of whole layers are of 8-bit integers, made here from the weights; for inference alone. Costs about a byte for
+ * each weight, reported in *bytes (may be NULL): 0 where the CPU has no instructions for it and nothing changes. */
+int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e) PG_MUST_CHECK;
 int pg_model_positions(pg_model *m, size_t positions, pg_err *e) PG_MUST_CHECK;
 
 /* ---- image tower ---- */
