@@ -61,6 +61,7 @@ $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/li
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)
 $(BUILD)/pg-infer: $(call part_of,infer)
 $(BUILD)/pg-train: $(call part_of,train)
