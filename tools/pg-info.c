@@ -87,6 +87,7 @@ static void put_cpu(void)
     SHOW("avx512dq");
     SHOW("avx512vl");
     SHOW("avx512vnni");
+    SHOW("avx512bf16");
 #undef SHOW
     puts(any ? "" : "none of those used");
 #else
@@ -101,6 +102,7 @@ static void machine(pg_tool *t)
     if (pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     put_cpu();
     printf("%-16s%s\n%-16s%s\n%-16s%zu\n", "kernels", pg_kern_isa(k), "matrix products", pg_kern_blas(k), "threads", pg_kern_threads(k));
+    printf("%-16s%s\n%-16s%s\n", "bf16 products", pg_kern_bf16(k), "int8 products", pg_kern_int8(k));
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), unused = sysconf(_SC_AVPHYS_PAGES);
     if (page > 0 && all > 0) put_bytes("memory", (double)page * (double)all, "");
     if (page > 0 && unused > 0) put_bytes("memory free", (double)page * (double)unused, " (without caches that would give way)");
