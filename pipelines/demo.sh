@@ -18,16 +18,19 @@ examples() { pg-fetch "$1/examples.jsonl" | pg-resize -s 96 | pg-tokenize -q -m 
 
 echo 'captions of 100 held-out pictures before fine-tuning'
 examples "$demo/val" >"$demo/val.pgs"
-pg-infer -m "$model" -n 32 <"$demo/val.pgs" >"$demo/before.pgs"
+pg-infer -m "$model" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/before.pgs"
 echo 'fine-tuning on 90 pictures: attention weights, SGD, cosine schedule, 64 steps of 8'
 examples "$demo/train" >"$demo/train.pgs"
 pg-train -m "$model" -o "$demo/tuned" --steps 64 --batch 8 --lr 0.1 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
     tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0)'
 echo 'captions after fine-tuning'
-pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" >"$demo/after.pgs"
+pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/after.pgs"
 pg-render -o "$demo/report.html" --label before --label after "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"
 echo
 echo 'ten of them (picture, before, after):'
 paste <(pg-render -f captions "$demo/before.pgs") <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p
+echo
+echo 'scores before and after:'
+pg-score --compare "$demo/before.pgs" "$demo/after.pgs" | sed -n '5,$p'
 echo
 echo "report: $demo/report.html"

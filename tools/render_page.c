@@ -75,7 +75,7 @@ static void table(const report *r, FILE *f)
 
 static void change(const report *r, FILE *f)
 {
-    if (r->n_columns < 2 || r->better + r->worse + r->equal == 0) return;
+    if (r->n_columns != 2 || r->better + r->worse + r->equal == 0) return;
     fputs("<p>Against <b>", f);
     put_str(f, r->columns[0].label);
     fputs("</b>, <b>", f);
@@ -137,7 +137,7 @@ void put_controls(const report *r, FILE *f)
         option(f, "w", i, label, "worst first");
         option(f, "b", i, label, "best first");
     }
-    if (refs && r->n_columns > 1) fputs("<option value=\"g0\">most improved first</option><option value=\"l0\">most worsened first</option>", f);
+    if (refs && r->n_columns == 2) fputs("<option value=\"g0\">most improved first</option><option value=\"l0\">most worsened first</option>", f);
     if (r->n_columns) fputs("<option value=\"s0\">shortest first</option><option value=\"n0\">longest first</option>", f);
     fputs("</select></label>\n<label>Show <select id=\"show\"><option value=\"all\">all</option>", f);
     if (refs) fputs("<option value=\"match\">exact matches</option><option value=\"differ\">others</option>", f);

@@ -90,39 +90,52 @@ static void hover(FILE *f, const panel *p, const curve_point *c, size_t n, quant
                     py(p, of(&c[i])), c[i].step, what, of(&c[i]));
 }
 
+enum { LEGEND_ROW = 20 };
+
+/* The names of several runs in rows, as wide as they are; the height of all rows. f NULL: only that. */
+static double put_names(FILE *f, const char *const *labels, size_t n)
+{
+    double x = LEFT, y = LEGEND_ROW;
+    for (size_t i = 0; i < n; i++) {
+        double wide = 40 + 7.6 * (double)strlen(labels[i]);
+        if (x + wide > RIGHT && x > LEFT) {
+            x = LEFT;
+            y += LEGEND_ROW;
+        }
+        if (f) {
+            fprintf(f, "<line class=\"key r%zu%s\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.0f\" y2=\"%.0f\"/><text class=\"tick\" x=\"%.0f\" y=\"%.0f\">", i % COLOURS,
+                    i / COLOURS % 2 ? " dashed" : "", x, x + 20, y, y, x + 26, y + 4);
+            put_str(f, labels[i]);
+            fputs("</text>\n", f);
+        }
+        x += wide;
+    }
+    return y;
+}
+
 static void legend(FILE *f, const char *const *labels, size_t n, bool val)
 {
-    double x = RIGHT;
-    char class[32];
-    if (n == 1) {
-        fprintf(f, "<line class=\"key r0\" x1=\"%d\" x2=\"%d\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%d\" y=\"24\">training</text>\n", RIGHT - 230,
-                RIGHT - 206, RIGHT - 200);
-        if (val)
-            fprintf(f, "<line class=\"key val r1\" x1=\"%d\" x2=\"%d\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%d\" y=\"24\">held out</text>\n", RIGHT - 108,
-                    RIGHT - 84, RIGHT - 78);
+    if (n > 1) {
+        put_names(f, labels, n);
         return;
     }
-    /* From the right, as wide as the names; what does not fit is in the table below the picture. */
-    for (size_t i = n; i-- > 0;) {
-        double wide = 34 + 7.2 * (double)strlen(labels[i]);
-        x -= wide;
-        if (x < LEFT + 200) return;
-        snprintf(class, sizeof class, "key r%zu", i % COLOURS);
-        fprintf(f, "<line class=\"%s\" x1=\"%.0f\" x2=\"%.0f\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%.0f\" y=\"24\">", class, x, x + 18, x + 23);
-        put_str(f, labels[i]);
-        fputs("</text>\n", f);
-    }
+    fprintf(f, "<line class=\"key r0\" x1=\"%d\" x2=\"%d\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%d\" y=\"24\">training</text>\n", RIGHT - 230, RIGHT - 206,
+            RIGHT - 200);
+    if (val)
+        fprintf(f, "<line class=\"key r1\" x1=\"%d\" x2=\"%d\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%d\" y=\"24\">held out</text>\n", RIGHT - 108, RIGHT - 84,
+                RIGHT - 78);
 }
 
 static void draw(FILE *f, const panel *p, const curve *const *c, size_t n, bool inlined)
 {
-    char class[32];
+    char class[64];
     for (size_t i = 0; i < n; i++) {
-        snprintf(class, sizeof class, "%sr%zu", n == 1 || !c[i]->n_val ? "" : "faint ", n == 1 ? 0 : i % COLOURS);
+        /* Beside held-out losses those of training are the background. */
+        snprintf(class, sizeof class, "%sr%zu%s", n == 1 || !c[i]->n_val ? "" : "faint ", n == 1 ? 0 : i % COLOURS, i / COLOURS % 2 ? " dashed" : "");
         if (p->train) line(f, p, c[i]->train, c[i]->n_train, p->train, class, false);
     }
     for (size_t i = 0; i < n; i++) {
-        snprintf(class, sizeof class, "val r%zu", n == 1 ? 1 : i % COLOURS);
+        snprintf(class, sizeof class, "val r%zu%s", n == 1 ? 1 : i % COLOURS, i / COLOURS % 2 ? " dashed" : "");
         if (p->val) line(f, p, c[i]->val, c[i]->n_val, p->val, class, true);
     }
     for (size_t i = 0; i < n && !inlined; i++) {
@@ -139,7 +152,7 @@ static const char style[] =
     "@media print{svg.curve{--i:#000;--s:#333;--g:#ddd;--x:#888;--p:#fff;--r0:#2a6658;--r1:#b5561c;--r2:#3b6ea8;--r3:#8a4a8f;--r4:#7c7a1e;--r5:#b03a5b;--r6:#4d5a66;--r7:#1c8a8a}}\n"
     ".curve .name{fill:var(--i);font-weight:600}.curve .tick{fill:var(--s)}.curve .grid{stroke:var(--g)}.curve .axis{stroke:var(--x)}\n"
     ".curve polyline{fill:none;stroke-width:1.75;stroke-linejoin:round}.curve polyline.faint{stroke-width:1;opacity:.45}.curve polyline.val{stroke-width:2.25}\n"
-    ".curve .key{stroke-width:2.5}.curve .hit{fill:#000;fill-opacity:0}.curve circle.val{stroke:var(--p);stroke-width:1}\n"
+    ".curve .dashed{stroke-dasharray:5 3}.curve .key{stroke-width:2.5}.curve .hit{fill:#000;fill-opacity:0}.curve circle.val{stroke:var(--p);stroke-width:1}\n"
     ".curve .r0{stroke:var(--r0)}.curve .r1{stroke:var(--r1)}.curve .r2{stroke:var(--r2)}.curve .r3{stroke:var(--r3)}.curve .r4{stroke:var(--r4)}"
     ".curve .r5{stroke:var(--r5)}.curve .r6{stroke:var(--r6)}.curve .r7{stroke:var(--r7)}\n"
     ".curve circle.r0{fill:var(--r0)}.curve circle.r1{fill:var(--r1)}.curve circle.r2{fill:var(--r2)}.curve circle.r3{fill:var(--r3)}.curve circle.r4{fill:var(--r4)}"
@@ -154,10 +167,10 @@ static bool any(const curve *const *c, size_t n, quantity *of)
 }
 
 /* The panels from the top down; their number. */
-static size_t lay_out(panel *p, const curve *const *c, size_t n, double *height)
+static size_t lay_out(panel *p, const curve *const *c, size_t n, double top, double *height)
 {
     size_t many = 0;
-    double y = 60;
+    double y = top;
     p[many++] = (panel){.name = "loss, nats a token", .key = "loss", .train = loss_of, .val = loss_of, .y0 = 230, .ticks = 5};
     if (any(c, n, cider_of)) p[many++] = (panel){.name = "held-out CIDEr", .key = "CIDEr", .val = cider_of, .y0 = 100, .ticks = 3};
     if (any(c, n, exact_of)) p[many++] = (panel){.name = "held-out exact matches, %", .key = "exact matches, %", .val = exact_of, .y0 = 100, .ticks = 3};
@@ -201,7 +214,7 @@ void render_svg(FILE *f, const curve *const *c, const char *const *labels, size_
         fprintf(f, "<text class=\"name\" x=\"%d\" y=\"64\" text-anchor=\"middle\">no losses in this stream</text>\n</svg>\n", WIDTH / 2);
         return;
     }
-    size_t many = lay_out(p, c, n, &height);
+    size_t many = lay_out(p, c, n, 40 + (n > 1 ? put_names(NULL, labels, n) : LEGEND_ROW), &height);
     fprintf(f, "<svg class=\"curve\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"loss and learning rate by step\" "
                "data-x0=\"%d\" data-x1=\"%d\" data-left=\"%.10g\" data-right=\"%.10g\" data-top=\"%.0f\" data-bottom=\"%.0f\">\n%s",
             WIDTH, height, LEFT, RIGHT, p[0].left, p[0].right, p[0].y1, p[many - 1].y0, style);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "metrics/metrics.h"
 #include "model/decode.h"
 #include "train.h"
 
@@ -247,6 +248,20 @@ static bool same_text(const char *a, const char *b)
     return same;
 }
 
+/* Of those that have a reference; one alone has no CIDEr worth the name. */
+static void add_cider(run *r, char *const *caption, const val_text *of, size_t n)
+{
+    pg_corpus *c;
+    TRY(pg_corpus_new(&c, false, e));
+    for (size_t i = 0; i < n; i++)
+        if (of[i].n_references) TRY(pg_corpus_add(c, caption[i], strlen(caption[i]), (const char *const *)of[i].references, of[i].n_references, e));
+    if (pg_corpus_images(c) > 1) {
+        TRY(pg_corpus_score(c, e));
+        event_num(r, "CIDEr", pg_corpus_total(c).v[PG_CIDER]);
+    }
+    pg_corpus_free(c);
+}
+
 /* Whatever compares captions [n] with their references belongs here: adds keys to the event of this validation. */
 static void add_scores(run *r, char *const *caption, const val_text *of, size_t n)
 {
@@ -261,6 +276,7 @@ static void add_scores(run *r, char *const *caption, const val_text *of, size_t 
         same &= !strcmp(caption[i], caption[0]);
     }
     if (known) event_num(r, "exact", (double)exact / (double)known);
+    add_cider(r, caption, of, n);
     if (same) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
 }
 
