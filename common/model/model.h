@@ -29,6 +29,7 @@ typedef struct pg_linear {
     const float *bias;    /* f32, NULL: none */
     pg_quant *quant;      /* NULL: products with w itself */
     float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
+    struct pg_lora *lora; /* NULL: none; lora.h */
 } pg_linear;
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
 /* dx (NULL: not wanted) overwritten, or added to where add_dx; gradients added where not frozen. */
@@ -71,6 +72,7 @@ typedef struct pg_model {
     float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */
     size_t rope_positions;
     void *owned;         /* widened vectors */
+    struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
