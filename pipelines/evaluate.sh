@@ -8,7 +8,7 @@
 # Environment: SPLIT (test), BEAM (2), LENGTH (32), PREFIX (caption en), SIZE (the model's), LIMIT (all), BATCH (8), PG_BIN
 set -euo pipefail
 usage() { echo 'usage: evaluate.sh MODEL DATASET IMAGES [OUT]' >&2; exit 2; }
-[ $# -ge 3 ] && [ $# -le 4 ] || usage
+if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage; fi
 model=$1 dataset=$2 images=$3 out=${4:-evaluation}
 PATH=${PG_BIN:+$PG_BIN:}$PATH
 for f in "$dataset" "$images"; do [ -e "$f" ] || { echo "evaluate.sh: '$f' does not exist" >&2; exit 1; }; done

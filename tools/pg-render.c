@@ -137,12 +137,7 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
         if (pg_rec_has(rec, "examples_per_s")) fprintf(f, "   %.1f examples/s", number(rec, "examples_per_s"));
     } else if (kind.n == 3 && !memcmp(kind.s, "val", 3)) {
         fprintf(f, "val:  step %lld   loss: %.4f", step, number(rec, "loss"));
-<<<<<<< HEAD
-        if (pg_rec_has(rec, "exact")) fprintf(f, "   exact: %.1f %%", 100 * number(rec, "exact"));
-        if (pg_rec_has(rec, "CIDEr")) fprintf(f, "   CIDEr: %.3f", number(rec, "CIDEr"));
-=======
         if (pg_rec_has(rec, "CIDEr")) fprintf(f, "   CIDEr: %.4f   exact: %.3f", number(rec, "CIDEr"), number(rec, "exact"));
->>>>>>> main
     } else if (kind.n == 7 && !memcmp(kind.s, "caption", 7)) {
         fprintf(f, "caption: step %lld   ", step);
         put_line(f, view(rec, "id"));

@@ -234,30 +234,6 @@ train() { "$B/pg-train" "$@"; }
     [[ $output == *"caption: step 1   t0: "* ]]
 }
 
-<<<<<<< HEAD
-@test "validation: CIDEr is what pg-score makes of the same captions" {
-    PY=$(tests/find-python msgpack) || skip "no python3-msgpack"
-    mkdir "$W/model"
-    cp $G/pg1.npz "$W/model/"
-    cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
-    "$A" make pg1 >"$W/in.pgs"
-    train -q -m "$W/model" -o "$W/out" --lr 0 --batch 4 --steps 1 --val "$W/in.pgs" <"$W/in.pgs" 2>/dev/null >"$W/plain.pgs"
-    text() { "$A" show <"$W/plain.pgs" | sed -n "s/^caption 1 id=t$1 caption=\(.*\) tokens$/\1/p"; }
-    "$A" make pg1 texts "$(text 0)" "$(text 1)" nothing like >"$W/val.pgs"
-    train -q -m "$W/model" -o "$W/out" --lr 0 --batch 4 --steps 1 --val "$W/val.pgs" <"$W/in.pgs" 2>/dev/null >"$W/events.pgs"
-    "$PY" - "$W" <<'P'
-import json, msgpack, sys
-w = sys.argv[1]
-events = list(msgpack.Unpacker(open(w + "/events.pgs", "rb")))
-said = {e["id"]: e["caption"] for e in events if e.get("event") == "caption"}
-with open(w + "/said.jsonl", "w") as f:
-    for e in events:
-        if e.get("event") == "example":
-            f.write(json.dumps({"id": e["id"], "caption": said[e["id"]], "references": e.get("references") or [e["suffix"]]}) + "\n")
-print([e["CIDEr"] for e in events if e.get("event") == "val"][0], file=open(w + "/cider", "w"))
-P
-    "$B/pg-score" -q -f json "$W/said.jsonl" | "$PY" -c 'import json, sys; want, have = json.load(sys.stdin)["CIDEr"], float(open(sys.argv[1]).read()); assert abs(want - have) < 1e-12 and have > 0.1, (want, have)' "$W/cider"
-=======
 @test "validation scores are pg-score's" {
     set -- jpg-420 jpg-444 png-rgb8 png-pal8 jpg-gray png-ga8
     i=0
@@ -272,7 +248,6 @@ P
     awk -v x="$want" 'BEGIN { exit !(x > 0.1) }'
     grep -q "^val 6 .* CIDEr=$(printf '%.4f' "$want") exact=" "$W/shown"
     [ "$(grep -c '^example .* image$' "$W/shown")" -eq 6 ]
->>>>>>> main
 }
 
 @test "validation captions that are all the same are warned of" {
