@@ -59,7 +59,11 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
-$(BUILD)/pg-render: $(call part_of,render)
+$(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
+# The report's style and script go into the program as they are.
+$(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)

@@ -32,18 +32,15 @@ examples "$demo/val" 'caption en' >"$demo/val.pgs"
 examples "$demo/train" 'caption en' >"$demo/train.pgs"
 pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr 0.1 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
     tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }'
-pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" >"$demo/after.pgs"
+pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score -q --annotate >"$demo/after.pgs"
+pg-score -q --annotate "$demo/en.pgs" >"$demo/before.pgs"
 
-pg-render -o "$demo/report.html" --label before --label after "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
+pg-render -o "$demo/report.html" --label before --label after "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"
 say 'ten of the 100 held-out pictures: reference, before, after'
 paste <(pg-render -f jsonl "$demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p') <(cut -f2 "$demo/en.txt") \
     <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p | awk -F'\t' '{ printf "  %s\n      before: %s\n      after:  %s\n", $1, $2, $3 }'
-if command -v pg-score >/dev/null; then
-    for when in en after; do
-        say "scores, $when"
-        pg-score "$demo/$when.pgs"
-    done
-fi
+say 'scores before (A) and after (B)'
+pg-score -q --compare "$demo/before.pgs" "$demo/after.pgs" | sed -n '5,$s/^/  /p'
 
 cat <<end
 

@@ -129,3 +129,71 @@ pictures() {
     run grep -vE '^#|^(build|demo|nano|sets|check) +[a-z0-9.+-]+ +[^ ].*$' pipelines/packages.txt
     [ "$status" -eq 1 ]
 }
+
+@test "evaluate.sh: Karpathy's split and COCO's file; scores, results, report; goes on where it stopped" {
+    command -v jq >/dev/null || skip 'no jq'
+    mkdir "$T/m" "$T/val2014"
+    cp data/nano/tokenizer.model "$T/m/"
+    small 1024
+    for i in 1 2 3; do cp tests/golden/image/png-rgb8.png "$T/val2014/$i.png"; done
+    cat >"$T/karpathy.json" <<'J'
+{"dataset": "coco", "images": [
+ {"filepath": "val2014", "filename": "1.png", "split": "test", "cocoid": 101, "sentences": [{"raw": "A thing."}, {"raw": "One thing"}]},
+ {"filepath": "val2014", "filename": "2.png", "split": "test", "cocoid": 102, "sentences": [{"raw": "Another thing"}]},
+ {"filepath": "val2014", "filename": "3.png", "split": "train", "cocoid": 103, "sentences": [{"raw": "Not this"}]}]}
+J
+    cat >"$T/coco.json" <<'J'
+{"images": [{"id": 101, "file_name": "1.png"}, {"id": 102, "file_name": "2.png"}, {"id": 104, "file_name": "none.png"}],
+ "annotations": [{"image_id": 102, "caption": "Another thing"}, {"image_id": 101, "caption": "A thing."}, {"image_id": 101, "caption": "One thing"}]}
+J
+    PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"N         2"*"CIDEr"*"report: $T/out/report.html" ]]
+    grep -q '"id":"101","references":\["A thing.","One thing"\]' "$T/out/examples.jsonl"
+    [ "$(jq -c 'map(.image_id)' "$T/out/results.json")" = '[101,102]' ]
+    rm "$T/out/scores.txt"
+    PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out"
+    [[ $output == *"captions: done before"* ]]
+    [ -s "$T/out/scores.txt" ]
+    PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/coco.json" "$T/val2014" "$T/out2"
+    [ "$status" -eq 0 ]
+    diff <(jq -S 'del(.intervals)' "$T/out/scores.json") <(jq -S 'del(.intervals)' "$T/out2/scores.json")
+    # The results are COCO's shape: they score the same against its file.
+    "$B/pg-score" -q -f json --references "$T/coco.json" "$T/out/results.json" | jq -S . | diff - <(jq -S 'del(.intervals)' "$T/out/scores.json")
+    SPLIT=none PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out3"
+    [ "$status" -eq 1 ]
+    [[ $output == *"no pictures in split 'none'"* ]]
+    run pipelines/evaluate.sh a b
+    [ "$status" -eq 2 ]
+}
+
+@test "sweep.mk: a run for each learning rate and seed, made once; one report, one table" {
+    mkdir "$T/m"
+    cp data/nano/tokenizer.model "$T/m/"
+    small 1024
+    pictures
+    "$B/pg-fetch" "$T/pictures/train.jsonl" | "$B/pg-resize" -s 16 | "$B/pg-tokenize" -q -m "$T/m" >"$T/x.pgs"
+    sweep() { make --no-print-directory -f pipelines/sweep.mk -j2 PG_BIN="$B" MODEL="$T/m" TRAIN="$T/x.pgs" VAL="$T/x.pgs" OUT="$T/sweep" STEPS=2 BATCH=2 LENGTH=4 "$@"; }
+    run sweep LRS="0.1 1e-3" SEEDS="0 1"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(grep -c '^training lr' <<<"$output")" -eq 4 ]
+    [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
+    for run in lr0.1-seed0 lr0.1-seed1 lr1e-3-seed0 lr1e-3-seed1; do
+        grep -qa "$run" "$T/sweep/report.html"
+        [ -d "$T/sweep/tuned/$run" ]
+    done
+    # Nothing is made twice; a further rate adds its runs; a run that was lost is made again; other settings make all anew.
+    run sweep LRS="0.1 1e-3" SEEDS="0 1"
+    [[ $output != *training* ]]
+    run sweep LRS="0.1 1e-3 1" SEEDS="0 1"
+    [ "$(grep -c '^training lr1-seed' <<<"$output")" -eq 2 ]
+    [ "$(grep -c '^training' <<<"$output")" -eq 2 ]
+    rm "$T/sweep/events/lr0.1-seed1.pgs"
+    run sweep LRS="0.1 1e-3" SEEDS="0 1"
+    [ "$(grep '^training' <<<"$output")" = "training lr0.1-seed1" ]
+    [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
+    run sweep LRS=0.1 SEEDS=0 ARGS="--optimizer adamw"
+    [ "$(grep -c '^training' <<<"$output")" -eq 1 ]
+}
