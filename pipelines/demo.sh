@@ -30,7 +30,7 @@ paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -
 say "fine-tuning on 90 pictures of other things: attention weights, SGD, cosine schedule, $steps steps of 8"
 examples "$demo/val" 'caption en' >"$demo/val.pgs"
 examples "$demo/train" 'caption en' >"$demo/train.pgs"
-pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr 0.1 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
+pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr 0.2 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
     tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }'
 pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" >"$demo/after.pgs"
 
