@@ -22,7 +22,7 @@ typedef struct infer {
     const char *model, *tokenizer_path;
     pg_decoding how;
     size_t batch;
-    bool partial, score;
+    bool partial, score, bf16, int8;
     pg_kern *kern;
     pg_model *m;
     pg_work *w;

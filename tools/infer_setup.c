@@ -27,7 +27,7 @@ static const char help[] =
     "      --score-only       log-probability of the record's own suffix; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
-    "      --dtype TYPE       arithmetic: f32\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -101,10 +101,10 @@ void infer_parse(infer *f, int argc, char **argv)
         case OPT_SCORE: f->score = true; break;
         case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
         case OPT_DTYPE:
-            if (!strcmp(optarg, "bf16") || !strcmp(optarg, "int8"))
-                tool_usage(t, "--dtype %s: not yet in this build, which computes in f32", optarg);
-            if (strcmp(optarg, "f32"))
-                tool_usage(t, "--dtype '%s': not f32", optarg);
+            f->int8 = !strcmp(optarg, "int8");
+            f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
+            if (strcmp(optarg, "f32") && !f->bf16)
+                tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
             break;
         default: tool_usage(t, "--adapter: not yet in this build");
         }
@@ -191,12 +191,26 @@ static size_t ring(const infer *f)
     return f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
 }
 
+static void quantise(infer *f)
+{
+    pg_err e = {0};
+    size_t bytes;
+    if (pg_model_quantise(f->m, &bytes, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
+}
+
 void infer_set_up(infer *f)
 {
     pg_err e = {0};
-    if (pg_kern_new(&f->kern, f->t.threads, &e) || pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
+    if (pg_kern_new(&f->kern, f->t.threads, &e) || (f->bf16 && pg_kern_use_bf16(f->kern, &e)) ||
+        pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
         (!f->score && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (f->bf16)
+        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
+    if (f->int8)
+        quantise(f);
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
     open_tokenizer(f);

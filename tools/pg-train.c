@@ -76,11 +76,11 @@ static void make_fingerprint(run *r)
 {
     r->fingerprint = pg_format("model %s\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
                                "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"
-                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n",
+                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s",
                                r->model, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
                                r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
-                               r->stream ? 0ULL : (unsigned long long)r->data.hash);
+                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "");
     if (!r->fingerprint) tool_die(&r->t, EXIT_FAIL, "out of memory");
 }
 
@@ -166,6 +166,7 @@ static void set_up(run *r)
 {
     r->opt.lr = r->lr;
     TRY(pg_kern_new(&r->kern, r->t.threads, e));
+    if (r->bf16) TRY(pg_kern_use_bf16(r->kern, e));
     TRY(pg_model_open(&r->m, r->model, r->train, r->kern, e));
     TRY(pg_work_new(&r->work, e));
     (void)!pg_tokenizer_open(&r->tok, r->model, NULL); /* only for captions while validating, and to lie beside OUT */

@@ -22,7 +22,7 @@ typedef struct run {
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;
-    bool shuffle, stream, resume, keep_best;
+    bool shuffle, stream, resume, keep_best, bf16;
     pg_optim opt;
     pg_progress progress;
     char *out_dir, *state_path, *fingerprint, *weights_out; /* out_dir: NULL where OUT is a file */

@@ -33,7 +33,7 @@ static const char help[] =
     "      --save-every N      write OUT.state every N steps\n"
     "      --resume            continue from OUT.state, to the same bits\n"
     "      --memory MIB        kept features before a temporary file is used (default 2048)\n"
-    "      --dtype f32         arithmetic\n"
+    "      --dtype TYPE        arithmetic of products: f32 (default) or bf16\n"
     "  -j, --threads N         default: the cores this process may use\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
@@ -98,7 +98,10 @@ void train_parse(run *r, int argc, char **argv)
         case O_SAVE_EVERY: r->save_every = tool_size(t, "--save-every", optarg, 1, (size_t)1 << 40); break;
         case O_RESUME: r->resume = true; break;
         case O_MEMORY: r->memory = tool_size(t, "--memory", optarg, 0, (size_t)1 << 24) << 20; break;
-        case O_DTYPE: if (strcmp(optarg, "f32")) tool_usage(t, "--dtype %s: this build computes in f32 only", optarg); break;
+        case O_DTYPE:
+            if (strcmp(optarg, "f32") && strcmp(optarg, "bf16")) tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);
+            r->bf16 = !strcmp(optarg, "bf16");
+            break;
         case O_RANK: tool_usage(t, "--rank: adapters are not in this build");
         default: break;
         }

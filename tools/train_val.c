@@ -5,16 +5,37 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "image/image.h"
 #include "model/decode.h"
 #include "train.h"
 
-enum { LOSS_BATCH = 8, SEATS = 16 };
+enum { LOSS_BATCH = 8, SEATS = 16, PICTURE_SIDE = 224 };
 
 /* ---- the set ---- */
-/* The picture and what is known of an example, once, so that a report can show it beside the captions that follow. */
-static void tell_example(run *r, const pg_rec *rec)
+/* A small picture from the encoded image, else from the pixels; none where there is neither. */
+static void add_picture(run *r, pg_image *image, const pg_rec *rec)
 {
-    static const char *const keys[] = {"id", "source", "image", "prefix", "suffix", "references"};
+    const unsigned char *p;
+    pg_buf jpeg = {0};
+    pg_tensor x;
+    size_t n, side = r->m->s.image_size;
+    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(image, p, n, PICTURE_SIDE, &jpeg, NULL);
+    if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1) { /* pg_sample_read has seen to its type and size */
+        float *v = pg_floats(side * side * 3);
+        if (!v) train_no_memory(r);
+        memcpy(v, x.data, x.bytes);
+        jpeg.len = 0;
+        ok = !pg_image_encode(v, side, &jpeg, NULL);
+        free(v);
+    }
+    if (ok) TRY(pg_rec_set_bin(r->event, "image", jpeg.data, jpeg.len, e));
+    pg_buf_free(&jpeg);
+}
+
+/* The picture and what is known of an example, once, so that a report can show it beside the captions that follow. */
+static void tell_example(run *r, pg_image *image, const pg_rec *rec)
+{
+    static const char *const keys[] = {"id", "source", "prefix", "suffix", "references"};
     event_begin(r, "example", 0);
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         for (size_t i = 0; i < pg_rec_count(rec); i++) {
@@ -23,12 +44,19 @@ static void tell_example(run *r, const pg_rec *rec)
             const unsigned char *raw = pg_rec_raw(rec, i, &n);
             TRY(pg_rec_set_raw(r->event, keys[k], raw, n, e));
         }
+    add_picture(r, image, rec);
     tool_put(&r->t, &r->p, r->event);
 }
 
+typedef struct loading {
+    run *r;
+    pg_image *image;
+} loading;
+
 static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
 {
-    run *r = ctx;
+    const loading *l = ctx;
+    run *r = l->r;
     val_text *v;
     const char *suffix;
     size_t n;
@@ -48,7 +76,7 @@ static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
             v->n_references = 1;
         }
     }
-    if (i < r->val_captions) tell_example(r, rec);
+    if (i < r->val_captions) tell_example(r, l->image, rec);
     return PG_OK;
 }
 
@@ -77,13 +105,16 @@ void val_load(run *r)
     pg_err err = {0};
     pg_reader *rd = NULL;
     pg_rec *header = pg_rec_new();
+    loading l = {.r = r};
     int fd = open(r->val, O_RDONLY | O_CLOEXEC);
     if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s'", r->val);
-    if (!header || pg_reader_new(&rd, fd, r->val, &err)) train_no_memory(r);
+    if (!header || pg_reader_new(&rd, fd, r->val, &err) || pg_image_new(&l.image, &err)) train_no_memory(r);
     r->val_data.seen = keep_texts;
-    r->val_data.ctx = r;
+    r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
         tool_die(&r->t, err.code == PG_EFORMAT || err.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL, "%s", err.msg);
+    r->val_data.seen = NULL;
+    pg_image_free(l.image);
     pg_reader_free(rd);
     pg_rec_free(header);
     close(fd);
@@ -128,7 +159,7 @@ typedef struct captions {
     char **text;     /* [n] NULL: no tokenizer, or no text */
 } captions;
 
-/* Captions c[0..n) on a few seats, each with a row of its own for its picture while it is there. */
+/* Captions c[0..n) on a few seats, each with a row for its picture where that comes from a file. */
 static void decode(run *r, captions *v)
 {
     const pg_data *d = &r->val_data;
@@ -141,8 +172,8 @@ static void decode(run *r, captions *v)
     while (next < v->n || pg_decoder_seated(decoder)) {
         for (size_t k = 0; k < seats && next < v->n; k++) {
             pg_caption *c = &v->c[next];
-            if (sits[k]) continue;
             const float *picture;
+            if (sits[k]) continue;
             TRY(pg_store_get(d->store, next, rows + k * row, &picture, e));
             *c = (pg_caption){.prefix = d->items[next].tokens, .n_prefix = d->items[next].n_prefix, .tokens = v->tokens + next * r->val_length};
             if (d->pixels) c->pixels = picture;
@@ -206,6 +237,16 @@ static void tell_captions(run *r, const captions *v, size_t step)
 }
 
 /* ---- scores ---- */
+static bool same_text(const char *a, const char *b)
+{
+    pg_buf x = {0}, y = {0};
+    bool same = !pg_text_lower(a, strlen(a), &x, NULL) && !pg_text_lower(b, strlen(b), &y, NULL) && x.len == y.len &&
+                (!x.len || !memcmp(x.data, y.data, x.len));
+    pg_buf_free(&x);
+    pg_buf_free(&y);
+    return same;
+}
+
 /* Whatever compares captions [n] with their references belongs here: adds keys to the event of this validation. */
 static void add_scores(run *r, char *const *caption, const val_text *of, size_t n)
 {
@@ -214,7 +255,7 @@ static void add_scores(run *r, char *const *caption, const val_text *of, size_t 
     for (size_t i = 0; i < n; i++) {
         bool hit = false;
         if (!caption[i]) return;
-        for (size_t k = 0; k < of[i].n_references; k++) hit |= !strcmp(caption[i], of[i].references[k]);
+        for (size_t k = 0; k < of[i].n_references; k++) hit |= same_text(caption[i], of[i].references[k]);
         exact += hit;
         known += of[i].n_references > 0;
         same &= !strcmp(caption[i], caption[0]);

@@ -35,8 +35,8 @@ static int choose(const pg_ops **out, pg_err *e)
     const char *s = getenv("PG_CPU_DISABLE");
     while (s && *s) {
         size_t len = strcspn(s, ",");
-        bool known = len == 0 || (len == 6 && !strncmp(s, "avx512", 6)) || (len == 4 && !strncmp(s, "avx2", 4));
-        if (!known) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2", (int)len, s);
+        bool known = len == 0 || (len == 4 && !strncmp(s, "bf16", 4)) || (len == 4 && !strncmp(s, "vnni", 4)) || (len == 6 && !strncmp(s, "avx512", 6)) || (len == 4 && !strncmp(s, "avx2", 4));
+        if (!known) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2, bf16, vnni", (int)len, s);
         for (size_t i = 0; i < n; i++)
             if (strlen(list[i].ops->name) == len && !strncmp(list[i].ops->name, s, len)) list[i].present = false;
         s += len;
@@ -46,6 +46,13 @@ static int choose(const pg_ops **out, pg_err *e)
     while (!list[i].present) i++;
     *out = list[i].ops;
     return PG_OK;
+}
+
+/* The names in PG_CPU_DISABLE are known to be right. */
+static bool disabled(const char *name)
+{
+    const char *s = getenv("PG_CPU_DISABLE");
+    return s && strstr(s, name);
 }
 
 int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
@@ -71,6 +78,10 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     }
     k->panels = k->memory + k->threads * each;
     pg_blas_init(k->blas, sizeof k->blas);
+#if defined(__x86_64__)
+    k->has_bf16 = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512bf16") && !disabled("bf16");
+    k->has_vnni = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512vnni") && !disabled("vnni");
+#endif
     *out = k;
     return PG_OK;
 fail:
@@ -84,6 +95,7 @@ void pg_kern_free(pg_kern *k)
     pg_pool_free(k->pool);
     free(k->scratch);
     free(k->memory);
+    free(k->packed);
     free(k);
 }
 

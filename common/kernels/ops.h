@@ -80,6 +80,7 @@ typedef struct pg_scratch {
     float *s, *ds;    /* [PG_ATTN_ROWS, PG_ATTN_KEYS] */
 } pg_scratch;
 
+struct pg_half_ops;
 struct pg_kern {
     pg_pool *pool;
     const pg_ops *ops;
@@ -88,6 +89,9 @@ struct pg_kern {
     float *panels;       /* [PG_PANEL_FLOATS], shared: B of one product, packed */
     float *memory;
     char blas[96];
+    bool has_bf16, has_vnni;
+    const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
+    uint32_t *packed;               /* their left side */
 };
 
 /* Runs fn over n pieces; in this thread where the work (about one per element and operation) is too little to share. */

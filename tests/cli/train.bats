@@ -305,7 +305,7 @@ train() { "$B/pg-train" "$@"; }
 }
 
 @test "what is not in this build is a usage error" {
-    for o in "--train lora" "--dtype bf16" "--optimizer adam" "--schedule linear" "--steps 0" "--steps 1 --epochs 1" "--lr x" "--stream" "--val-every 3" \
+    for o in "--train lora" "--dtype f64" "--optimizer adam" "--schedule linear" "--steps 0" "--steps 1 --epochs 1" "--lr x" "--stream" "--val-every 3" \
         "--keep-best" "--patience 2" "--val x --keep-best" "--val x --patience 2" "--val-captions 2" "--val x --val-every 1 --patience 0" "--val x --val-length 0"; do
         # shellcheck disable=SC2086
         run train -m $G/pg1.npz -o "$W/o.npz" $o </dev/null
