@@ -90,6 +90,10 @@ nano:
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
 
+# BENCH: names of results, or beginnings of them; see tests/bench/run.sh.
+bench: all $(BUILD)/tests/bench/aux_bench $(BUILD)/data/init
+	@tests/bench/run.sh $(BUILD) $(BENCH)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -100,5 +104,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano everything unit deps install-deps check install clean
+.PHONY: all bench demo nano everything unit deps install-deps check install clean
 .SECONDARY:
