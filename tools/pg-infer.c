@@ -6,8 +6,8 @@
 
 #include "infer.h"
 
-#define PATIENCE 0.05     /* of the time that was worked */
-#define MOST_PATIENCE 0.5 /* seconds */
+#define PATIENCE 0.05      /* of the time that was worked */
+#define MOST_PATIENCE 0.05 /* seconds: what a single picture may be kept waiting */
 
 static double seconds(void)
 {

@@ -20,13 +20,15 @@ static const char help[] =
     "MODEL is a folder, a .npz or a .safetensors file.\n"
     "\n"
     "      --tensors    list a model's tensors: name, type, shape\n"
+    "      --checksums  CRC-32 of each tensor's values, the same in every format\n"
+    "      --verify     read a model whole: checksums in the file, values that are not finite\n"
     "  -j, --threads N  threads that the tools would use (default: the cores this process may use)\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "example:\n"
     "  pg-fetch photos/ | pg-resize | pg-info -\n";
 
-enum { OPT_TENSORS = 0x100, MAX_KEYS = 4096, CAPTION = 128 };
+enum { OPT_TENSORS = 0x100, OPT_CHECKSUMS, OPT_VERIFY, MAX_KEYS = 4096, CAPTION = 128 };
 
 /* Other operands are still told of; the first failure becomes the exit status. */
 static void complain(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
@@ -122,6 +124,44 @@ static void put_tensors(const pg_weights *w)
     }
 }
 
+/* Name, type, shape and checksum under the names of big_vision, layers stacked: equal lines are equal values, whatever the layout. */
+static int put_checksums(const pg_tool *t, const pg_weights *w)
+{
+    for (size_t i = 0; i < pg_canonical_count(w); i++) {
+        const pg_canonical *c = pg_canonical_at(w, i);
+        pg_err e = {0};
+        uint32_t crc;
+        pg_dtype type;
+        if (pg_weights_checksum(w, i, &crc, &type, &e)) {
+            complain(t, "%s", e.msg);
+            return EXIT_FAIL;
+        }
+        printf("%s %s [", c->name, pg_dtype_name(type));
+        if (c->layers) printf("%zu%s", c->layers, c->ndim ? "," : "");
+        for (size_t d = 0; d < c->ndim; d++) printf("%s%zu", d ? "," : "", c->shape[d]);
+        printf("] %08x\n", crc);
+    }
+    return EXIT_OK;
+}
+
+static void say_fault(void *ctx, const char *text)
+{
+    complain(ctx, "%s", text);
+}
+
+static int verify(pg_tool *t, const pg_weights *w)
+{
+    pg_err e = {0};
+    size_t faults = 0;
+    if (pg_weights_verify(w, say_fault, t, &faults, &e)) {
+        complain(t, "%s", e.msg);
+        return EXIT_FAIL;
+    }
+    printf("%-16s%zu faults in %zu tensors%s\n", "verified", faults, pg_weights_count(w),
+           pg_weights_format(w) == PG_NPZ ? "" : " (a safetensors file has no checksums)");
+    return faults ? EXIT_FAIL : EXIT_OK;
+}
+
 static double trainable(const pg_weights *w, const char *prefix)
 {
     double n = 0;
@@ -135,8 +175,38 @@ static double trainable(const pg_weights *w, const char *prefix)
     return n;
 }
 
-static int model(pg_tool *t, const char *path, bool tensors)
+/* What a README.md beside the weights says first: its heading and the paragraph below it. Model cards begin with YAML between lines of
+ * "---", which is for machines. */
+static void put_card(const char *path)
 {
+    enum { MAX_LINES = 12 };
+    char line[1024], *dir = pg_is_dir(path) ? pg_strdup(path) : pg_path_dir(path), *card = dir ? pg_path_join(dir, "README.md") : NULL;
+    FILE *f = card ? fopen(card, "r") : NULL;
+    bool yaml = false, heading = false;
+    for (size_t n = 0, put = 0; f && put < MAX_LINES && fgets(line, sizeof line, f); n++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (!strcmp(line, "---") && (yaml || !n)) yaml = !yaml;
+        else if (yaml || (!line[0] && put < (heading ? 2u : 1u))) continue;
+        else if (!line[0] || (put && line[0] == '#')) break;
+        else {
+            heading = heading || line[0] == '#';
+            printf("%-16s", put++ ? "" : "about");
+            put_name(line + strspn(line, "# "));
+            putchar('\n');
+        }
+    }
+    if (f) fclose(f);
+    free(card);
+    free(dir);
+}
+
+typedef struct wishes {
+    bool tensors, checksums, verify;
+} wishes;
+
+static int model(pg_tool *t, const char *path, const wishes *wish)
+{
+    int status = EXIT_OK;
     pg_err e = {0};
     pg_weights *w = NULL;
     pg_model_shape s;
@@ -144,14 +214,14 @@ static int model(pg_tool *t, const char *path, bool tensors)
         complain(t, "%s", e.msg);
         return EXIT_FAIL;
     }
-    if (tensors) put_tensors(w);
+    if (wish->tensors) put_tensors(w);
     if (pg_weights_shape(w, &s, &e)) {
         if (strstr(e.msg, "PaliGemma")) complain(t, "%s", e.msg);
         else complain(t, "'%s' is not a PaliGemma: %s", path, e.msg);
         pg_weights_close(w);
         return EXIT_FAIL;
     }
-    size_t types[3] = {0};
+    size_t types[PG_DTYPES] = {0};
     for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
     double bytes = (double)pg_weights_bytes(w), budget = 4.0 * 1024 * 1024 * 1024;
     /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
@@ -161,14 +231,16 @@ static int model(pg_tool *t, const char *path, bool tensors)
                  4.0 * text * (6.0 * (double)s.width + 2.0 * (double)s.mlp);
     printf("%-16s", "model");
     put_name(pg_weights_path(w));
-    printf("\n%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
+    putchar('\n');
+    put_card(path);
+    printf("%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
     printf("%-16s%s\n", "format", pg_weights_format(w) == PG_NPZ ? "npz" : "safetensors");
     printf("%-16s%zux%zu, patches of %zu, %zu image tokens\n", "image", s.image_size, s.image_size, s.patch, s.n_image);
     printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu\n", "image tower", s.vit_width, s.vit_depth, s.vit_mlp, s.vit_heads, s.vit_head_dim);
     printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu, key heads %zu\n", "decoder", s.width, s.depth, s.mlp, s.heads, s.head_dim, s.kv_heads);
     printf("%-16s%zu tokens (%zu rows)\n", "vocabulary", s.vocab, s.vocab_rows);
     printf("%-16s", "types");
-    for (size_t i = 0, some = 0; i < 3; i++)
+    for (size_t i = 0, some = 0; i < PG_DTYPES; i++)
         if (types[i]) printf("%s%s (%zu)", some++ ? ", " : "", pg_dtype_name((pg_dtype)i), types[i]);
     printf("\n%-16s%zu\n%-16s%zu\n", "tensors", pg_weights_count(w), "parameters", s.parameters);
     printf("%-16s%zu\n", "bytes", pg_weights_bytes(w));
@@ -180,8 +252,10 @@ static int model(pg_tool *t, const char *path, bool tensors)
         snprintf(label, sizeof label, "train %s", what[i][0]);
         put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
     }
+    if (wish->checksums) status = put_checksums(t, w);
+    if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);
-    return EXIT_OK;
+    return status;
 }
 
 /* ---- a stream ---- */
@@ -319,7 +393,7 @@ out:
     return status;
 }
 
-static int file(pg_tool *t, const char *path, bool tensors)
+static int file(pg_tool *t, const char *path, const wishes *wish)
 {
     unsigned char first = 0;
     if (!strcmp(path, "-")) {
@@ -327,7 +401,7 @@ static int file(pg_tool *t, const char *path, bool tensors)
         return stream(t, STDIN_FILENO, "stdin");
     }
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
-        return model(t, path, tensors);
+        return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;
     if (fd < 0) {
         complain(t, "cannot open '%s': %s", path, strerror(errno));
@@ -346,20 +420,23 @@ static int file(pg_tool *t, const char *path, bool tensors)
 
 int main(int argc, char **argv)
 {
-    static const struct option opts[] = {{"tensors", 0, NULL, OPT_TENSORS}, {NULL, 0, NULL, 0}};
+    static const struct option opts[] = {
+        {"tensors", 0, NULL, OPT_TENSORS}, {"checksums", 0, NULL, OPT_CHECKSUMS}, {"verify", 0, NULL, OPT_VERIFY}, {NULL, 0, NULL, 0}};
     pg_tool t;
-    bool tensors = false;
+    wishes wish = {0};
     int status = EXIT_OK;
     tool_start(&t, "pg-info", help, argc, argv);
     for (int c; (c = tool_getopt(&t, "", opts, true)) != -1;)
-        if (c == OPT_TENSORS) tensors = true;
+        if (c == OPT_TENSORS) wish.tensors = true;
+        else if (c == OPT_CHECKSUMS) wish.checksums = true;
+        else if (c == OPT_VERIFY) wish.verify = true;
     if (optind == argc) {
-        if (tensors) tool_usage(&t, "--tensors wants a model");
+        if (wish.tensors || wish.checksums || wish.verify) tool_usage(&t, "--tensors, --checksums and --verify want a model");
         machine(&t);
     }
     for (int i = optind, shown = 0; i < argc; i++) {
         if (shown++) putchar('\n');
-        int one = file(&t, argv[i], tensors);
+        int one = file(&t, argv[i], &wish);
         if (!status) status = one;
     }
     int closed = tool_close_stdout(&t);

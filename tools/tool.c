@@ -186,7 +186,9 @@ void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *ext
 bool tool_next(pg_tool *t, tool_pipe *p)
 {
     pg_err e = {0};
+    errno = 0;
     int rc = pg_reader_next(p->in, p->rec, &e);
+    if (rc < 0 && e.code == PG_EIO && errno == EPIPE) raise(SIGPIPE); /* as a write would have ended it */
     if (rc < 0) tool_bad_stream(t, p, &e);
     return rc == 1;
 }

@@ -5,16 +5,38 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "image/image.h"
+#include "metrics/metrics.h"
 #include "model/decode.h"
 #include "train.h"
 
-enum { LOSS_BATCH = 8, SEATS = 16 };
+enum { LOSS_BATCH = 8, SEATS = 16, PICTURE_SIDE = 224 };
 
 /* ---- the set ---- */
-/* The picture and what is known of an example, once, so that a report can show it beside the captions that follow. */
-static void tell_example(run *r, const pg_rec *rec)
+/* A small picture from the encoded image, else from the pixels; none where there is neither. */
+static void add_picture(run *r, pg_image *image, const pg_rec *rec)
 {
-    static const char *const keys[] = {"id", "source", "image", "prefix", "suffix", "references"};
+    const unsigned char *p;
+    pg_buf jpeg = {0};
+    pg_tensor x;
+    size_t n, side = r->m->s.image_size;
+    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(image, p, n, PICTURE_SIDE, &jpeg, NULL);
+    if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1) { /* pg_sample_read has seen to its type and size */
+        float *v = pg_floats(side * side * 3);
+        if (!v) train_no_memory(r);
+        memcpy(v, x.data, x.bytes);
+        jpeg.len = 0;
+        ok = !pg_image_encode(v, side, &jpeg, NULL);
+        free(v);
+    }
+    if (ok) TRY(pg_rec_set_bin(r->event, "image", jpeg.data, jpeg.len, e));
+    pg_buf_free(&jpeg);
+}
+
+/* The picture and what is known of an example, once, so that a report can show it beside the captions that follow. */
+static void tell_example(run *r, pg_image *image, const pg_rec *rec)
+{
+    static const char *const keys[] = {"id", "source", "prefix", "suffix", "references"};
     event_begin(r, "example", 0);
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         for (size_t i = 0; i < pg_rec_count(rec); i++) {
@@ -23,12 +45,19 @@ static void tell_example(run *r, const pg_rec *rec)
             const unsigned char *raw = pg_rec_raw(rec, i, &n);
             TRY(pg_rec_set_raw(r->event, keys[k], raw, n, e));
         }
+    add_picture(r, image, rec);
     tool_put(&r->t, &r->p, r->event);
 }
 
+typedef struct loading {
+    run *r;
+    pg_image *image;
+} loading;
+
 static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
 {
-    run *r = ctx;
+    const loading *l = ctx;
+    run *r = l->r;
     val_text *v;
     const char *suffix;
     size_t n;
@@ -48,7 +77,7 @@ static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
             v->n_references = 1;
         }
     }
-    if (i < r->val_captions) tell_example(r, rec);
+    if (i < r->val_captions) tell_example(r, l->image, rec);
     return PG_OK;
 }
 
@@ -77,13 +106,16 @@ void val_load(run *r)
     pg_err err = {0};
     pg_reader *rd = NULL;
     pg_rec *header = pg_rec_new();
+    loading l = {.r = r};
     int fd = open(r->val, O_RDONLY | O_CLOEXEC);
     if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s'", r->val);
-    if (!header || pg_reader_new(&rd, fd, r->val, &err)) train_no_memory(r);
+    if (!header || pg_reader_new(&rd, fd, r->val, &err) || pg_image_new(&l.image, &err)) train_no_memory(r);
     r->val_data.seen = keep_texts;
-    r->val_data.ctx = r;
+    r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
         tool_die(&r->t, err.code == PG_EFORMAT || err.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL, "%s", err.msg);
+    r->val_data.seen = NULL;
+    pg_image_free(l.image);
     pg_reader_free(rd);
     pg_rec_free(header);
     close(fd);
@@ -128,7 +160,7 @@ typedef struct captions {
     char **text;     /* [n] NULL: no tokenizer, or no text */
 } captions;
 
-/* Captions c[0..n) on a few seats, each with a row of its own for its picture while it is there. */
+/* Captions c[0..n) on a few seats, each with a row for its picture where that comes from a file. */
 static void decode(run *r, captions *v)
 {
     const pg_data *d = &r->val_data;
@@ -141,8 +173,8 @@ static void decode(run *r, captions *v)
     while (next < v->n || pg_decoder_seated(decoder)) {
         for (size_t k = 0; k < seats && next < v->n; k++) {
             pg_caption *c = &v->c[next];
-            if (sits[k]) continue;
             const float *picture;
+            if (sits[k]) continue;
             TRY(pg_store_get(d->store, next, rows + k * row, &picture, e));
             *c = (pg_caption){.prefix = d->items[next].tokens, .n_prefix = d->items[next].n_prefix, .tokens = v->tokens + next * r->val_length};
             if (d->pixels) c->pixels = picture;
@@ -206,21 +238,31 @@ static void tell_captions(run *r, const captions *v, size_t step)
 }
 
 /* ---- scores ---- */
-/* Whatever compares captions [n] with their references belongs here: adds keys to the event of this validation. */
+static void warn_of_same(run *r, char *const *caption, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(caption[i], caption[0])) return;
+    if (n > 1) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
+}
+
+/* What comparing captions [n] with their references says, as keys of this validation's event; nothing where a caption has no text. */
 static void add_scores(run *r, char *const *caption, const val_text *of, size_t n)
 {
-    size_t exact = 0, known = 0;
-    bool same = n > 1;
-    for (size_t i = 0; i < n; i++) {
-        bool hit = false;
+    static const size_t which[] = {PG_CIDER, PG_EXACT};
+    pg_corpus *c;
+    for (size_t i = 0; i < n; i++)
         if (!caption[i]) return;
-        for (size_t k = 0; k < of[i].n_references; k++) hit |= !strcmp(caption[i], of[i].references[k]);
-        exact += hit;
-        known += of[i].n_references > 0;
-        same &= !strcmp(caption[i], caption[0]);
+    warn_of_same(r, caption, n);
+    TRY(pg_corpus_new(&c, false, e));
+    for (size_t i = 0; i < n; i++)
+        if (of[i].n_references)
+            TRY(pg_corpus_add(c, caption[i], strlen(caption[i]), (const char *const *)of[i].references, of[i].n_references, e));
+    if (pg_corpus_images(c)) {
+        TRY(pg_corpus_score(c, e));
+        pg_scores total = pg_corpus_total(c);
+        for (size_t k = 0; k < sizeof which / sizeof *which; k++) event_num(r, pg_metric_name(which[k]), total.v[which[k]]);
     }
-    if (known) event_num(r, "exact", (double)exact / (double)known);
-    if (same) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
+    pg_corpus_free(c);
 }
 
 /* ---- the best, and the end ---- */

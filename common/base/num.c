@@ -22,6 +22,22 @@ bool pg_parse_size(const char *s, size_t *out)
     return true;
 }
 
+bool pg_parse_bytes(const char *s, size_t *out)
+{
+    static const char units[] = "KMG";
+    char digits[24];
+    size_t n = s ? strlen(s) : 0, v;
+    const char *unit = n ? strchr(units, s[n - 1]) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (unit) n--;
+    if (!n || n >= sizeof digits) return false;
+    memcpy(digits, s, n);
+    digits[n] = 0;
+    if (!pg_parse_size(digits, &v) || v > SIZE_MAX / 2 >> shift) return false;
+    *out = v << shift;
+    return true;
+}
+
 bool pg_parse_double(const char *s, double *out)
 {
     char *end;

@@ -12,6 +12,8 @@
 bool pg_parse_size(const char *s, size_t *out);
 bool pg_parse_u64(const char *s, uint64_t *out);
 bool pg_parse_double(const char *s, double *out);
+/* A whole number, then K, M or G (times 1024, 1024^2, 1024^3) where it has a unit: "20M". */
+bool pg_parse_bytes(const char *s, size_t *out);
 
 /* Half precision, bit patterns as stored (little endian). Widening is exact; narrowing rounds to nearest even. */
 static inline float pg_bf16_to_f32(uint16_t h)

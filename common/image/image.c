@@ -49,12 +49,13 @@ int pg_check_pixels(size_t width, size_t height, size_t max_pixels, pg_err *e)
 
 /* ---- the taker of rows: straight into the resizer, or turned first ---- */
 #define TURNED_KEPT ((size_t)256 << 20) /* bytes */
+enum { LOOKED = 1 }; /* no failure, but decoding ends */
 enum { BAND = 16 }; /* rows turned at a time: a column of them fills a cache line */
 
 typedef struct turn {
     pg_image *im;
     pg_filter filter;
-    bool orient;
+    bool orient, look; /* look: stop at the header */
     size_t max_side; /* thumbnails: size follows from the picture */
     size_t ow, oh;
     float *out;
@@ -68,6 +69,7 @@ static int turn_begin(void *ctx, const pg_picture *p, pg_err *e)
 {
     turn *t = ctx;
     t->picture = *p;
+    if (t->look) return LOOKED;
     t->orientation = t->orient ? p->orientation : 1;
     const bool swap = t->orientation >= 5;
     const size_t w = swap ? p->height : p->width, h = swap ? p->width : p->height;
@@ -232,6 +234,17 @@ int pg_image_pixels(pg_image *im, const void *bytes, size_t n, const pg_image_op
         info->width = swap ? t.picture.full_height : t.picture.full_width;
         info->height = swap ? t.picture.full_width : t.picture.full_height;
     }
+    return PG_OK;
+}
+
+int pg_image_look(pg_image *im, const void *bytes, size_t n, size_t max_pixels, pg_image_info *info, pg_err *e)
+{
+    char unheard[256];
+    turn t = {.im = im, .look = true};
+    const pg_decode_opts d = {.max_pixels = max_pixels};
+    const int rc = decode(&t, bytes, n, &d, unheard, e);
+    if (rc != LOOKED) return rc;
+    *info = (pg_image_info){t.picture.format, t.picture.full_width, t.picture.full_height};
     return PG_OK;
 }
 

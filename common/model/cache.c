@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST = 16 }; /* positions of a slot that holds any */
+enum { LEAST = 4 }; /* positions of a slot that holds any */
 
 typedef struct slot {
     float *data;

@@ -2,11 +2,17 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/layers.h"
 #include "model/pick.h"
 
-enum { LOGIT_ROWS = 64, EOS = 1, SMALL = 1 << 13 }; /* logits in all that are not worth waking threads for */
+enum {
+    EOS = 1,
+    LOGIT_ROWS = 8,           /* rows of a product: the vocabulary's matrix streams best through so few (tests/bench/LOG.md) */
+    SMALL = 1 << 13,          /* logits in all that are not worth waking threads for */
+    SMALL_VOCABULARY = 1 << 22 /* elements of its matrix: reading it is not what takes the time */
+};
 
 struct pg_chooser {
     double *room; /* of each thread: probabilities and what is sorted; NULL where nothing is drawn */
@@ -43,9 +49,9 @@ static size_t likeliest(const pg_model *m, const pg_decoding *how)
     return how->beams < m->s.vocab ? how->beams + 1 : m->s.vocab;
 }
 
-size_t pg_options_of(const pg_model *m, const pg_decoding *how)
+size_t pg_options_of(const pg_model *m, const pg_decoding *how, size_t draws)
 {
-    return how->beams ? likeliest(m, how) + 1 : how->samples > 1 ? how->samples : 1;
+    return how->beams ? likeliest(m, how) + 1 : draws;
 }
 
 typedef struct job {
@@ -56,7 +62,8 @@ typedef struct job {
     const int32_t *best;   /* [n] the likeliest token of each row */
     const float *logp;     /* [n] and its log-probability, from which all others follow */
     const pg_row_ask *ask;
-    pg_option *options;
+    pg_option *options;    /* [n][per_row] */
+    size_t per_row;
 } job;
 
 static void set(const job *j, pg_option *o, size_t r, int32_t token)
@@ -81,13 +88,13 @@ static void drawn_row(const job *j, size_t r, pg_option *o, double *room)
     size_t V = j->m->s.vocab;
     pg_probabilities(room, room + V, j->logits + r * V, V, j->how->temperature, j->how->top_p);
     for (size_t i = 0; i < j->ask[r].draws; i++)
-        set(j, &o[i], r, (int32_t)pg_pick(room, V, j->ask[r].u[i]));
+        set(j, &o[i], r, (int32_t)pg_draw(room, V, j->ask[r].u[i]));
 }
 
 static void choose_row(void *ctx, size_t r, size_t thread)
 {
     const job *j = ctx;
-    pg_option *o = j->options + r * pg_options_of(j->m, j->how);
+    pg_option *o = j->options + r * j->per_row;
     if (!isfinite(j->logp[r]))
         o[0].token = -1;
     else if (j->how->beams)
@@ -106,20 +113,35 @@ static void cap_row(void *ctx, size_t r, size_t thread)
         pg_softcap(j->logits + r * j->m->s.vocab, j->m->s.vocab, j->how->final_softcap);
 }
 
+/* Logits of n rows. A single row is summed in another order than several; where a second one costs little it is computed beside it, so
+ * that a small model gives the same bits for any batch. */
+static void logits_of(pg_model *m, float *logits, float *pair, const float *h, size_t n)
+{
+    size_t D = m->s.width;
+    if (n > 1 || D * m->s.vocab > SMALL_VOCABULARY) {
+        pg_logits(m, logits, h, n);
+        return;
+    }
+    memcpy(pair, h, D * sizeof *pair);
+    memcpy(pair + D, h, D * sizeof *pair);
+    pg_logits(m, logits, pair, 2);
+}
+
 int pg_choose(pg_chooser *c, pg_model *m, pg_work *w, const pg_decoding *how, const float *h, size_t R, const pg_row_ask *ask,
-              pg_option *options, pg_err *e)
+              pg_option *options, size_t per_row, pg_err *e)
 {
     pg_mark mark = pg_work_mark(w);
-    size_t most = R < LOGIT_ROWS ? R : LOGIT_ROWS;
-    float *logits = pg_work_rows(w, most, m->s.vocab, e), logp[LOGIT_ROWS];
+    float *logits = pg_work_rows(w, LOGIT_ROWS, m->s.vocab, e), *pair = logits ? pg_work_rows(w, 2, m->s.width, e) : NULL;
+    float logp[LOGIT_ROWS];
     int32_t best[LOGIT_ROWS];
-    if (!logits)
+    size_t parts = (R + LOGIT_ROWS - 1) / LOGIT_ROWS;
+    if (!pair)
         return PG_ENOMEM;
-    for (size_t r = 0, n; r < R; r += n) {
-        n = R - r < most ? R - r : most;
-        job j = {m, how, c->room, logits, best, logp, ask + r, options + r * pg_options_of(m, how)};
-        pg_logits(m, logits, h + r * m->s.width, n);
+    for (size_t i = 0; i < parts; i++) { /* of equal size, so that no row is left alone */
+        size_t r = R * i / parts, n = R * (i + 1) / parts - r;
+        job j = {m, how, c->room, logits, best, logp, ask + r, options + r * per_row, per_row};
         pg_pool *pool = n * m->s.vocab > SMALL ? pg_kern_pool(m->kern) : NULL;
+        logits_of(m, logits, pair, h + r * m->s.width, n);
         if (how->final_softcap > 0)
             pg_pool_run(pool, n, cap_row, &j);
         pg_argmax(m->kern, best, logp, logits, n, m->s.vocab);

@@ -119,11 +119,11 @@ pg_caption *pg_decoder_take(pg_decoder *d)
 /* ---- a token for each row ---- */
 /* Where a row of the batch belongs. Rows of a seat are together, in the order of its paths. */
 typedef struct batch {
-    size_t n, rows, width;
+    size_t n, rows, draws; /* draws: most of a row; only the first tokens of several samples come from one row */
     pg_seat **who;       /* [n] seats in the batch */
     size_t *row;      /* [n+1] first row of each */
     pg_row_ask *ask;  /* [rows] */
-    double *u;        /* [rows][width] */
+    double *u;        /* [rows][draws] */
     size_t *start;    /* [rows+1] */
     uint32_t *pos, *lim;
     pg_place *at;
@@ -149,11 +149,11 @@ static void ask_for_draws(const pg_decoder *d, const batch *b)
         const pg_seat *s = b->who[i];
         size_t r = b->row[i];
         for (size_t p = 0; p < s->live; p++) {
-            double *u = b->u + r * b->width + (s->n ? 0 : p);
+            double *u = b->u + r * b->draws + (s->n ? 0 : p);
             if (s->paths[p].ended)
                 continue;
             b->ask[r].first = !s->n;
-            b->ask[r].u = b->u + r * b->width;
+            b->ask[r].u = b->u + r * b->draws;
             b->ask[r].draws = s->n ? 1 : s->live;
             if (d->how.temperature > 0)
                 *u = uniform(&d->how, s->c, p, s->n);
@@ -165,12 +165,12 @@ static void ask_for_draws(const pg_decoder *d, const batch *b)
 /* x [rows,D], the final norm's output: chooses what comes next for every seat of the batch. */
 static int advance(pg_decoder *d, const batch *b, pg_err *e)
 {
-    size_t per_row = pg_options_of(d->m, &d->how);
+    size_t per_row = pg_options_of(d->m, &d->how, b->draws);
     pg_option *options = pg_work_bytes(d->w, b->rows, per_row * sizeof *options, e);
     int rc = options ? PG_OK : PG_ENOMEM;
     ask_for_draws(d, b);
     if (!rc)
-        rc = pg_choose(d->chooser, d->m, d->w, &d->how, b->x, b->rows, b->ask, options, e);
+        rc = pg_choose(d->chooser, d->m, d->w, &d->how, b->x, b->rows, b->ask, options, per_row, e);
     for (size_t i = 0; i < b->n && !rc; i++) {
         pg_seat *s = b->who[i];
         const pg_option *o = options + b->row[i] * per_row;
@@ -188,12 +188,12 @@ static int advance(pg_decoder *d, const batch *b, pg_err *e)
     return rc;
 }
 
-static int batch_new(pg_decoder *d, batch *b, size_t n, size_t rows, pg_err *e)
+static int batch_new(pg_decoder *d, batch *b, size_t n, size_t rows, size_t draws, pg_err *e)
 {
     size_t D = d->m->s.width;
-    *b = (batch){.width = d->width};
+    *b = (batch){.draws = draws};
     if (!(b->who = pg_work_bytes(d->w, n, sizeof *b->who, e)) || !(b->row = pg_work_bytes(d->w, n + 1, sizeof *b->row, e)) ||
-        !(b->ask = pg_work_bytes(d->w, rows, sizeof *b->ask, e)) || !(b->u = pg_work_bytes(d->w, rows, d->width * sizeof *b->u, e)) ||
+        !(b->ask = pg_work_bytes(d->w, rows, sizeof *b->ask, e)) || !(b->u = pg_work_bytes(d->w, rows, draws * sizeof *b->u, e)) ||
         !(b->start = pg_work_bytes(d->w, rows + 1, sizeof *b->start, e)) || !(b->pos = pg_work_bytes(d->w, rows, sizeof *b->pos, e)) ||
         !(b->lim = pg_work_bytes(d->w, rows, sizeof *b->lim, e)) || !(b->at = pg_work_bytes(d->w, rows, sizeof *b->at, e)) ||
         !(b->token = pg_work_bytes(d->w, rows, sizeof *b->token, e)) || !(b->x = pg_work_rows(d->w, rows, D, e)))
@@ -266,7 +266,7 @@ static int read_group(pg_decoder *d, pg_seat *const *who, size_t n, float *h, pg
     }
     pg_rows rows = {n, R, start, pos, lim};
     if (!(rc = features(d, who, start, n, x, e)))
-        rc = pg_decoder_last(d->m, d->w, h, x, &rows, d->cache, at, e);
+        rc = pg_decoder_read(d->m, d->w, x, &rows, d->cache, at, h, e);
 out:
     pg_work_release(d->w, mark);
     return rc;
@@ -308,7 +308,7 @@ static int read_new(pg_decoder *d, pg_err *e)
     }
     if (!n)
         return PG_OK;
-    if ((rc = batch_new(d, &b, n, n, e)))
+    if ((rc = batch_new(d, &b, n, n, d->width, e)))
         return rc;
     for (size_t i = 0, k; i < n; i += k) {
         size_t R = rows_of(d, who[i]);
@@ -352,7 +352,7 @@ static int extend(pg_decoder *d, pg_err *e)
         }
     if (!n)
         return PG_OK;
-    if ((rc = batch_new(d, &b, n, rows, e)))
+    if ((rc = batch_new(d, &b, n, rows, 1, e)))
         return rc;
     for (size_t i = 0; i < d->n_seats && !rc; i++)
         if (d->seats[i].c && !d->seats[i].done)

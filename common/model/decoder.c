@@ -26,28 +26,34 @@ void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, 
     }
 }
 
-/* Puts each row's key and value into the cache, in the text's own slot. */
-void pg_dec_cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
-                        pg_attn *seqs)
+/* Each row's key and value into the cache, in the text's own slot. */
+static void put_keys(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act)
 {
     size_t kv = m->s.kv_heads * m->s.head_dim;
-    pg_dec_seqs(m, rows, act, seqs);
     for (size_t i = 0; i < rows->n_seqs; i++) {
         float *keys = pg_cache_at(cache, l, 0, at[i].slot), *values = pg_cache_at(cache, l, 1, at[i].slot);
-        size_t n_keys = 0;
         for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
             size_t row = (rows->pos[r] - at[i].shared) * kv;
             memcpy(keys + row, act->k + r * kv, kv * sizeof *keys);
             memcpy(values + row, act->v + r * kv, kv * sizeof *values);
-            if (n_keys < rows->lim[r])
-                n_keys = rows->lim[r];
         }
-        seqs[i].k = keys;
-        seqs[i].v = values;
-        seqs[i].n_keys = n_keys;
+    }
+}
+
+static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
+                        pg_attn *seqs)
+{
+    pg_dec_seqs(m, rows, act, seqs);
+    for (size_t i = 0; i < rows->n_seqs; i++) {
+        seqs[i].k = pg_cache_at(cache, l, 0, at[i].slot);
+        seqs[i].v = pg_cache_at(cache, l, 1, at[i].slot);
+        seqs[i].n_keys = 0;
+        for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++)
+            if (seqs[i].n_keys < rows->lim[r])
+                seqs[i].n_keys = rows->lim[r];
         if (at[i].shared) {
-            seqs[i].k2 = keys;
-            seqs[i].v2 = values;
+            seqs[i].k2 = seqs[i].k;
+            seqs[i].v2 = seqs[i].v;
             seqs[i].k = pg_cache_at(cache, l, 0, at[i].base);
             seqs[i].v = pg_cache_at(cache, l, 1, at[i].base);
             seqs[i].split = at[i].shared;
@@ -70,10 +76,12 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_linear_forward(k, &w->v, act->v, act->y0, R);
     pg_rope(k, act->q, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, false);
     pg_rope(k, act->k, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
-    if (cache)
-        pg_dec_cached_seqs(m, l, rows, cache, at, act, s->seqs);
-    else
+    if (cache) {
+        put_keys(m, l, rows, cache, at, act);
+        cached_seqs(m, l, rows, cache, at, act, s->seqs);
+    } else {
         pg_dec_seqs(m, rows, act, s->seqs);
+    }
     pg_attention(k, s->seqs, rows->n_seqs, &d);
     pg_dec_attention_out(m, l, x, R, act, s);
 }
@@ -147,61 +155,78 @@ static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *ca
     return m->dec ? PG_OK : pg_error(e, PG_EINVAL, "the model has no decoder");
 }
 
-/* picked NULL: all rows, the output in x; else the picked ones', in h. */
-static int run(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, const pg_picked *picked, pg_cache *cache, const pg_place *at,
-               pg_err *e)
+/* One set of activations for all layers. */
+static int one_act(const pg_model *m, pg_work *w, const pg_rows *rows, pg_dec_act *act, pg_dec_scratch *s, pg_err *e)
 {
     size_t R = rows->R, D = m->s.width, F = m->s.mlp, q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
-    size_t positions, M = picked ? picked->rows.R : R, whole = picked ? m->s.depth - 1 : m->s.depth;
-    pg_mark mark = pg_work_mark(w);
-    pg_dec_act act = {0};
-    pg_dec_scratch s = {.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
-    int rc = check_rows(m, rows, cache, at, &positions, e);
-    if (rc || (rc = pg_model_positions(m, positions, e)))
-        return rc;
-    if (s.mlp_rows > R)
-        s.mlp_rows = R ? R : 1;
-    if (!(act.y0 = pg_work_rows(w, R, D, e)) || !(act.q = pg_work_rows(w, R, q, e)) || !(act.k = pg_work_rows(w, R, kv, e)) ||
-        !(act.v = pg_work_rows(w, R, kv, e)) || !(act.a = pg_work_rows(w, R, q, e)) ||
-        !(act.gate = pg_work_rows(w, s.mlp_rows, F, e)) || !(act.up = pg_work_rows(w, s.mlp_rows, F, e)) ||
-        !(s.tmp = pg_work_rows(w, R, D, e)) || !(s.seqs = pg_work_bytes(w, rows->n_seqs, sizeof *s.seqs, e))) {
-        rc = PG_ENOMEM;
-        goto out;
-    }
-    act.y1 = act.o = act.f = act.y0;
-    s.act = act.gate;
-    for (size_t l = 0; l < whole; l++)
-        pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
-    if (picked)
-        pg_dec_last_forward(m, h, x, rows, picked, cache, at, &act, &s);
-    memcpy(s.tmp, h, M * D * sizeof *h);
-    pg_rms_norm(m->kern, h, NULL, s.tmp, m->final_norm.scale, M, D);
-out:
-    pg_work_release(w, mark);
-    return rc;
+    *act = (pg_dec_act){0};
+    *s = (pg_dec_scratch){.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
+    if (s->mlp_rows > R)
+        s->mlp_rows = R ? R : 1;
+    if (!(act->y0 = pg_work_rows(w, R, D, e)) || !(act->q = pg_work_rows(w, R, q, e)) || !(act->k = pg_work_rows(w, R, kv, e)) ||
+        !(act->v = pg_work_rows(w, R, kv, e)) || !(act->a = pg_work_rows(w, R, q, e)) ||
+        !(act->gate = pg_work_rows(w, s->mlp_rows, F, e)) || !(act->up = pg_work_rows(w, s->mlp_rows, F, e)) ||
+        !(s->tmp = pg_work_rows(w, R, D, e)) || !(s->seqs = pg_work_bytes(w, rows->n_seqs, sizeof *s->seqs, e)))
+        return PG_ENOMEM;
+    act->y1 = act->o = act->f = act->y0;
+    s->act = act->gate;
+    return PG_OK;
 }
 
 int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
 {
-    return run(m, w, x, x, rows, NULL, cache, at, e);
+    size_t R = rows->R, D = m->s.width, positions;
+    pg_mark mark = pg_work_mark(w);
+    pg_dec_act act;
+    pg_dec_scratch s;
+    int rc = check_rows(m, rows, cache, at, &positions, e);
+    if (rc || (rc = pg_model_positions(m, positions, e)))
+        return rc;
+    if (!(rc = one_act(m, w, rows, &act, &s, e))) {
+        for (size_t l = 0; l < m->s.depth; l++)
+            pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
+        memcpy(s.tmp, x, R * D * sizeof *x);
+        pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
+    }
+    pg_work_release(w, mark);
+    return rc;
 }
 
-int pg_decoder_last(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+/* The last row of each sequence, as the last layer wants it. */
+static int last_rows(pg_work *w, const pg_rows *rows, pg_pick *p, pg_err *e)
 {
-    size_t n = rows->n_seqs;
+    size_t n = rows->n_seqs, *row = pg_work_bytes(w, n, sizeof *row, e), *start = row ? pg_work_bytes(w, n + 1, sizeof *start, e) : NULL;
+    uint32_t *pos = start ? pg_work_bytes(w, n, sizeof *pos, e) : NULL, *lim = pos ? pg_work_bytes(w, n, sizeof *lim, e) : NULL;
+    if (!lim)
+        return PG_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        start[i] = i;
+        row[i] = rows->start[i + 1] - 1;
+        pos[i] = rows->pos[row[i]];
+        lim[i] = rows->lim[row[i]];
+    }
+    start[n] = n;
+    *p = (pg_pick){row, {n, n, start, pos, lim}};
+    return PG_OK;
+}
+
+int pg_decoder_read(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, float *out, pg_err *e)
+{
+    size_t n = rows->n_seqs, D = m->s.width, last = m->s.depth - 1, positions;
     pg_mark mark = pg_work_mark(w);
-    size_t *row = pg_work_bytes(w, n, sizeof *row, e), *start = pg_work_bytes(w, n + 1, sizeof *start, e);
-    uint32_t *pos = pg_work_bytes(w, n, sizeof *pos, e), *lim = pg_work_bytes(w, n, sizeof *lim, e);
-    int rc = PG_ENOMEM;
-    if (row && start && pos && lim) {
-        for (size_t i = 0; i < n; i++) {
-            row[i] = rows->start[i + 1] - 1;
-            start[i] = i;
-            pos[i] = rows->pos[row[i]];
-            lim[i] = rows->lim[row[i]];
-        }
-        start[n] = n;
-        rc = run(m, w, h, x, rows, &(pg_picked){row, {n, n, start, pos, lim}}, cache, at, e);
+    pg_dec_act act;
+    pg_dec_scratch s;
+    pg_pick p;
+    int rc = check_rows(m, rows, cache, at, &positions, e);
+    if (rc || (rc = pg_model_positions(m, positions, e)))
+        return rc;
+    if (!(rc = one_act(m, w, rows, &act, &s, e)) && !(rc = last_rows(w, rows, &p, e))) {
+        for (size_t l = 0; l < last; l++)
+            pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
+        pg_dec_last_forward(m, out, x, rows, &p, &act, &s);
+        put_keys(m, last, rows, cache, at, &act);
+        memcpy(s.tmp, out, n * D * sizeof *out);
+        pg_rms_norm(m->kern, out, NULL, s.tmp, m->final_norm.scale, n, D);
     }
     pg_work_release(w, mark);
     return rc;

@@ -8,35 +8,30 @@
 
 #include "model/backward.h"
 
-static void gather(float *to, const float *from, const pg_picked *p, size_t D)
+static void gather(float *to, const float *from, const pg_pick *p, size_t D)
 {
     for (size_t i = 0; i < p->rows.R; i++) memcpy(to + i * D, from + p->row[i] * D, D * sizeof *to);
 }
 
-static void scatter_add(pg_kern *k, float *to, const float *from, const pg_picked *p, size_t D)
+static void scatter_add(pg_kern *k, float *to, const float *from, const pg_pick *p, size_t D)
 {
     for (size_t i = 0; i < p->rows.R; i++) pg_axpy(k, to + p->row[i] * D, 1.0f, from + i * D, D);
 }
 
 /* Queries are the picked rows, keys and values all rows of their sequence. */
-static void sequences(const pg_model *m, const pg_rows *rows, const pg_picked *p, pg_cache *cache, const pg_place *at,
-                      const pg_dec_act *act, pg_attn *seqs)
+static void sequences(const pg_model *m, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act, pg_attn *seqs)
 {
-    size_t q = m->s.heads * m->s.head_dim;
-    if (cache) pg_dec_cached_seqs(m, m->s.depth - 1, rows, cache, at, act, seqs);
-    else pg_dec_seqs(m, rows, act, seqs);
+    size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
     for (size_t i = 0; i < rows->n_seqs; i++) {
-        size_t first = p->rows.start[i];
-        seqs[i].n = p->rows.start[i + 1] - first;
-        seqs[i].q = act->q + first * q;
-        seqs[i].lim = p->rows.lim + first;
-        seqs[i].out = act->a + first * q;
-        seqs[i].lse = act->lse ? act->lse + first * m->s.heads : NULL;
+        size_t at = p->rows.start[i], key = rows->start[i];
+        seqs[i] = (pg_attn){.n = p->rows.start[i + 1] - at, .q = act->q + at * q, .k = act->k + key * kv, .v = act->v + key * kv,
+                            .lim = p->rows.lim + at, .n_keys = rows->start[i + 1] - key, .out = act->a + at * q,
+                            .lse = act->lse ? act->lse + at * m->s.heads : NULL};
     }
 }
 
-void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_picked *p, pg_cache *cache,
-                         const pg_place *at, const pg_dec_act *act, const pg_dec_scratch *s)
+void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+                         const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
     size_t l = m->s.depth - 1, D = m->s.width, H = m->s.head_dim, R = rows->R, M = p->rows.R;
@@ -50,7 +45,7 @@ void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows 
     pg_linear_forward(k, &w->q, act->q, s->tmp, M);
     pg_rope(k, act->q, m->s.heads * H, p->rows.pos, m->rope_cos, m->rope_sin, M, m->s.heads, H, m->q_scale, false);
     pg_rope(k, act->k, m->s.kv_heads * H, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
-    sequences(m, rows, p, cache, at, act, s->seqs);
+    sequences(m, rows, p, act, s->seqs);
     pg_attention(k, s->seqs, rows->n_seqs, &d);
     gather(out, x, p, D);
     pg_dec_attention_out(m, l, out, M, act, s);
@@ -58,7 +53,7 @@ void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows 
     pg_dec_mlp(m, l, out, M, act, s);
 }
 
-void pg_dec_last_back(pg_model *m, float *dx, float *dout, bool below, const pg_rows *rows, const pg_picked *p, const pg_dec_act *act,
+void pg_dec_last_back(pg_model *m, float *dx, float *dout, bool below, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
                       const pg_back_scratch *s)
 {
     pg_kern *k = m->kern;
@@ -70,7 +65,7 @@ void pg_dec_last_back(pg_model *m, float *dx, float *dout, bool below, const pg_
     pg_dec_attention_out_back(m, w, dout, M, act, s);
     memset(s->dk, 0, R * kv * sizeof *s->dk);
     memset(s->dv, 0, R * kv * sizeof *s->dv);
-    sequences(m, rows, p, NULL, NULL, act, s->seqs);
+    sequences(m, rows, p, act, s->seqs);
     for (size_t i = 0; i < rows->n_seqs; i++) pg_attach_grads(s->seqs, i, p->rows.start[i] * q, rows->start[i] * kv, s);
     pg_attention_back(k, s->seqs, rows->n_seqs, &d);
     pg_rope(k, s->dq, q, p->rows.pos, m->rope_cos, m->rope_sin, M, m->s.heads, H, m->q_scale, true);

@@ -50,21 +50,18 @@ void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act
 
 /* Some rows, in order, of packed sequences: picked row i is row[i]; rows: they as sequences (start counts picked rows; a sequence may
  * have none), with their pos and lim. */
-typedef struct pg_picked {
+typedef struct pg_pick {
     const size_t *row;
     pg_rows rows;
-} pg_picked;
-/* The last layer: out [M,D] for the picked rows of x [R,D]. In act q, a, lse, o, rstd_o and all from x_mid on hold M rows. cache, at: as pg_decoder_forward. */
-void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_picked *p, pg_cache *cache,
-                         const pg_place *at, const pg_dec_act *act, const pg_dec_scratch *s);
+} pg_pick;
+/* The last layer: out [M,D] for the picked rows of x [R,D]. In act q, a, lse, o, rstd_o and all from x_mid on hold M rows. No cache. */
+void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+                         const pg_dec_scratch *s);
 /* Dimensions of attention over rows without a cache. */
 pg_attn_dims pg_vit_attn_dims(const pg_model *m);
 pg_attn_dims pg_dec_attn_dims(const pg_model *m);
 /* Fills seqs[n_seqs] for rows without a cache: q, k, v, a, lse as in act (lse may be NULL); nothing for backward. */
 void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, pg_attn *seqs);
-/* The same over a cache: puts each row's key and value into the text's own slot. */
-void pg_dec_cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
-                        pg_attn *seqs);
 void pg_vit_seqs(const pg_model *m, size_t pictures, const pg_vit_act *act, pg_attn *seqs);
 
 #endif

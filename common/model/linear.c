@@ -1,4 +1,5 @@
 #include "model/layers.h"
+#include "model/lora.h"
 
 static pg_mat block_of(const pg_linear *l, size_t b)
 {
@@ -20,19 +21,17 @@ static void product(pg_kern *k, const pg_linear *l, float *y, const float *x, si
 {
     size_t width = l->out / l->blocks;
     pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes};
-    if (l->quant) {
+    bool done = l->quant || (l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out));
+    if (l->quant)
         pg_quant_gemm(k, R, x, l->in, l->quant, beta, y, l->out);
-        if (l->bias)
-            pg_add_bias(k, y, l->bias, R, l->out);
-        return;
-    }
-    bool done = l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out);
     for (size_t b = 0; !done && b < l->blocks; b++) {
         pg_mat w = block_of(l, b);
         pg_gemm(k, R, width, l->in, x, l->in, false, &w, beta, y + b * width, l->out);
     }
     if (l->bias)
         pg_add_bias(k, y, l->bias, R, l->out);
+    if (l->lora)
+        pg_lora_forward(k, l, y, x, R);
 }
 
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R)
@@ -66,4 +65,6 @@ void pg_linear_back(pg_kern *k, const pg_linear *l, float *dx, bool add_dx, cons
     }
     if (l->gbias)
         pg_add_bias_back(k, l->gbias, dy, R, l->out);
+    if (l->lora)
+        pg_lora_back(k, l, dx, dy, x, R);
 }

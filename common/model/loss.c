@@ -224,7 +224,7 @@ static int embed(group *g, bool keep_tower)
 typedef struct losses {
     size_t M;            /* loss rows of the group */
     size_t *row, *owner; /* [M] row in x; plan */
-    pg_picked pick;        /* the same rows, for the last layer */
+    pg_pick pick;        /* the same rows, for the last layer */
     size_t *at;          /* [M] token index */
     int32_t *target;
     float *weight, *logp;
@@ -268,7 +268,7 @@ static int find_losses(group *g, losses *o, double weight, bool grad)
         }
     }
     start[g->n] = o->M = k;
-    o->pick = (pg_picked){o->row, {g->n, k, start, pos, lim}};
+    o->pick = (pg_pick){o->row, {g->n, k, start, pos, lim}};
     return PG_OK;
 }
 
@@ -390,7 +390,7 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
         size_t last = m->s.depth - 1;
         for (size_t l = 0; l < last; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &g.act[l], &s);
         s.mlp_rows = o.M;
-        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, NULL, NULL, &g.act[last], &s);
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &g.act[last], &s);
     } else {
         size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim, R = g.rows.R;
         if ((rc = embed(&g, false))) return rc;
@@ -404,7 +404,7 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
         a.y1 = a.o = a.f = a.y0;
         s.act = a.gate;
         for (size_t l = 0; l + 1 < m->s.depth; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &a, &s);
-        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, NULL, NULL, &a, &s);
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &a, &s);
     }
     if ((rc = cross_entropy(&g, &o, grad, smoothing, loss_of))) return rc;
     return grad ? backward(&g, &o) : PG_OK;

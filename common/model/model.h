@@ -29,6 +29,7 @@ typedef struct pg_linear {
     const float *bias;    /* f32, NULL: none */
     pg_quant *quant;      /* NULL: products with w itself */
     float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
+    struct pg_lora *lora; /* NULL: none; lora.h */
 } pg_linear;
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
 /* dx (NULL: not wanted) overwritten, or added to where add_dx; gradients added where not frozen. */
@@ -72,6 +73,7 @@ typedef struct pg_model {
     float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */
     size_t rope_positions;
     void *owned;         /* widened vectors */
+    struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
@@ -129,8 +131,10 @@ void pg_work_free(pg_work *w);
 /* x [R,D]: embeddings in, output of the final norm out. Rows of sequence s are put into the cache at at[s] and see its positions
  * 0..lim-1. cache NULL: keys are the sequence's own rows. */
 int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e) PG_MUST_CHECK;
-/* The same where only the last row of each sequence is wanted: into h [n_seqs,D]; x is scratch afterwards. */
-int pg_decoder_last(pg_model *m, pg_work *w, float *h, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e) PG_MUST_CHECK;
+
+/* The same for whole prefixes, from position 0 on, where only what each one's last row says is wanted: out [n_seqs,D]; x is overwritten. */
+int pg_decoder_read(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, float *out,
+                    pg_err *e) PG_MUST_CHECK;
 
 /* x[r] = embedding of token * sqrt(width), for n tokens; a token outside the vocabulary is PG_EFORMAT. */
 int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e) PG_MUST_CHECK;

@@ -66,7 +66,7 @@ void pg_probabilities(double *p, double *room, const float *x, size_t V, double 
         p[i] /= sum;
 }
 
-size_t pg_pick(const double *p, size_t V, double u)
+size_t pg_draw(const double *p, size_t V, double u)
 {
     double whole = 0, sum = 0;
     size_t last = 0;

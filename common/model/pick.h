@@ -17,6 +17,6 @@ void pg_top(int32_t *token, size_t n, const float *x, size_t V);
 void pg_probabilities(double *p, double *room, const float *x, size_t V, double temperature, double top_p);
 
 /* The first token whose cumulative sum exceeds u times the whole, u in [0,1). */
-size_t pg_pick(const double *p, size_t V, double u);
+size_t pg_draw(const double *p, size_t V, double u);
 
 #endif

@@ -59,6 +59,19 @@ static bool would_block(const pg_reader *rd)
     return poll(&p, 1, 0) == 0;
 }
 
+/* Until there is input, or nobody is left to read the output: a pipeline that waits ends as a whole when its last program has. */
+static int wait_for_input(const pg_reader *rd, pg_err *e)
+{
+    struct pollfd p[2] = {{.fd = rd->fd, .events = POLLIN}, {.fd = pg_writer_fd(rd->tied)}};
+    while (poll(p, 2, -1) < 0)
+        if (errno != EINTR) return PG_OK; /* the read will tell */
+    if (p[0].revents || !(p[1].revents & POLLERR)) return PG_OK;
+    errno = EPIPE;
+    int rc = pg_error_errno(e, "cannot write to the next program");
+    errno = EPIPE;
+    return rc;
+}
+
 static int fill(pg_reader *rd, pg_err *e)
 {
     int rc;
@@ -69,7 +82,7 @@ static int fill(pg_reader *rd, pg_err *e)
         rd->start = 0;
     }
     if ((rc = pg_buf_reserve(&rd->buf, 65536, e))) return rc;
-    if (rd->tied && would_block(rd) && (rc = pg_writer_flush(rd->tied, e))) return rc;
+    if (rd->tied && would_block(rd) && ((rc = pg_writer_flush(rd->tied, e)) || (rc = wait_for_input(rd, e)))) return rc;
     for (;;) {
         ssize_t n = read(rd->fd, rd->buf.data + rd->buf.len, rd->buf.cap - rd->buf.len);
         if (n < 0 && errno == EINTR) continue;

@@ -20,6 +20,8 @@ int pg_rec_parse(pg_rec *r, const unsigned char *p, size_t n, pg_err *e) PG_MUST
 int pg_rec_copy(pg_rec *to, const pg_rec *from, pg_err *e) PG_MUST_CHECK;
 const pg_field *pg_rec_find(const pg_rec *r, const char *key);
 
+int pg_writer_fd(const pg_writer *w);
+
 /* Length of the valid UTF-8 character at s (n > 0 bytes), 0 where it is none. */
 size_t pg_utf8_len(const unsigned char *s, size_t n);
 /* Appends s, U+FFFD in the place of every byte that is not UTF-8. */

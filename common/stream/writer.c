@@ -36,6 +36,8 @@ void pg_writer_free(pg_writer *w)
     free(w);
 }
 
+int pg_writer_fd(const pg_writer *w) { return w->fd; }
+
 uint64_t pg_writer_errors(const pg_writer *w) { return w->errors; }
 
 int pg_writer_flush(pg_writer *w, pg_err *e)

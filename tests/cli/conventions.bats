@@ -60,6 +60,17 @@ setup() {
     [[ $output != *rror* ]]
 }
 
+@test "a filter that waits for input ends when its reader is gone" {
+    # The writer stays open for a minute and writes nothing more than the header and one record: only the closed pipe can end pg-resize.
+    mkfifo "$BATS_TEST_TMPDIR/in"
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png >"$BATS_TEST_TMPDIR/one.pgs"
+    (head -c -20 "$BATS_TEST_TMPDIR/one.pgs"; exec sleep 60) >"$BATS_TEST_TMPDIR/in" 3>&- &
+    writer=$!
+    run timeout 20 bash -c "'$B/pg-resize' <'$BATS_TEST_TMPDIR/in' | head -c 1 >/dev/null; echo \${PIPESTATUS[0]}"
+    kill "$writer"
+    [ "$output" = 141 ] || { echo "$output"; false; } # SIGPIPE, without a word
+}
+
 @test "a full disk fails a filter with 1" {
     "$B/pg-fetch" tests/golden/image/png-rgb8.png >"$BATS_TEST_TMPDIR/one.pgs"
     run bash -c "'$B/pg-resize' <'$BATS_TEST_TMPDIR/one.pgs' >/dev/full"

@@ -166,7 +166,7 @@ static void test_probabilities(void **s)
                         fail_msg("%s, row %zu, sampler %zu: p(%zu) is %.9f, not %.9f", families[f], r, k, i, p[i], w[i]);
             }
         for (size_t i = 0; i < array(z, "pick_u", "<f8")->count; i++)
-            assert_int_equal(pg_pick(want + (samplers + 2) * V, V, u[i]), token[i]);
+            assert_int_equal(pg_draw(want + (samplers + 2) * V, V, u[i]), token[i]);
         free(logits);
         free(want);
         free(u);
@@ -186,11 +186,11 @@ static void test_pick_and_ties(void **s)
     int32_t top[6];
     double q[4], room[4];
     (void)s;
-    assert_int_equal(pg_pick(p, 6, 0), 1);
-    assert_int_equal(pg_pick(p, 6, 0.2499999), 1);
-    assert_int_equal(pg_pick(p, 6, 0.25), 3); /* the sum must exceed u */
-    assert_int_equal(pg_pick(p, 6, 0.75), 4);
-    assert_int_equal(pg_pick(p, 6, 1 - 0x1p-53), 4);
+    assert_int_equal(pg_draw(p, 6, 0), 1);
+    assert_int_equal(pg_draw(p, 6, 0.2499999), 1);
+    assert_int_equal(pg_draw(p, 6, 0.25), 3); /* the sum must exceed u */
+    assert_int_equal(pg_draw(p, 6, 0.75), 4);
+    assert_int_equal(pg_draw(p, 6, 1 - 0x1p-53), 4);
     pg_top(top, 4, x, 6);
     assert_memory_equal(top, ((const int32_t[]){1, 3, 5, 2}), 4 * sizeof *top);
     pg_probabilities(q, room, equal, 4, 1, 0.3); /* what ties with the cut stays */

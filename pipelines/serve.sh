@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Serves a page that captions pictures with MODEL. What follows MODEL are options of pg-serve, such as -p 9000.
+# Usage: serve.sh MODEL [OPTION]...     environment: PREFIX (caption en), where the client has none; SIZE (the model's), PG_BIN
+set -euo pipefail
+[ $# -ge 1 ] || { echo 'usage: serve.sh MODEL [OPTION]...' >&2; exit 2; }
+export PATH=${PG_BIN:+$PG_BIN:}$PATH model=$1
+shift
+export size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
+[ -n "$size" ] || { echo "serve.sh: '$model' is no model" >&2; exit 1; }
+# shellcheck disable=SC2016 # expanded by the inner shell, each time that it starts
+exec pg-serve --prefix "${PREFIX:-caption en}" "$@" -- sh -c 'pg-resize -s "$size" --drop-image | pg-tokenize -q -m "$model" | pg-infer -m "$model" --partial'

@@ -1,0 +1,289 @@
+"""The command of pg-serve: dies, hangs, is exchanged; nobody waits for ever and nothing is lost."""
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from harness import BUILD, NANO, fake, png, serving
+
+
+def together(*calls):
+    """Runs all calls at once; their results in order."""
+    out = [None] * len(calls)
+    def run(i):
+        out[i] = calls[i]()
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return out
+
+
+def until(what, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return
+        time.sleep(0.02)
+    raise AssertionError("never came true")
+
+
+def descendant(pid, name):
+    """The process of this name below pid."""
+    for child in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{child}/stat") as f:
+                comm, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        if int(rest.split()[1]) == pid:
+            found = int(child) if comm == name else descendant(int(child), name)
+            if found:
+                return found
+    return None
+
+
+class Death(unittest.TestCase):
+    def test_killed_in_the_middle(self):
+        with serving(fake()) as s:
+            s.ready()
+            a = s.caption(prefix="die")
+            self.assertEqual((a.status, a.json["code"]), (502, "command_died"))
+            self.assertEqual(s.caption(prefix="say again").json["caption"], "again")
+            self.assertEqual(s.metric("command_deaths_total"), 1)
+            self.assertEqual(s.metric("command_starts_total"), 2)
+            s.wait_for(r"is gone \(exit status 3\)")
+
+    def test_killed_while_events_flow(self):
+        with serving(fake()) as s:
+            s.ready()
+            self.assertEqual(s.events("say before")[-1][0], "caption")
+            event, data = s.events("die")[-1]
+            self.assertEqual((event, data["code"], data["status"]), ("error", "command_died", 502))
+
+    def test_any_of_a_pipeline_killed(self):
+        """Each program of the real pipeline in turn: the others notice, all are replaced, and the shell that holds them too."""
+        with serving(NANO, "--timeout", "60") as s:
+            s.ready()
+            for i, name in enumerate(("pg-infer", "pg-tokenize", "pg-resize")):
+                self.assertEqual(s.caption(prefix="caption en").status, 200)
+                os.kill(descendant(s.process.pid, name), signal.SIGKILL)
+                until(lambda: s.metric("command_starts_total") == i + 2)
+            self.assertEqual(s.caption(prefix="caption en").status, 200)
+            self.assertEqual(s.metric("command_deaths_total"), 3)
+
+    def test_stopped_and_killed_with_a_picture(self):
+        """pg-infer is stopped, so that the picture is surely in flight, then killed."""
+        with serving(NANO, "--timeout", "60") as s:
+            s.ready()
+            pid = descendant(s.process.pid, "pg-infer")
+            os.kill(pid, signal.SIGSTOP)
+            killer = threading.Thread(target=lambda: (until(lambda: s.metric("waiting") == 1), os.kill(pid, signal.SIGKILL)))
+            killer.start()
+            a = s.caption(prefix="caption en")
+            killer.join()
+            self.assertEqual((a.status, a.json["code"]), (502, "command_died"))
+
+    def test_waiting_ones_go_to_the_next(self):
+        with serving(fake(), "--queue", "64") as s:
+            s.ready()
+            answers = together(lambda: s.caption(prefix="sleep 0.3"), lambda: (time.sleep(0.1), s.caption(prefix="die"))[1],
+                               lambda: (time.sleep(0.6), s.caption(prefix="say later"))[1])
+            self.assertEqual([a.status for a in answers], [200, 502, 200])
+
+    def test_no_stream(self):
+        with serving(fake()) as s:
+            s.ready()
+            a = s.caption(prefix="garbage")
+            self.assertEqual((a.status, a.json["code"]), (502, "command_died"))
+            self.assertEqual(s.caption().status, 200)
+
+    def test_backoff(self):
+        """A command that always fails is not started over and over; uploads hear when to come again."""
+        with serving(fake("broken")) as s:
+            time.sleep(3)
+            starts = s.metric("command_starts_total")
+            self.assertTrue(2 <= starts <= 8, starts)
+            self.assertEqual(s.get("/health").status, 503)
+            until(lambda: s.metric("command_starts_total") > starts)
+            a = s.caption()
+            self.assertEqual(a.status, 503, a)
+            self.assertGreaterEqual(int(a.headers["Retry-After"]), 1)
+
+    def test_no_such_command(self):
+        r = subprocess.run([os.path.join(BUILD, "pg-serve"), "-p", "0", "--", "/no/such/command"], capture_output=True, text=True)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("cannot run '/no/such/command'", r.stderr)
+
+    def test_no_caption(self):
+        with serving(["sh", "-c", "cat"]) as s:  # what goes in comes out: no caption
+            a = s.ready().caption()
+            self.assertEqual((a.status, a.json["code"]), (502, "no_caption"))
+
+
+class Hang(unittest.TestCase):
+    def test_replaced(self):
+        with serving(fake(), "--timeout", "1") as s:
+            s.ready()
+            answers = together(lambda: s.caption(prefix="hang"), lambda: (time.sleep(0.3), s.caption())[1])
+            self.assertEqual([(a.status, a.json["code"]) for a in answers], [(504, "timeout")] * 2)
+            self.assertEqual(s.caption(prefix="say well again").json["caption"], "well again")
+            self.assertEqual(s.metric("command_hangs_total"), 1)
+
+    def test_large_picture_into_a_hung_command(self):
+        """The pipe is full and the feeder stands: still noticed, still replaced."""
+        with serving(fake(), "--timeout", "1") as s:
+            s.ready()
+            image = png() + b"x" * 4000000
+            answers = together(lambda: s.caption(prefix="hang"), lambda: (time.sleep(0.2), s.caption(image))[1])
+            self.assertEqual([a.status for a in answers], [504, 504])
+            self.assertEqual(s.caption(image).status, 200)
+
+    def test_one_unanswered_does_not_harm_the_others(self):
+        with serving(fake(), "--timeout", "1") as s:
+            s.ready()
+            def others():
+                end = time.monotonic() + 2
+                while time.monotonic() < end:
+                    self.assertEqual(s.caption().status, 200)
+                    time.sleep(0.05)
+            lost, _ = together(lambda: s.caption(prefix="silent"), others)
+            self.assertEqual((lost.status, lost.json["code"]), (504, "timeout"))
+            self.assertEqual(s.metric("command_starts_total"), 1)
+
+
+class Queue(unittest.TestCase):
+    def test_full(self):
+        with serving(fake(), "--queue", "2") as s:
+            s.ready()
+            first = threading.Thread(target=lambda: together(*[lambda: s.caption(prefix="sleep 1.5")] * 2))
+            first.start()
+            until(lambda: s.metric("waiting") == 2)
+            a = s.caption()
+            self.assertEqual((a.status, a.json["code"]), (503, "queue_full"))
+            self.assertGreaterEqual(int(a.headers["Retry-After"]), 1)
+            first.join()
+            self.assertEqual(s.caption().status, 200)
+
+    def test_ahead(self):
+        with serving(fake()) as s:
+            s.ready()
+            first = threading.Thread(target=lambda: s.caption(prefix="sleep 0.7"))
+            first.start()
+            until(lambda: s.metric("waiting") == 1)
+            self.assertEqual(s.events()[0][1]["ahead"], 1)
+            first.join()
+
+
+class Reload(unittest.TestCase):
+    def setUp(self):
+        self.file = tempfile.NamedTemporaryFile("w", delete=False)
+        self.model("old")
+
+    def tearDown(self):
+        os.unlink(self.file.name)
+
+    def model(self, name):
+        with open(self.file.name, "w") as f:
+            f.write(name)
+
+    def name(self, s):
+        return s.caption().json["caption"].split()[0]
+
+    def test_moves_over(self):
+        with serving(fake("@" + self.file.name)) as s:
+            self.assertEqual(self.name(s.ready()), "old")
+            slow = threading.Thread(target=lambda: self.slow.append(s.caption(prefix="sleep 1").json))
+            self.slow = []
+            slow.start()
+            until(lambda: s.metric("waiting") == 1)
+            self.model("new")
+            s.signal(signal.SIGHUP)
+            s.wait_for("taken over")
+            self.assertEqual(self.name(s), "new")
+            slow.join()
+            self.assertEqual(self.slow[0]["caption"].split()[0], "old")
+            self.assertEqual(s.metric("command_deaths_total"), 0)
+            s.wait_for("command 1 has finished")
+
+    def test_nothing_lost_under_load(self):
+        with serving(fake("@" + self.file.name), "--queue", "64") as s:
+            s.ready()
+            statuses = []
+            def load():
+                for _ in range(40):
+                    statuses.append(s.caption(prefix="sleep 0.003").status)
+            threads = [threading.Thread(target=load) for _ in range(8)]
+            for t in threads:
+                t.start()
+            for i in range(4):
+                self.model(f"model{i}")
+                s.signal(signal.SIGHUP)
+                time.sleep(0.3)
+            for t in threads:
+                t.join()
+            self.assertEqual(statuses, [200] * 320)
+            until(lambda: s.metric("command_reloads_total") >= 1)
+
+    def test_new_one_fails(self):
+        with serving(fake("@" + self.file.name)) as s:
+            s.ready()
+            self.model("broken")
+            s.signal(signal.SIGHUP)
+            s.wait_for("the old one goes on")
+            self.assertEqual(self.name(s), "old")
+
+    def test_new_one_is_slow(self):
+        with serving(fake("@" + self.file.name)) as s:
+            s.ready()
+            self.model("slow")
+            s.signal(signal.SIGHUP)
+            self.assertEqual(self.name(s), "old")
+            s.wait_for("taken over")
+            self.assertEqual(self.name(s), "slow")
+
+
+class Stop(unittest.TestCase):
+    def test_drains(self):
+        with serving(fake()) as s:
+            s.ready()
+            got = []
+            slow = threading.Thread(target=lambda: got.extend(together(lambda: s.caption(prefix="sleep 1"), lambda: s.events("sleep 0.1"))))
+            slow.start()
+            until(lambda: s.metric("waiting") == 2)
+            s.signal(signal.SIGTERM)
+            slow.join()
+            self.assertEqual(got[0].status, 200)
+            self.assertEqual(got[1][-1][0], "caption")
+            self.assertEqual(s.process.wait(20), 0)
+            with self.assertRaises(OSError):
+                s.get("/health")
+
+    def test_second_signal_hurries(self):
+        with serving(fake()) as s:
+            s.ready()
+            got = []
+            slow = threading.Thread(target=lambda: got.append(s.caption(prefix="hang")))
+            slow.start()
+            until(lambda: s.metric("waiting") == 1)
+            s.signal(signal.SIGTERM)
+            s.wait_for("stopping")
+            s.signal(signal.SIGTERM)
+            slow.join()
+            self.assertEqual((got[0].status, got[0].json["code"]), (503, "stopping"))
+            self.assertEqual(s.process.wait(20), 0)
+
+    def test_command_gets_the_end_record(self):
+        with serving(fake()) as s:
+            s.ready()
+            self.assertEqual(s.stop(), 0)
+            self.assertIn("command 1 has finished", s.messages())
+            self.assertNotIn("exit status", s.messages())
+
+
+if __name__ == "__main__":
+    unittest.main()

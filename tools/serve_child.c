@@ -1,0 +1,433 @@
+/* The command: started, fed, listened to, replaced. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "serve.h"
+
+extern char **environ;
+
+/* What it is given between a signal to end and the one that cannot be refused. */
+#define GRACE 3.0
+#define MOST_BACKOFF 30.0
+
+struct child {
+    child *next_one;
+    server *s;
+    uint64_t number;
+    pid_t pid;
+    int in, out; /* its stdin and stdout; the feeder closes the one, the collector the other */
+    pthread_t feeder, collector;
+    bool ready;          /* its header has come */
+    bool retired;        /* gets no more work; ends when it has answered */
+    bool broken;         /* to be ended */
+    bool hung, noticed;
+    bool feeding, collecting; /* the threads were started */
+    bool fed, collected;      /* and are over */
+    bool reaped;
+    int status;
+    double started, last_word, retired_at, reaped_at, told_at;
+    int told; /* signals sent */
+    uint64_t answered;
+    char why[600];
+};
+
+static void broke(child *c, const char *why)
+{
+    if (!c->broken && !c->retired) snprintf(c->why, sizeof c->why, "%s", why);
+    c->broken = true;
+    pthread_cond_broadcast(&c->s->work);
+}
+
+/* ---- the feeder ---- */
+static int send_job(pg_writer *w, pg_rec *rec, const job *j, pg_err *e)
+{
+    const char *source = j->source ? j->source : "upload";
+    int rc;
+    pg_rec_clear(rec);
+    if ((rc = pg_rec_set_str(rec, "id", j->id, strlen(j->id), e))) return rc;
+    if ((rc = pg_rec_set_str(rec, "source", source, strlen(source), e))) return rc;
+    if ((rc = pg_rec_set_bin(rec, "image", j->image.data, j->image.len, e))) return rc;
+    if (j->prefix && (rc = pg_rec_set_str(rec, "prefix", j->prefix, strlen(j->prefix), e))) return rc;
+    if ((rc = pg_writer_add(w, rec, e))) return rc;
+    return pg_writer_flush(w, e);
+}
+
+static job *next_waiting(const server *s)
+{
+    job *j = s->first;
+    while (j && j->state != JOB_WAITING) j = j->next;
+    return j;
+}
+
+static bool has_work(const child *c)
+{
+    for (const job *j = c->s->first; j; j = j->next)
+        if (j->state == JOB_SENT && j->child == c) return true;
+    return false;
+}
+
+static void *feed(void *arg)
+{
+    child *c = arg;
+    server *s = c->s;
+    pg_writer *w = NULL;
+    pg_rec *rec = pg_rec_new();
+    pg_err e = {0};
+    int rc = rec ? pg_writer_new(&w, c->in, "the command", &e) : pg_error_nomem(&e);
+    if (!rc) rc = pg_writer_header(w, NULL, "examples", s->t.name, PG_VERSION, s->t.argc, s->t.argv, NULL, &e);
+    if (!rc) rc = pg_writer_flush(w, &e);
+    pthread_mutex_lock(&s->lock);
+    while (!rc && !c->retired && !c->broken) {
+        job *j = s->current == c ? next_waiting(s) : NULL;
+        if (!j) {
+            pthread_cond_wait(&s->work, &s->lock);
+            continue;
+        }
+        if (!has_work(c)) c->last_word = serve_now(); /* silence counts from here */
+        j->state = JOB_SENT;
+        j->child = c;
+        j->sent = serve_now();
+        j->refs++;
+        pthread_mutex_unlock(&s->lock);
+        rc = send_job(w, rec, j, &e);
+        pthread_mutex_lock(&s->lock);
+        job_unref(s, j);
+    }
+    bool end = !rc && !c->broken;
+    pthread_mutex_unlock(&s->lock);
+    if (end) rc = pg_writer_end(w, NULL, &e);
+    close(c->in);
+    pg_writer_free(w);
+    pg_rec_free(rec);
+    pthread_mutex_lock(&s->lock);
+    if (rc) broke(c, e.msg);
+    c->fed = true;
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* ---- the collector ---- */
+/* Bytes that may be no UTF-8, as JSON wants it. */
+static char *clean(const char *s, size_t n)
+{
+    pg_buf b = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n;) {
+        size_t k = 1;
+        while (k < 4 && i + k < n && ((unsigned char)s[i + k] & 0xc0) == 0x80) k++;
+        if (!s[i] || !pg_utf8_valid(s + i, k)) ok = !pg_buf_add(&b, "\xef\xbf\xbd", 3, NULL);
+        else ok = !pg_buf_add(&b, s + i, k, NULL);
+        i += k;
+    }
+    ok = ok && !pg_buf_add(&b, "", 1, NULL);
+    if (!ok) pg_buf_free(&b);
+    return (char *)b.data;
+}
+
+/* A complete record about j. */
+static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
+{
+    char *error = pg_rec_has_error(rec) ? pg_rec_error(rec) : NULL, *text = NULL;
+    const char *caption;
+    size_t n;
+    pg_err e = {0};
+    c->answered++;
+    if (error && (text = clean(error, strlen(error)))) {
+        job_done(s, j, 422, "picture", text, strlen(text));
+    } else if (pg_rec_str(rec, "caption", &caption, &n, &e) == 1 && (text = clean(caption, n))) {
+        j->scored = pg_rec_double(rec, "logprob", &j->logprob, &e) == 1;
+        j->truncated = pg_rec_has(rec, "truncated");
+        job_done(s, j, 200, NULL, text, strlen(text));
+    } else {
+        static const char none[] = "the command answered without a caption";
+        job_done(s, j, 502, "no_caption", none, sizeof none - 1);
+    }
+    free(error);
+    free(text);
+}
+
+static void take(child *c, const pg_rec *rec)
+{
+    server *s = c->s;
+    const char *id, *partial;
+    size_t id_n, n;
+    pg_err e = {0};
+    char *text;
+    c->last_word = serve_now();
+    job *j = pg_rec_str(rec, "id", &id, &id_n, &e) == 1 ? job_find(s, c, id, id_n) : NULL;
+    if (!j) s->n.strays++; /* its client has been answered: too late, or the command lost the id */
+    else if (!pg_rec_has_error(rec) && pg_rec_str(rec, "partial", &partial, &n, &e) == 1) {
+        if ((text = clean(partial, n))) job_partial(j, text);
+    } else {
+        take_answer(s, c, j, rec);
+    }
+}
+
+static void *collect(void *arg)
+{
+    child *c = arg;
+    server *s = c->s;
+    pg_reader *rd = NULL;
+    pg_rec *rec = pg_rec_new();
+    pg_err e = {0};
+    int rc = rec ? pg_reader_new(&rd, c->out, "the command's output", &e) : pg_error_nomem(&e);
+    if (!rc) rc = pg_reader_header(rd, rec, &e);
+    pthread_mutex_lock(&s->lock);
+    c->ready = rc == 1;
+    c->last_word = serve_now();
+    while (rc == 1) {
+        pthread_mutex_unlock(&s->lock);
+        rc = pg_reader_next(rd, rec, &e);
+        pthread_mutex_lock(&s->lock);
+        if (rc == 1) take(c, rec);
+    }
+    broke(c, rc ? e.msg : "it ended");
+    /* Without a header it has looked at nothing: another one may. */
+    if (!c->ready) jobs_wait_again(s, c);
+    else if (!c->hung) jobs_fail(s, c, 502, "command_died", "the command that captions died while it had this picture; try again");
+    c->collected = true;
+    pthread_mutex_unlock(&s->lock);
+    close(c->out);
+    pg_reader_free(rd);
+    pg_rec_free(rec);
+    return NULL;
+}
+
+/* ---- the main thread ---- */
+static int make_pipe(int p[2], pg_err *e)
+{
+    if (pipe(p)) return pg_error_errno(e, "cannot make a pipe");
+    for (int i = 0; i < 2; i++) fcntl(p[i], F_SETFD, FD_CLOEXEC);
+    return PG_OK;
+}
+
+static int spawn(const server *s, pid_t *pid, int in, int out, pg_err *e)
+{
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t how;
+    sigset_t none, all;
+    int err;
+    if (posix_spawn_file_actions_init(&files)) return pg_error_nomem(e);
+    if (posix_spawnattr_init(&how)) {
+        posix_spawn_file_actions_destroy(&files);
+        return pg_error_nomem(e);
+    }
+    sigemptyset(&none);
+    sigfillset(&all);
+    /* A group of its own: the whole pipeline can be ended, and Ctrl-C in a terminal drains instead of cutting it off. */
+    if ((err = posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)) ||
+        (err = posix_spawnattr_setpgroup(&how, 0)) || (err = posix_spawnattr_setsigmask(&how, &none)) ||
+        (err = posix_spawnattr_setsigdefault(&how, &all)) || (err = posix_spawn_file_actions_adddup2(&files, in, 0)) ||
+        (err = posix_spawn_file_actions_adddup2(&files, out, 1)) ||
+        (err = posix_spawnp(pid, s->o.command[0], &files, &how, s->o.command, environ)))
+        errno = err;
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&how);
+    return err ? pg_error_errno(e, "cannot run '%s'", s->o.command[0]) : PG_OK;
+}
+
+int child_start(server *s, child **out, pg_err *e)
+{
+    int to[2] = {-1, -1}, from[2] = {-1, -1}, rc;
+    child *c = pg_calloc(1, sizeof *c);
+    *out = NULL;
+    if (!c) return pg_error_nomem(e);
+    if ((rc = make_pipe(to, e)) || (rc = make_pipe(from, e)) || (rc = spawn(s, &c->pid, to[0], from[1], e))) goto fail;
+    close(to[0]);
+    close(from[1]);
+    c->s = s;
+    c->in = to[1];
+    c->out = from[0];
+    c->started = c->last_word = serve_now();
+    pthread_mutex_lock(&s->lock);
+    c->number = ++s->n.starts;
+    c->next_one = s->children;
+    s->children = c;
+    c->feeding = !pthread_create(&c->feeder, NULL, feed, c);
+    c->collecting = !pthread_create(&c->collector, NULL, collect, c);
+    if (!c->feeding) close(c->in);
+    if (!c->collecting) close(c->out);
+    c->fed = !c->feeding;
+    c->collected = !c->collecting;
+    if (c->fed || c->collected) broke(c, "no more threads");
+    pthread_mutex_unlock(&s->lock);
+    *out = c;
+    return PG_OK;
+fail:
+    for (int i = 0; i < 2; i++) {
+        if (to[i] >= 0) close(to[i]);
+        if (from[i] >= 0) close(from[i]);
+    }
+    free(c);
+    return rc;
+}
+
+static void end_group(child *c, double now)
+{
+    if (c->told == 0) kill(-c->pid, SIGTERM);
+    else if (c->told == 1 && now - c->told_at > GRACE) kill(-c->pid, SIGKILL);
+    else return;
+    c->told++;
+    c->told_at = now;
+}
+
+static void retire(child *c)
+{
+    c->retired = true;
+    c->retired_at = serve_now();
+    pthread_cond_broadcast(&c->s->work);
+}
+
+static void look_hung(child *c, double now)
+{
+    server *s = c->s;
+    static const char text[] = "the command that captions stopped answering and is being replaced; try again";
+    double silent = now - c->last_word;
+    if (c->broken) return;
+    if (has_work(c) && silent > s->o.timeout) {
+        c->hung = true;
+        s->n.hangs++;
+        broke(c, "it had work and wrote nothing for the time of --timeout");
+        jobs_fail(s, c, 504, "timeout", text);
+    } else if (c == s->next && !c->ready && silent > s->o.timeout) {
+        broke(c, "it wrote no header for the time of --timeout");
+    } else if (c->retired && !has_work(c) && now - c->retired_at > 3 * GRACE && silent > 3 * GRACE) {
+        c->broken = true;
+    }
+}
+
+static void backoff(server *s, bool answered, double now)
+{
+    double wait = 0.1;
+    s->failures = answered ? 0 : s->failures + 1;
+    for (size_t i = 1; i < s->failures && wait < MOST_BACKOFF; i++) wait *= 2;
+    s->restart_at = now + (wait < MOST_BACKOFF ? wait : MOST_BACKOFF);
+}
+
+/* The child's own state; with the lock. */
+static void look(child *c, double now)
+{
+    server *s = c->s;
+    if (!c->reaped && waitpid(c->pid, &c->status, WNOHANG) == c->pid) {
+        c->reaped = true;
+        c->reaped_at = now;
+    }
+    look_hung(c, now);
+    if (c->broken && !c->noticed) {
+        c->noticed = true;
+        if (!c->retired) s->n.deaths++;
+        if (c == s->current) {
+            s->current = NULL;
+            backoff(s, c->answered > 0, now);
+            if (s->restart_at - now > 1) jobs_fail(s, NULL, 503, "no_command", "the command that captions does not start");
+        }
+    }
+    bool patient = c->retired && !c->told && now - c->retired_at < GRACE;
+    if (c->broken && !c->reaped && !patient) end_group(c, now);
+    /* A process that outlives the first one of its group can keep the pipes open. */
+    if (c->reaped && !(c->fed && c->collected) && now - c->reaped_at > GRACE) end_group(c, now);
+}
+
+static void say_end(server *s, const child *c)
+{
+    char how[64] = "";
+    if (WIFSIGNALED(c->status)) snprintf(how, sizeof how, " (signal %d)", WTERMSIG(c->status));
+    else if (WEXITSTATUS(c->status)) snprintf(how, sizeof how, " (exit status %d)", WEXITSTATUS(c->status));
+    if (!c->retired) tool_warn(&s->t, "the command '%s' is gone%s: %s", s->o.command[0], how, c->why);
+    else tool_note(&s->t, "command %llu has finished%s", (unsigned long long)c->number, how);
+}
+
+static void bury(server *s)
+{
+    for (child **at = &s->children; *at;) {
+        child *c = *at;
+        pthread_mutex_lock(&s->lock);
+        bool over = c->fed && c->collected && c->reaped && c->noticed;
+        if (over) *at = c->next_one;
+        pthread_mutex_unlock(&s->lock);
+        if (!over) {
+            at = &c->next_one;
+            continue;
+        }
+        if (c->feeding) pthread_join(c->feeder, NULL);
+        if (c->collecting) pthread_join(c->collector, NULL);
+        say_end(s, c);
+        free(c);
+    }
+}
+
+static void start_missing(server *s, double now)
+{
+    child *c;
+    pg_err e = {0};
+    if (s->current || s->draining || now < s->restart_at) return;
+    int rc = child_start(s, &c, &e);
+    pthread_mutex_lock(&s->lock);
+    if (rc) backoff(s, false, now);
+    s->current = c;
+    pthread_cond_broadcast(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    if (rc) tool_warn(&s->t, "%s", e.msg);
+}
+
+void children_look(server *s)
+{
+    double now = serve_now();
+    const char *said = NULL;
+    pthread_mutex_lock(&s->lock);
+    for (child *c = s->children; c; c = c->next_one) look(c, now);
+    if (s->next && s->next->broken) {
+        said = "the new command failed before it was ready; the old one goes on";
+        s->next = NULL;
+    } else if (s->next && (s->next->ready || !s->current)) {
+        if (s->current) retire(s->current);
+        s->current = s->next;
+        s->next = NULL;
+        s->n.reloads++;
+        pthread_cond_broadcast(&s->work);
+        said = "a new command has taken over";
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (said) tool_info(&s->t, "%s", said);
+    bury(s);
+    start_missing(s, now);
+}
+
+void children_reload(server *s)
+{
+    child *c = NULL;
+    pg_err e = {0};
+    int rc = child_start(s, &c, &e);
+    pthread_mutex_lock(&s->lock);
+    if (!rc && s->next) retire(s->next);
+    if (!rc) s->next = c;
+    pthread_mutex_unlock(&s->lock);
+    if (rc) tool_warn(&s->t, "%s; the old command goes on", e.msg);
+}
+
+void children_retire(server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (child *c = s->children; c; c = c->next_one)
+        if (!c->retired) retire(c);
+    s->current = s->next = NULL;
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool children_over(server *s) { return !s->children; }
+
+void children_kill(server *s)
+{
+    for (child *c = s->children; c; c = c->next_one) kill(-c->pid, SIGKILL);
+}
+
+bool child_ready(const server *s) { return s->current && s->current->ready; }
+
+double child_due(const server *s, double now) { return s->current || s->restart_at < now ? 0 : s->restart_at - now; }
