@@ -197,7 +197,7 @@ static int take_in(tool_pipe *p, ring *r, pg_err *e)
 {
     slot *s = &r->slots[r->read % r->n];
     pg_rec *other = p->rec;
-    int rc = pg_reader_next(p->in, p->rec, e);
+    int rc = tool_read(p, e);
     if (rc != 1) return rc;
     tool_id(p, s->id, sizeof s->id);
     p->rec = s->rec;
