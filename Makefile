@@ -91,6 +91,10 @@ check: install-deps
 	@$(MAKE) --no-print-directory everything
 	@tests/run.sh
 
+# Against transformers, PEFT and torch; installs them into a folder of their own. Not part of check.
+interop: all $(HELPERS)
+	@tests/interop/run.sh $(BUILD)
+
 demo:
 	@pipelines/packages.sh build demo
 	@$(MAKE) --no-print-directory all $(HELPERS)
@@ -114,5 +118,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano interop-net everything unit deps install-deps check install clean
+.PHONY: all interop demo nano interop-net everything unit deps install-deps check install clean
 .SECONDARY:
