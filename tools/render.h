@@ -27,6 +27,11 @@ typedef struct text_view {
 text_view view(const pg_rec *r, const char *key);
 void put_html(FILE *f, const char *s, size_t n); /* escaped for text and attributes */
 
+/* Boxes that the caption names (text/locations.h): a JSON array for free(), NULL where there is none; and spans of class "box", placed
+ * in hundredths of a picture that lies in an element of its size. */
+char *boxes_json(const pg_rec *rec);
+void boxes_html(FILE *f, text_view caption);
+
 /* The report of `files` (n of them; stdin where n is 0), columns named by labels. *errors: records with an error. */
 void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, char *const *labels, size_t n_labels, uint64_t *errors);
 

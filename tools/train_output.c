@@ -38,6 +38,9 @@ static void probe(run *r, const char *path)
     pg_outfile f;
     if (same_file(path, pg_weights_path(r->m->weights)))
         tool_die(&r->t, EXIT_FAIL, "'%s' is the model that is being trained: choose another output", path);
+    for (size_t i = 0; pg_ends_with(path, ".npz") && i < pg_weights_count(r->m->weights); i++)
+        if (pg_weights_at(r->m->weights, i)->dtype == PG_I8)
+            tool_die(&r->t, EXIT_FAIL, "cannot write '%s': the model is int8, which only safetensors files hold", path);
     TRY(pg_outfile_open(&f, path, e));
     pg_outfile_abort(&f);
 }
