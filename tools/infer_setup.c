@@ -179,13 +179,13 @@ static void open_tokenizer(infer *f)
     if (!path && !f->score)
         tool_warn(&f->t, "no tokenizer beside '%s' or named in the stream: records get caption_tokens, no caption; give one with --tokenizer",
                   f->model);
+    free(path);
+    free(named);
     if (f->tok && pg_tokenizer_size(f->tok) > f->m->s.vocab)
         tool_die(&f->t, EXIT_FAIL, "'%s' has %zu pieces, '%s' a vocabulary of %zu: not the tokenizer of this model",
                  pg_tokenizer_path(f->tok), pg_tokenizer_size(f->tok), f->model, f->m->s.vocab);
     for (size_t i = 0; f->tok && pg_tokenizer_warning(f->tok, i); i++)
         tool_note(&f->t, "'%s': %s", pg_tokenizer_path(f->tok), pg_tokenizer_warning(f->tok, i));
-    free(path);
-    free(named);
 }
 
 /* Records that may be held: a caption that takes long keeps those after it waiting while others take the seats that are free. */

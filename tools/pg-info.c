@@ -175,6 +175,31 @@ static double trainable(const pg_weights *w, const char *prefix)
     return n;
 }
 
+/* What a README.md beside the weights says first: its heading and the paragraph below it. Model cards begin with YAML between lines of
+ * "---", which is for machines. */
+static void put_card(const char *path)
+{
+    enum { MAX_LINES = 12 };
+    char line[1024], *dir = pg_is_dir(path) ? pg_strdup(path) : pg_path_dir(path), *card = dir ? pg_path_join(dir, "README.md") : NULL;
+    FILE *f = card ? fopen(card, "r") : NULL;
+    bool yaml = false, heading = false;
+    for (size_t n = 0, put = 0; f && put < MAX_LINES && fgets(line, sizeof line, f); n++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (!strcmp(line, "---") && (yaml || !n)) yaml = !yaml;
+        else if (yaml || (!line[0] && put < (heading ? 2u : 1u))) continue;
+        else if (!line[0] || (put && line[0] == '#')) break;
+        else {
+            heading = heading || line[0] == '#';
+            printf("%-16s", put++ ? "" : "about");
+            put_name(line + strspn(line, "# "));
+            putchar('\n');
+        }
+    }
+    if (f) fclose(f);
+    free(card);
+    free(dir);
+}
+
 typedef struct wishes {
     bool tensors, checksums, verify;
 } wishes;
@@ -206,7 +231,9 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
                  4.0 * text * (6.0 * (double)s.width + 2.0 * (double)s.mlp);
     printf("%-16s", "model");
     put_name(pg_weights_path(w));
-    printf("\n%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
+    putchar('\n');
+    put_card(path);
+    printf("%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
     printf("%-16s%s\n", "format", pg_weights_format(w) == PG_NPZ ? "npz" : "safetensors");
     printf("%-16s%zux%zu, patches of %zu, %zu image tokens\n", "image", s.image_size, s.image_size, s.patch, s.n_image);
     printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu\n", "image tower", s.vit_width, s.vit_depth, s.vit_mlp, s.vit_heads, s.vit_head_dim);

@@ -43,6 +43,13 @@ char *boxes_json(const pg_rec *rec)
     return text;
 }
 
+bool has_boxes(text_view caption)
+{
+    size_t at = 0;
+    pg_box b;
+    return pg_next_box(caption.s, caption.n, &at, &b);
+}
+
 void boxes_html(FILE *f, text_view caption)
 {
     pg_box b;

@@ -219,7 +219,7 @@ train() { "$B/pg-train" "$@"; }
     "$A" make pg1 texts "$(text 0)" "$(text 1)" nothing like >"$W/val.pgs"
     val --val "$W/val.pgs" >"$W/shown"
     [ "$(grep -c '^caption [12] id=t[0-3]' "$W/shown")" -eq 8 ]
-    [ "$(grep -c '^val [12] loss=.* exact=0.5000' "$W/shown")" -eq 2 ]
+    [ "$(grep -c '^val [12] loss=.* CIDEr=.* exact=0.5000' "$W/shown")" -eq 2 ]
     [ "$(grep -c '^example 0 id=t[0-3] suffix=.* image$' "$W/shown")" -eq 4 ]
     [ "$(grep -c '^example 0 id=t1 suffix=other references image$' "$W/shown")" -eq 1 ]
     [ "$(grep -n -m 1 '^step' "$W/shown" | cut -d: -f1)" -eq 5 ]
@@ -232,6 +232,22 @@ train() { "$B/pg-train" "$@"; }
     run bash -c "'$B/pg-train' -q -m '$W/model' -o '$W/out' --batch 4 --steps 1 --val '$W/val.pgs' <'$W/in.pgs' 2>/dev/null | '$B/pg-render' -f text"
     [[ $output != *example:* ]]
     [[ $output == *"caption: step 1   t0: "* ]]
+}
+
+@test "validation scores are pg-score's" {
+    set -- jpg-420 jpg-444 png-rgb8 png-pal8 jpg-gray png-ga8
+    i=0
+    for f in "$@"; do
+        i=$((i + 1))
+        printf '{"image": "%s", "id": "%s", "suffix": "%s"}\n' "$PWD/$(ls tests/golden/image/$f.jpg tests/golden/image/$f.png 2>/dev/null)" $f \
+            "a $([ $i -lt 4 ] && echo cat || echo "red square") on a blue background"
+    done >"$W/val.jsonl"
+    "$B/pg-fetch" "$W/val.jsonl" | "$B/pg-resize" -s 96 | "$B/pg-tokenize" -q -m data/nano -p 'describe en' >"$W/val.pgs"
+    train -q -m data/nano -o "$W/out" --steps 6 --batch 3 --lr 0.05 --val "$W/val.pgs" <"$W/val.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    want=$("$B/pg-infer" -q -m "$W/out" -n 64 <"$W/val.pgs" | "$B/pg-score" -f json | sed 's/.*"CIDEr": *\([0-9.]*\).*/\1/')
+    awk -v x="$want" 'BEGIN { exit !(x > 0.1) }'
+    grep -q "^val 6 .* CIDEr=$(printf '%.4f' "$want") exact=" "$W/shown"
+    [ "$(grep -c '^example .* image$' "$W/shown")" -eq 6 ]
 }
 
 @test "validation captions that are all the same are warned of" {
