@@ -85,6 +85,22 @@ END
     done
 }
 
+@test "pg-info tells of an adapter; a folder with nothing else is no model" {
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/ad" --steps 1 --rank 4 --alpha 6 --targets 'q_proj|projector' <"$W/in.pgs" >/dev/null
+    run --separate-stderr "$B/pg-info" "$W/ad"
+    [ "$status" -eq 0 ]
+    [[ $output == *"layers          3 of the language model, 2 of the image tower, and its head"* ]]
+    [[ $output == *"rank            4, scaled by 1.5"* ]]
+    # q_proj: 3 of 32 to 56 and 2 of 24 to 24; the head: 24 to 32
+    [[ $output == *"parameters      $((4 * (3 * (32 + 56) + 2 * (24 + 24) + 24 + 32)))"* ]]
+    run --separate-stderr "$B/pg-infer" -m "$W/ad" <"$W/in.pgs"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"adapter"*"needs its base"* ]]
+    cp $G/pg1.npz "$W/ad/model.npz" # beside its base
+    "$B/pg-infer" -q -m "$W/ad" --adapter "$W/ad" --score-only <"$W/in.pgs" >"$W/out" || [ $? -eq 4 ]
+}
+
 @test "what targets match is said" {
     "$A" make pg1 >"$W/in.pgs"
     run --separate-stderr train -m $G/pg1.npz -o "$W/a" --train lora --steps 1 --batch 4 --targets q_proj <"$W/in.pgs"
