@@ -120,6 +120,10 @@ sets:
 interop-net: all
 	@tests/net/interop.sh $(BUILD)
 
+# BENCH: names of results, or beginnings of them; see tests/bench/run.sh.
+bench: all $(BUILD)/tests/bench/aux_bench $(BUILD)/data/init
+	@tests/bench/run.sh $(BUILD) $(BENCH)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -130,5 +134,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

@@ -39,7 +39,7 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     double start = now(), loss = 0, norm = 0;
     bool changed = true;
     pg_err err = {0};
-    size_t tokens = 0;
+    size_t tokens = 0, longest = 0;
     pg_grads_zero(r->m);
     for (size_t i = 0; i < r->accumulate; i++) {
         double part = 0;
@@ -50,7 +50,9 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
         for (size_t j = 0; j < r->batch; j++) {
             idx[j] = r->stream ? j : pg_order_at(&r->order, ((step - 1) * r->accumulate + i) * r->batch + j);
             tokens += r->data.items[idx[j]].n_loss;
+            if (longest < r->data.items[idx[j]].n) longest = r->data.items[idx[j]].n;
         }
+        train_fit_memory(r, r->m->s.n_image + longest);
         TRY(pg_data_batch(&r->data, r->m, idx, r->batch, rows, ex, e));
         TRY(pg_loss(r->m, r->work, ex, r->batch, true, 0, &part, NULL, NULL, r->smoothing, e));
         loss += part / (double)r->accumulate;

@@ -1,4 +1,4 @@
-/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), the loop (pg-train.c). */
+/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), memory (train_memory.c), the loop (pg-train.c). */
 #ifndef PG_TRAIN_H
 #define PG_TRAIN_H
 
@@ -20,7 +20,7 @@ typedef struct run {
     pg_tool t;
     tool_pipe p;
     const char *model, *out, *train, *val, *schedule_name;
-    size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory;
+    size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory, max_memory, longest;
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;
@@ -62,6 +62,10 @@ void train_parse(run *r, int argc, char **argv);
 void train_make_adapter(run *r);
 void train_set_mults(run *r);
 char *train_group_text(const run *r); /* for the fingerprint; NULL: no memory */
+
+/* ---- memory ---- */
+/* Sets which layers keep their activations, for sequences of up to so many rows; says so where it is news. */
+void train_fit_memory(run *r, size_t rows);
 
 /* ---- output ---- */
 void train_choose_output(run *r); /* names of files; sees that they can be written */

@@ -41,6 +41,8 @@ static const char help[] =
     "      --save-every N      write OUT.state every N steps\n"
     "      --resume            continue from OUT.state, to the same bits\n"
     "      --memory MIB        kept features before a temporary file is used (default 2048)\n"
+    "      --max-memory MIB    of the process, weights included (default: what is free less 512);\n"
+    "                          activations that do not fit are computed again\n"
     "      --dtype TYPE        arithmetic of products: f32 (default) or bf16\n"
     "  -j, --threads N         default: the cores this process may use\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
@@ -49,8 +51,8 @@ static const char help[] =
     "  pg-fetch train.jsonl | pg-resize | pg-tokenize -m MODEL | pg-train -m MODEL -o TUNED | pg-render\n";
 
 enum { O_STEPS = 256, O_EPOCHS, O_BATCH, O_LR, O_SCHEDULE, O_WARMUP, O_OPTIMIZER, O_B1, O_B2, O_EPS, O_WD, O_CLIP, O_SMOOTH, O_TRAIN,
-       O_NO_SHUFFLE, O_STREAM, O_SEED, O_VAL, O_VAL_EVERY, O_VAL_CAPTIONS, O_VAL_LENGTH, O_KEEP_BEST, O_PATIENCE, O_SAVE_EVERY, O_RESUME, O_MEMORY, O_DTYPE, O_RANK, O_ALPHA,
-       O_TARGETS, O_ACCUMULATE, O_MOMENTUM, O_LR_MULT, O_WD_MULT };
+       O_NO_SHUFFLE, O_STREAM, O_SEED, O_VAL, O_VAL_EVERY, O_VAL_CAPTIONS, O_VAL_LENGTH, O_KEEP_BEST, O_PATIENCE, O_SAVE_EVERY, O_RESUME, O_MEMORY,
+       O_MAX_MEMORY, O_DTYPE, O_RANK, O_ALPHA, O_TARGETS, O_ACCUMULATE, O_MOMENTUM, O_LR_MULT, O_WD_MULT };
 
 static const struct option options[] = {
     {"model", 1, NULL, 'm'}, {"output", 1, NULL, 'o'}, {"steps", 1, NULL, O_STEPS}, {"epochs", 1, NULL, O_EPOCHS},
@@ -60,7 +62,7 @@ static const struct option options[] = {
     {"no-shuffle", 0, NULL, O_NO_SHUFFLE}, {"stream", 0, NULL, O_STREAM}, {"seed", 1, NULL, O_SEED}, {"val", 1, NULL, O_VAL},
     {"val-every", 1, NULL, O_VAL_EVERY}, {"val-captions", 1, NULL, O_VAL_CAPTIONS}, {"val-length", 1, NULL, O_VAL_LENGTH},
     {"keep-best", 0, NULL, O_KEEP_BEST}, {"patience", 1, NULL, O_PATIENCE}, {"save-every", 1, NULL, O_SAVE_EVERY}, {"resume", 0, NULL, O_RESUME},
-    {"memory", 1, NULL, O_MEMORY}, {"dtype", 1, NULL, O_DTYPE}, {"rank", 1, NULL, O_RANK}, {"alpha", 1, NULL, O_ALPHA},
+    {"memory", 1, NULL, O_MEMORY}, {"max-memory", 1, NULL, O_MAX_MEMORY}, {"dtype", 1, NULL, O_DTYPE}, {"rank", 1, NULL, O_RANK}, {"alpha", 1, NULL, O_ALPHA},
     {"targets", 1, NULL, O_TARGETS}, {"accumulate", 1, NULL, O_ACCUMULATE}, {"momentum", 1, NULL, O_MOMENTUM}, {"lr-mult", 1, NULL, O_LR_MULT},
     {"wd-mult", 1, NULL, O_WD_MULT}, {NULL, 0, NULL, 0}};
 
@@ -128,6 +130,7 @@ void train_parse(run *r, int argc, char **argv)
         case O_PATIENCE: r->patience = tool_size(t, "--patience", optarg, 1, (size_t)1 << 40); break;
         case O_SAVE_EVERY: r->save_every = tool_size(t, "--save-every", optarg, 1, (size_t)1 << 40); break;
         case O_RESUME: r->resume = true; break;
+        case O_MAX_MEMORY: r->max_memory = tool_size(t, "--max-memory", optarg, 1, (size_t)1 << 24) << 20; break;
         case O_MEMORY: r->memory = tool_size(t, "--memory", optarg, 0, (size_t)1 << 24) << 20; break;
         case O_DTYPE:
             if (strcmp(optarg, "f32") && strcmp(optarg, "bf16")) tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);

@@ -222,6 +222,16 @@ tokenizer() {
     [[ $output == *"-m"* ]]
 }
 
+@test "bf16 and int8: the captions of the exact arithmetic, log-probabilities close to it" {
+    for d in bf16 int8; do
+        "$A" make pg1 decode | "$B/pg-infer" -m $G/pg1.npz --dtype $d -j 1 >"$T/one"
+        "$A" make pg1 decode | "$B/pg-infer" -m $G/pg1.npz --dtype $d -j 3 >"$T/three"
+        "$A" make pg1 decode | "$B/pg-infer" -m $G/pg1.npz >"$T/f32"
+        diff <("$A" show <"$T/one") <("$A" show <"$T/three")
+        diff <("$A" show <"$T/one" | sed 's/logprob=.*//') <("$A" show <"$T/f32" | sed 's/logprob=.*//')
+    done
+}
+
 @test "a model that is not there fails with its name" {
     "$A" make pg1 decode >"$T/in"
     run --separate-stderr bash -c "'$B/pg-infer' -m $T/none.npz <'$T/in' >'$T/out'"
