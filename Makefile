@@ -97,6 +97,10 @@ check: install-deps
 	@$(MAKE) --no-print-directory everything
 	@tests/run.sh
 
+# Against transformers, PEFT and torch; installs them into a folder of their own. Not part of check.
+interop: all $(HELPERS)
+	@tests/interop/run.sh $(BUILD)
+
 demo:
 	@pipelines/packages.sh build demo
 	@$(MAKE) --no-print-directory all $(HELPERS)
@@ -130,5 +134,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all bench demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

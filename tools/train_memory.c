@@ -23,7 +23,7 @@ static size_t besides(const run *r)
 {
     size_t trained = 0, features = r->data.n * pg_data_row(&r->data, r->m) * sizeof(float);
     for (size_t i = 0; i < r->m->n_params; i++) trained += r->m->params[i].count * sizeof(float);
-    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
+    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : r->opt.momentum > 0 ? 3 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
 }
 
 void train_fit_memory(run *r, size_t rows)
