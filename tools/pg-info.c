@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "kernels/kernels.h"
-#include "tool.h"
+#include "info.h"
 #include "weights/adapter.h"
 
 static const char help[] =
@@ -252,6 +252,7 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
         snprintf(label, sizeof label, "train %s", what[i][0]);
         put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
     }
+    info_time(t, &s, bytes);
     if (wish->checksums) status = put_checksums(t, w);
     if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);
