@@ -56,14 +56,12 @@ your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON 
 MODEL is $model, or a folder with PaliGemma-3B's weights and tokenizer: the same commands (README.md says where to get them).
 end
 )
-compare=()
-case $(pg-render --help) in *--compare*) compare=(--compare) ;; esac
-pg-render -o "$demo/report.html" "${compare[@]}" --label before --label after \
+pg-render -o "$demo/report.html" --compare --label before --label after \
     "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
-# What stands below the pictures: scores, commands, what to do next.
+# What stands before the pictures: scores, commands, what to do next.
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 {
-    printf '<section>\n<h2>Before and after</h2>\n<pre>%s</pre>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
+    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
 pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
 pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
@@ -74,7 +72,7 @@ pg-render -o report.html --label before --label after before.pgs after.pgs event
 end
     printf '</pre>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
 } >"$demo/next.html"
-awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
+awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby="examples">|^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
     "$demo/next.html" "$demo/report.html" >"$demo/report.new"
 mv "$demo/report.new" "$demo/report.html"
 say "$next"
