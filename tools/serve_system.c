@@ -65,6 +65,7 @@ int system_listen(server *s, char where[static 80], pg_err *e)
 {
     struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE}, *a = NULL;
     int fd = inherited();
+    s->inherited = fd >= 0;
     if (fd < 0) {
         int rc = getaddrinfo(s->o.address, s->o.port, &want, &a);
         if (rc) return pg_error(e, PG_EINVAL, "cannot listen on '%s': %s", s->o.address, gai_strerror(rc));
