@@ -31,3 +31,4 @@ echo 'ten of them (picture, before, after):'
 paste <(pg-render -f captions "$demo/before.pgs") <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p
 echo
 echo "report: $demo/report.html"
+echo "a page in the browser with this model: PG_BIN=$build pipelines/serve.sh $demo/tuned"

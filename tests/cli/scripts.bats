@@ -61,7 +61,8 @@ pictures() {
     run pipelines/demo.sh "$T/build"
     [ "$status" -eq 0 ]
     [ "$(grep -cE '^[0-9]{6}-u[0-9a-f]+\s' <<<"$output")" -eq 10 ]
-    [[ ${lines[-1]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-2]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-1]} == *"pipelines/serve.sh $T/build/demo/tuned" ]]
     # Tuned on the long form, held-out pictures are described in it.
     after=$("$B/pg-render" -f captions "$T/build/demo/after.pgs" | grep -c ' background$')
     before=$("$B/pg-render" -f captions "$T/build/demo/before.pgs" | grep -c ' background$' || true)
