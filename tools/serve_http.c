@@ -343,10 +343,11 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **mine, enum 
 {
     server *s = cls;
     request *r = *mine;
-    (void)c, (void)why;
+    (void)c;
     if (!r) return;
     if (r->form) MHD_destroy_post_processor(r->form);
-    if (!r->answered) r->answered = 499; /* the client left: nginx's number for it */
+    /* The client left, or was sent away for taking too long: nginx's number for it. */
+    if (!r->answered || why != MHD_REQUEST_TERMINATED_COMPLETED_OK) r->answered = 499;
     info_log(s, r->client, r->method, r->path, r->answered, (serve_now() - r->start) * 1000, r->received,
              r->admitted ? r->job->id : NULL);
     pthread_mutex_lock(&s->lock);

@@ -17,6 +17,9 @@
 #if __has_include(<linux/landlock.h>)
 #include <linux/landlock.h>
 #define HAVE_LANDLOCK 1
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14) /* Linux 6.2 */
+#endif
 #endif
 #endif
 
@@ -101,9 +104,7 @@ static int read_only(pg_err *e)
                       LANDLOCK_ACCESS_FS_MAKE_SYM;
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1) return pg_error_errno(e, "--read-only: this kernel offers no Landlock");
-#ifdef LANDLOCK_ACCESS_FS_TRUNCATE
     if (abi >= 3) writes |= LANDLOCK_ACCESS_FS_TRUNCATE;
-#endif
     struct landlock_ruleset_attr attr = {.handled_access_fs = writes};
     int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0), rc = PG_OK;
     if (rules < 0) return pg_error_errno(e, "--read-only: cannot make Landlock rules");

@@ -149,6 +149,7 @@ class Rude(unittest.TestCase):
             time.sleep(0.1)
         self.assertEqual(self.s.metric("waiting"), 0)
         self.assertEqual(self.s.metric("held_bytes"), 0)
+        self.assertGreater(self.s.metric('requests_total{code="499"}'), 0)
 
     def test_large_header(self):
         k = self.s.socket()
