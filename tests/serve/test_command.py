@@ -153,6 +153,7 @@ class Hang(unittest.TestCase):
                     time.sleep(0.05)
             lost, _ = together(lambda: s.caption(prefix="silent"), others)
             self.assertEqual((lost.status, lost.json["code"]), (504, "timeout"))
+            self.assertEqual(s.metric("command_hangs_total"), 0)
             self.assertEqual(s.metric("command_starts_total"), 1)
 
 
