@@ -1,4 +1,5 @@
 """The command of pg-serve: dies, hangs, is exchanged; nobody waits for ever and nothing is lost."""
+import http.client
 import os
 import signal
 import subprocess
@@ -32,8 +33,8 @@ def until(what, seconds=20):
     raise AssertionError("never came true")
 
 
-def descendant(pid, name):
-    """The process of this name below pid."""
+def children(pid):
+    """(process, its name) of those that pid has started."""
     for child in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{child}/stat") as f:
@@ -41,9 +42,15 @@ def descendant(pid, name):
         except OSError:
             continue
         if int(rest.split()[1]) == pid:
-            found = int(child) if comm == name else descendant(int(child), name)
-            if found:
-                return found
+            yield int(child), comm
+
+
+def descendant(pid, name):
+    """The process of this name below pid."""
+    for child, comm in children(pid):
+        found = child if comm == name else descendant(child, name)
+        if found:
+            return found
     return None
 
 
@@ -129,10 +136,12 @@ class Hang(unittest.TestCase):
     def test_replaced(self):
         with serving(fake(), "--timeout", "1") as s:
             s.ready()
+            first = next(children(s.process.pid))
             answers = together(lambda: s.caption(prefix="hang"), lambda: (time.sleep(0.3), s.caption())[1])
             self.assertEqual([(a.status, a.json["code"]) for a in answers], [(504, "timeout")] * 2)
             self.assertEqual(s.caption(prefix="say well again").json["caption"], "well again")
             self.assertEqual(s.metric("command_hangs_total"), 1)
+            until(lambda: first not in children(s.process.pid))  # it ignores SIGTERM: what cannot be ignored has come
 
     def test_large_picture_into_a_hung_command(self):
         """The pipe is full and the feeder stands: still noticed, still replaced."""
@@ -263,6 +272,25 @@ class Stop(unittest.TestCase):
             self.assertEqual(s.process.wait(20), 0)
             with self.assertRaises(OSError):
                 s.get("/health")
+
+    def test_takes_nothing_new(self):
+        """A connection that is open already hears that the server stops."""
+        with serving(fake()) as s:
+            s.ready()
+            c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20)
+            c.request("GET", "/health")
+            self.assertEqual(c.getresponse().read()[:14], b'{"status":"ok"')
+            slow = threading.Thread(target=lambda: s.caption(prefix="sleep 1"))
+            slow.start()
+            until(lambda: s.metric("waiting") == 1)
+            s.signal(signal.SIGTERM)
+            s.wait_for("stopping")
+            time.sleep(0.1)
+            c.request("POST", "/caption", png())
+            r = c.getresponse()
+            self.assertEqual((r.status, r.headers["Retry-After"] is not None, b'"draining"' in r.read()), (503, True, True))
+            c.close()
+            slow.join()
 
     def test_second_signal_hurries(self):
         with serving(fake()) as s:
