@@ -27,8 +27,9 @@ LIBS_IMAGE = -lpng -ljpeg
 LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
+LIBS_NET = -lcurl -lcrypto
 LIBS_SERVE = -lmicrohttpd -lcrypt
-LIBS = -lmsgpackc -ljansson -lz $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
+LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(wildcard common/*/*.c)
 LIB_CXX := $(wildcard common/*/*.cc)
@@ -49,6 +50,8 @@ $(BUILD)/%.o: %.cc Makefile
 # Files that hold code for one instruction set; only called where the CPU has it.
 $(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+$(BUILD)/common/kernels/%_bf16.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
@@ -58,6 +61,10 @@ $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/li
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-convert: $(call part_of,convert)
+$(BUILD)/pg-score: $(call part_of,score)
+$(BUILD)/pg-infer: $(call part_of,infer)
+$(BUILD)/pg-train: $(call part_of,train)
 $(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
 $(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
 # The page's files go into the program as they are.
@@ -93,6 +100,10 @@ nano:
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
 
+# Not part of check: it installs the hosts' official Python clients.
+interop-net: all
+	@tests/net/interop.sh $(BUILD)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -103,5 +114,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano everything unit deps install-deps check install clean
+.PHONY: all demo nano interop-net everything unit deps install-deps check install clean
 .SECONDARY:

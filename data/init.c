@@ -18,12 +18,16 @@ typedef struct option {
 static option o[] = {{"--image", 96, "pixels a side"}, {"--patch", 24, "pixels of a patch's side"}, {"--vit-width", 128, "image tower"},
                      {"--vit-depth", 3, ""}, {"--vit-mlp", 384, ""}, {"--vit-heads", 4, ""}, {"--width", 128, "language model"},
                      {"--depth", 3, ""}, {"--mlp", 256, ""}, {"--heads", 4, ""}, {"--kv-heads", 1, ""}, {"--head-dim", 32, ""},
-                     {"--vocab", 2048, "tokens"}, {"--gemma2", 0, "1: with Gemma 2's norms"}, {"--seed", 0, ""}, {"--f16", 0, "1: float16"}};
-enum { IMAGE, PATCH, VW, VD, VM, VH, W, D, M, H, K, HD, V, G2, SEED, F16, N_OPTIONS };
-enum { CHUNK = 65536 };
+                     {"--vocab", 2048, "tokens"}, {"--gemma2", 0, "1: with Gemma 2's norms"}, {"--seed", 0, ""}, {"--f16", 0, "1: float16"}, {"--bf16", 0, "1: bfloat16"},
+                     {"--mixed", 0, "1: float16, attention of the language model float32, as tuned checkpoints are"},
+                     {"--quick", 0, "1: numbers drawn once are used again and again, for speed tests"}};
+enum { IMAGE, PATCH, VW, VD, VM, VH, W, D, M, H, K, HD, V, G2, SEED, F16, BF16, MIXED, QUICK, N_OPTIONS };
+enum { CHUNK = 65536, DRAWN = 1 << 20 };
+typedef enum { AS_F32, AS_F16, AS_BF16 } stored;
 
 static pg_rng rng;
 static pg_npz_writer *z;
+static stored as; /* the tensor that is being written */
 
 static void die(const pg_err *e)
 {
@@ -35,8 +39,8 @@ static void put(const float *v, size_t n)
 {
     static uint16_t half[CHUNK];
     pg_err e = {0};
-    for (size_t i = 0; o[F16].value && i < n; i++) half[i] = pg_f32_to_f16(v[i]);
-    if (pg_npz_data(z, o[F16].value ? (const void *)half : v, n * (o[F16].value ? 2 : 4), &e)) die(&e);
+    for (size_t i = 0; as != AS_F32 && i < n; i++) half[i] = as == AS_F16 ? pg_f32_to_f16(v[i]) : pg_f32_to_bf16(v[i]);
+    if (pg_npz_data(z, as != AS_F32 ? (const void *)half : v, n * (as != AS_F32 ? 2 : 4), &e)) die(&e);
 }
 
 static size_t begin(const char *name, size_t nd, const size_t *shape)
@@ -46,7 +50,9 @@ static size_t begin(const char *name, size_t nd, const size_t *shape)
     size_t n = 1;
     snprintf(key, sizeof key, "params/%s", name);
     for (size_t i = 0; i < nd; i++) n *= shape[i];
-    if (pg_npz_begin(z, key, o[F16].value ? "<f2" : "<f4", nd, shape, &e)) die(&e);
+    as = o[BF16].value ? AS_BF16 : o[F16].value || (o[MIXED].value && strncmp(name, "llm/layers/attn/", 16)) ? AS_F16 : AS_F32;
+    static const char *const descr[] = {"<f4", "<f2", "|V2"};
+    if (pg_npz_begin(z, key, descr[as], nd, shape, &e)) die(&e);
     return n;
 }
 
@@ -60,6 +66,15 @@ static void constant(const char *name, float v, size_t nd, const size_t *shape)
     for (size_t i = 0; i < n; i += CHUNK) put(chunk, n - i < CHUNK ? n - i : CHUNK);
 }
 
+static const float *drawn(void)
+{
+    static float *all;
+    if (!all && (all = pg_floats(DRAWN)))
+        for (size_t i = 0; i < DRAWN; i++) all[i] = (float)pg_rng_normal(&rng);
+    if (!all) exit(1);
+    return all + pg_rng_below(&rng, DRAWN - CHUNK);
+}
+
 static void normal(const char *name, size_t fan_in, size_t nd, const size_t *shape)
 {
     static float chunk[CHUNK];
@@ -67,7 +82,8 @@ static void normal(const char *name, size_t fan_in, size_t nd, const size_t *sha
     double s = 1.0 / sqrt((double)fan_in);
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t m = n - i < CHUNK ? n - i : CHUNK;
-        for (size_t j = 0; j < m; j++) chunk[j] = (float)(s * pg_rng_normal(&rng));
+        const float *again = o[QUICK].value ? drawn() : NULL;
+        for (size_t j = 0; j < m; j++) chunk[j] = (float)(s * (again ? (double)again[j] : pg_rng_normal(&rng)));
         put(chunk, m);
     }
 }

@@ -1,11 +1,56 @@
 #!/usr/bin/env bash
-# The notebook's job: fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT. Further arguments go to pg-train.
-# Usage: finetune.sh MODEL TRAIN OUT [pg-train options]     environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN
+# The notebook's job. Without MODEL TRAIN OUT all of it: fetch PaliGemma, its tokenizer and the pictures of longcap100, fine-tune the
+# language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again.
+# Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
+#        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
+# Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN; for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE,
+# TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8); credentials as in pg-fetch(1).
 set -euo pipefail
-[ $# -ge 3 ] || { echo 'usage: finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
-model=$1 train=$2 out=$3
-shift 3
+usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH
-size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
-pg-fetch "$train" | pg-resize -s "$size" --drop-image | pg-tokenize -m "$model" -p "${PREFIX:-caption en}" -l "${LENGTH:-128}" |
-    pg-train -m "$model" -o "$out" "$@" | pg-render -f text
+
+examples() { # examples SOURCE MODEL [pg-resize options]
+    local source=$1 model=$2 size
+    shift 2
+    size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
+    pg-fetch "$source" | pg-resize -s "$size" "$@" | pg-tokenize -m "$model" -p "${PREFIX:-caption en}" -l "${LENGTH:-128}"
+}
+
+if [ $# -ge 2 ] && [[ $2 != -* ]]; then
+    [ $# -ge 3 ] || usage
+    model=$1 train=$2 out=$3
+    shift 3
+    examples "$train" "$model" --drop-image | pg-train -m "$model" -o "$out" "$@" | pg-render -f text
+    exit
+fi
+
+[[ ${1:-} != -* ]] || usage
+dir=${1:-finetune}
+[ $# -eq 0 ] || shift
+mkdir -p "$dir"
+
+# step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded.
+step() {
+    local file=$1
+    if [ -e "$file" ]; then
+        echo "$2: done before ('$file')"
+        return
+    fi
+    echo "$2"
+    "${@:3}" >"$file.new"
+    mv "$file.new" "$file"
+}
+
+caption() { pg-infer -m "$1" <"$dir/val.pgs"; }
+train() { pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" <"$dir/train.pgs"; }
+report() { pg-render -f html --label before --label after "$dir/before.pgs" "$dir/after.pgs" "$dir/events.pgs"; }
+
+step "$dir/model.files" 'fetching the model and its tokenizer' pg-fetch -o "$dir/model" \
+    "${MODEL_SOURCE:-kaggle://google/paligemma/jax/paligemma-3b-pt-224}" "${TOKENIZER_SOURCE:-gs://big_vision/paligemma_tokenizer.model}"
+step "$dir/train.pgs" 'training examples' examples "${TRAIN_SOURCE:-gs://longcap100/data_train90.jsonl}" "$dir/model" --drop-image
+step "$dir/val.pgs" 'held-out examples' examples "${VAL_SOURCE:-gs://longcap100/data_val10.jsonl}" "$dir/model"
+step "$dir/before.pgs" 'captions before' caption "$dir/model"
+step "$dir/events.pgs" 'fine-tuning' train "$@"
+step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
+step "$dir/report.html" 'report' report
+echo "report: $dir/report.html"

@@ -4,28 +4,71 @@
 
 #include <stdio.h>
 
+#include "net/cache.h"
+#include "net/source.h"
 #include "tool.h"
+
+/* The lines on a terminal that show what is under way. */
+typedef struct progress {
+    bool on;
+    size_t drawn; /* lines */
+    long long start, last;
+    pg_transfer **all;
+    size_t n;
+} progress;
 
 typedef struct fetch {
     pg_tool t;
     tool_pipe p;
     size_t limit, done;
-    const char *out;
     uint64_t *seen; /* hashes of ids, open addressing, 0 is free */
     size_t n_seen, cap_seen;
     char *unknown[16]; /* unknown JSONL keys that were said */
     size_t n_unknown;
+    /* remote sources */
+    const char *out;
+    bool all, dry_run, no_cache;
+    uint64_t cache_size;
+    pg_sums want; /* --sha256, --md5 */
+    pg_net_options net;
+    pg_hosts hosts; /* hosts.net: NULL until a remote source comes */
+    pg_cache *cache;
+    progress bar;
 } fetch;
 
 bool fetch_is_image(const char *path);
 void fetch_image(fetch *f, const char *path, const char *id); /* with its sidecar text */
 void fetch_folder(fetch *f, const char *path);
-void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir);
+/* base: the remote source that images are beside, else NULL and they are relative to dir. */
+void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base);
 void fetch_free(fetch *f);
 
 /* Steps of one record, for the sources: begin; then keys; then put, which checks that the id is new. */
 void fetch_begin(fetch *f, const char *id, const char *source);
 bool fetch_bytes(fetch *f, const char *path, const char *where); /* the image key; false: the record carries an error now */
+bool fetch_set_image(fetch *f, const pg_buf *b);
 void fetch_put(fetch *f, const char *id);
+
+/* fetch_remote.c: downloads into f->out; the exit status. */
+int fetch_download(fetch *f, char **sources, size_t n);
+void fetch_connect(fetch *f); /* makes f->hosts.net */
+void fetch_disconnect(fetch *f);
+const char *fetch_local_path(const char *source); /* without file://; NULL for a remote source */
+
+/* fetch_stream.c: a remote source as examples. */
+void fetch_remote(fetch *f, const char *source);
+
+/* A remote file that is being fetched ahead, for a record that comes later. */
+typedef struct ahead ahead;
+ahead *ahead_start(fetch *f, const char *source);
+int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e) PG_MUST_CHECK;
+void ahead_free(ahead *a); /* must have been waited for, or the net is gone */
+
+/* fetch_progress.c */
+void progress_start(fetch *f, pg_transfer **all, size_t n);
+void progress_tick(void *f);
+void progress_clear(fetch *f); /* before a message */
+void progress_end(fetch *f);
+void human_bytes(uint64_t n, char out[24]);
 
 #endif

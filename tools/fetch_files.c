@@ -84,6 +84,17 @@ static bool is_new(fetch *f, const char *id)
     return true;
 }
 
+bool fetch_set_image(fetch *f, const pg_buf *b)
+{
+    pg_err e = {0};
+    if (b->len > max_image) {
+        tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", max_image);
+        return false;
+    }
+    must(f, pg_rec_set_bin(f->p.rec, "image", b->data, b->len, &e), &e);
+    return true;
+}
+
 void fetch_put(fetch *f, const char *id)
 {
     if (!is_new(f, id)) tool_record_error(&f->t, f->p.rec, "the id '%s' was there before", id);

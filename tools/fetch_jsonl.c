@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "fetch.h"
+#include "net/url.h"
 
 enum { MAX_LINE = 16 << 20 };
 
@@ -60,17 +61,37 @@ static const char *references(fetch *f, const json_t *v)
     return NULL;
 }
 
-static void record(fetch *f, const json_t *o, const char *where, const char *dir)
+/* A line that waits for its turn: records come out in the order of lines, while pictures of later ones are fetched. */
+typedef struct waiting {
+    char *where, *path; /* path: of the picture, or its remote source; NULL where there is none */
+    json_t *o;
+    ahead *picture; /* NULL: local */
+} waiting;
+
+static void set_picture(fetch *f, waiting *w)
 {
-    const char *image = json_string_value(json_object_get(o, "image")), *bad, *key;
-    const json_t *given = json_object_get(o, "id");
+    pg_err e = {0};
+    pg_buf b = {0};
+    if (!w->picture) {
+        fetch_bytes(f, w->path, w->where);
+        return;
+    }
+    if (ahead_wait(f, w->picture, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s: %s", w->where, e.msg);
+    else fetch_set_image(f, &b);
+    pg_buf_free(&b);
+}
+
+static void record(fetch *f, waiting *w)
+{
+    const char *image = json_string_value(json_object_get(w->o, "image")), *bad, *key, *where = w->where;
+    const json_t *o = w->o, *given = json_object_get(o, "id");
     json_t *v;
-    char *id = NULL, *path = image ? pg_path_join(dir, image) : NULL;
+    char *id = NULL, *source = w->path ? pg_url_redact(w->path) : NULL;
     if (json_is_string(given)) id = pg_strdup(json_string_value(given));
     else if (json_is_integer(given)) id = pg_format("%lld", (long long)json_integer_value(given));
-    else id = pg_strdup(given && !json_is_null(given) ? where : image ? image : where);
-    if (!id || (image && !path)) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    fetch_begin(f, id, path ? path : where);
+    else id = given && !json_is_null(given) ? pg_strdup(where) : image ? pg_url_redact(image) : pg_strdup(where);
+    if (!id || (w->path && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_begin(f, id, source ? source : where);
     json_object_foreach((json_t *)o, key, v)
         if (strcmp(key, "image") && strcmp(key, "suffix") && strcmp(key, "prefix") && strcmp(key, "references") && strcmp(key, "id"))
             unknown_key(f, where, key);
@@ -80,10 +101,10 @@ static void record(fetch *f, const json_t *o, const char *where, const char *dir
     else if ((bad = text_key(f, o, "suffix"))) tool_record_error(&f->t, f->p.rec, "%s: 'suffix' %s", where, bad);
     else if ((bad = references(f, json_object_get(o, "references")))) tool_record_error(&f->t, f->p.rec, "%s: 'references' %s", where, bad);
     else if (!image) tool_record_error(&f->t, f->p.rec, "%s: no 'image'", where);
-    else fetch_bytes(f, path, where);
+    else set_picture(f, w);
     fetch_put(f, id);
     free(id);
-    free(path);
+    free(source);
 }
 
 static void bad_line(fetch *f, const char *where, const char *why)
@@ -93,29 +114,82 @@ static void bad_line(fetch *f, const char *where, const char *why)
     fetch_put(f, where);
 }
 
-void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir)
+/* The picture's path or remote source. */
+static char *picture_of(const json_t *o, const char *dir, const char *base)
+{
+    const char *image = json_string_value(json_object_get(o, "image"));
+    if (!image) return NULL;
+    if (base) return pg_source_beside(base, image);
+    return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
+}
+
+enum { WINDOW = 16 };
+typedef struct window {
+    waiting at[WINDOW];
+    size_t first, n, remote;
+} window;
+
+static void put_first(fetch *f, window *q)
+{
+    waiting *w = &q->at[q->first];
+    if (f->done < f->limit) record(f, w);
+    else if (w->picture) { /* cannot be: no more are started than are wanted */
+        pg_buf b = {0};
+        pg_err e;
+        (void)!ahead_wait(f, w->picture, &b, &e);
+        pg_buf_free(&b);
+    }
+    q->remote -= w->picture != NULL;
+    ahead_free(w->picture);
+    json_decref(w->o);
+    free(w->where);
+    free(w->path);
+    q->first = (q->first + 1) % WINDOW;
+    q->n--;
+}
+
+static void put_all(fetch *f, window *q)
+{
+    while (q->n) put_first(f, q);
+}
+
+void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base)
 {
     char *line = NULL;
     size_t room = 0, number = 0;
+    window q = {0};
     ssize_t n;
-    while (f->done < f->limit && (n = getline(&line, &room, in)) >= 0) {
+    while (f->done + q.n < f->limit && (n = getline(&line, &room, in)) >= 0) {
         char *s = line, *where = pg_format("%s:%zu", name, ++number);
         json_error_t why;
+        json_t *o = NULL;
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
-        if (n > MAX_LINE) bad_line(f, where, "longer than 16 MiB");
-        else if (n) {
-            json_t *o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why);
-            if (!o) bad_line(f, where, why.text);
-            else if (!json_is_object(o)) bad_line(f, where, "not a JSON object");
-            else record(f, o, where, dir);
-            json_decref(o);
+        const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
+        if (n && !bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        if (o && !json_is_object(o)) bad = "not a JSON object";
+        if (bad) {
+            put_all(f, &q);
+            bad_line(f, where, bad);
         }
-        free(where);
+        if (bad || !n) {
+            json_decref(o);
+            free(where);
+            continue;
+        }
+        waiting *w = &q.at[(q.first + q.n) % WINDOW];
+        *w = (waiting){.where = where, .o = o, .path = picture_of(o, dir, base)};
+        if (!w->path && json_is_string(json_object_get(o, "image"))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        if (w->path && pg_source_is_remote(w->path)) w->picture = ahead_start(f, w->path);
+        q.n++;
+        q.remote += w->picture != NULL;
+        if (!q.remote || in == stdin) put_all(f, &q); /* who asks through a pipe waits for the answer */
+        else if (q.n == WINDOW) put_first(f, &q);
         pg_err e = {0};
         if (in == stdin && pg_writer_flush(f->p.out, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     }
+    put_all(f, &q);
     if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
     free(line);
 }

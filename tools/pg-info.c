@@ -20,13 +20,15 @@ static const char help[] =
     "MODEL is a folder, a .npz or a .safetensors file.\n"
     "\n"
     "      --tensors    list a model's tensors: name, type, shape\n"
+    "      --checksums  CRC-32 of each tensor's values, the same in every format\n"
+    "      --verify     read a model whole: checksums in the file, values that are not finite\n"
     "  -j, --threads N  threads that the tools would use (default: the cores this process may use)\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "example:\n"
     "  pg-fetch photos/ | pg-resize | pg-info -\n";
 
-enum { OPT_TENSORS = 0x100, MAX_KEYS = 4096, CAPTION = 128 };
+enum { OPT_TENSORS = 0x100, OPT_CHECKSUMS, OPT_VERIFY, MAX_KEYS = 4096, CAPTION = 128 };
 
 /* Other operands are still told of; the first failure becomes the exit status. */
 static void complain(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
@@ -87,6 +89,7 @@ static void put_cpu(void)
     SHOW("avx512dq");
     SHOW("avx512vl");
     SHOW("avx512vnni");
+    SHOW("avx512bf16");
 #undef SHOW
     puts(any ? "" : "none of those used");
 #else
@@ -101,6 +104,7 @@ static void machine(pg_tool *t)
     if (pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     put_cpu();
     printf("%-16s%s\n%-16s%s\n%-16s%zu\n", "kernels", pg_kern_isa(k), "matrix products", pg_kern_blas(k), "threads", pg_kern_threads(k));
+    printf("%-16s%s\n%-16s%s\n", "bf16 products", pg_kern_bf16(k), "int8 products", pg_kern_int8(k));
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), unused = sysconf(_SC_AVPHYS_PAGES);
     if (page > 0 && all > 0) put_bytes("memory", (double)page * (double)all, "");
     if (page > 0 && unused > 0) put_bytes("memory free", (double)page * (double)unused, " (without caches that would give way)");
@@ -120,6 +124,44 @@ static void put_tensors(const pg_weights *w)
     }
 }
 
+/* Name, type, shape and checksum under the names of big_vision, layers stacked: equal lines are equal values, whatever the layout. */
+static int put_checksums(const pg_tool *t, const pg_weights *w)
+{
+    for (size_t i = 0; i < pg_canonical_count(w); i++) {
+        const pg_canonical *c = pg_canonical_at(w, i);
+        pg_err e = {0};
+        uint32_t crc;
+        pg_dtype type;
+        if (pg_weights_checksum(w, i, &crc, &type, &e)) {
+            complain(t, "%s", e.msg);
+            return EXIT_FAIL;
+        }
+        printf("%s %s [", c->name, pg_dtype_name(type));
+        if (c->layers) printf("%zu%s", c->layers, c->ndim ? "," : "");
+        for (size_t d = 0; d < c->ndim; d++) printf("%s%zu", d ? "," : "", c->shape[d]);
+        printf("] %08x\n", crc);
+    }
+    return EXIT_OK;
+}
+
+static void say_fault(void *ctx, const char *text)
+{
+    complain(ctx, "%s", text);
+}
+
+static int verify(pg_tool *t, const pg_weights *w)
+{
+    pg_err e = {0};
+    size_t faults = 0;
+    if (pg_weights_verify(w, say_fault, t, &faults, &e)) {
+        complain(t, "%s", e.msg);
+        return EXIT_FAIL;
+    }
+    printf("%-16s%zu faults in %zu tensors%s\n", "verified", faults, pg_weights_count(w),
+           pg_weights_format(w) == PG_NPZ ? "" : " (a safetensors file has no checksums)");
+    return faults ? EXIT_FAIL : EXIT_OK;
+}
+
 static double trainable(const pg_weights *w, const char *prefix)
 {
     double n = 0;
@@ -133,8 +175,13 @@ static double trainable(const pg_weights *w, const char *prefix)
     return n;
 }
 
-static int model(pg_tool *t, const char *path, bool tensors)
+typedef struct wishes {
+    bool tensors, checksums, verify;
+} wishes;
+
+static int model(pg_tool *t, const char *path, const wishes *wish)
 {
+    int status = EXIT_OK;
     pg_err e = {0};
     pg_weights *w = NULL;
     pg_model_shape s;
@@ -142,14 +189,14 @@ static int model(pg_tool *t, const char *path, bool tensors)
         complain(t, "%s", e.msg);
         return EXIT_FAIL;
     }
-    if (tensors) put_tensors(w);
+    if (wish->tensors) put_tensors(w);
     if (pg_weights_shape(w, &s, &e)) {
         if (strstr(e.msg, "PaliGemma")) complain(t, "%s", e.msg);
         else complain(t, "'%s' is not a PaliGemma: %s", path, e.msg);
         pg_weights_close(w);
         return EXIT_FAIL;
     }
-    size_t types[3] = {0};
+    size_t types[PG_DTYPES] = {0};
     for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
     double bytes = (double)pg_weights_bytes(w), budget = 4.0 * 1024 * 1024 * 1024;
     /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
@@ -166,7 +213,7 @@ static int model(pg_tool *t, const char *path, bool tensors)
     printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu, key heads %zu\n", "decoder", s.width, s.depth, s.mlp, s.heads, s.head_dim, s.kv_heads);
     printf("%-16s%zu tokens (%zu rows)\n", "vocabulary", s.vocab, s.vocab_rows);
     printf("%-16s", "types");
-    for (size_t i = 0, some = 0; i < 3; i++)
+    for (size_t i = 0, some = 0; i < PG_DTYPES; i++)
         if (types[i]) printf("%s%s (%zu)", some++ ? ", " : "", pg_dtype_name((pg_dtype)i), types[i]);
     printf("\n%-16s%zu\n%-16s%zu\n", "tensors", pg_weights_count(w), "parameters", s.parameters);
     printf("%-16s%zu\n", "bytes", pg_weights_bytes(w));
@@ -178,8 +225,10 @@ static int model(pg_tool *t, const char *path, bool tensors)
         snprintf(label, sizeof label, "train %s", what[i][0]);
         put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
     }
+    if (wish->checksums) status = put_checksums(t, w);
+    if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);
-    return EXIT_OK;
+    return status;
 }
 
 /* ---- a stream ---- */
@@ -317,7 +366,7 @@ out:
     return status;
 }
 
-static int file(pg_tool *t, const char *path, bool tensors)
+static int file(pg_tool *t, const char *path, const wishes *wish)
 {
     unsigned char first = 0;
     if (!strcmp(path, "-")) {
@@ -325,7 +374,7 @@ static int file(pg_tool *t, const char *path, bool tensors)
         return stream(t, STDIN_FILENO, "stdin");
     }
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
-        return model(t, path, tensors);
+        return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;
     if (fd < 0) {
         complain(t, "cannot open '%s': %s", path, strerror(errno));
@@ -344,20 +393,23 @@ static int file(pg_tool *t, const char *path, bool tensors)
 
 int main(int argc, char **argv)
 {
-    static const struct option opts[] = {{"tensors", 0, NULL, OPT_TENSORS}, {NULL, 0, NULL, 0}};
+    static const struct option opts[] = {
+        {"tensors", 0, NULL, OPT_TENSORS}, {"checksums", 0, NULL, OPT_CHECKSUMS}, {"verify", 0, NULL, OPT_VERIFY}, {NULL, 0, NULL, 0}};
     pg_tool t;
-    bool tensors = false;
+    wishes wish = {0};
     int status = EXIT_OK;
     tool_start(&t, "pg-info", help, argc, argv);
     for (int c; (c = tool_getopt(&t, "", opts, true)) != -1;)
-        if (c == OPT_TENSORS) tensors = true;
+        if (c == OPT_TENSORS) wish.tensors = true;
+        else if (c == OPT_CHECKSUMS) wish.checksums = true;
+        else if (c == OPT_VERIFY) wish.verify = true;
     if (optind == argc) {
-        if (tensors) tool_usage(&t, "--tensors wants a model");
+        if (wish.tensors || wish.checksums || wish.verify) tool_usage(&t, "--tensors, --checksums and --verify want a model");
         machine(&t);
     }
     for (int i = optind, shown = 0; i < argc; i++) {
         if (shown++) putchar('\n');
-        int one = file(&t, argv[i], tensors);
+        int one = file(&t, argv[i], &wish);
         if (!status) status = one;
     }
     int closed = tool_close_stdout(&t);

@@ -153,7 +153,8 @@ static void put_text(FILE *f, const tool_pipe *p, bool tsv)
     text_view kind = view(p->rec, "event");
 
     if (kind.n) {
-        if (!tsv) put_event(f, p->rec, kind);
+        bool example = kind.n == 7 && !memcmp(kind.s, "example", 7); /* for reports */
+        if (!tsv && !example) put_event(f, p->rec, kind);
         return;
     }
     if (pg_rec_has(p->rec, "partial") || (tsv && !pg_rec_has(p->rec, "caption"))) return;

@@ -1,9 +1,12 @@
-/* pg-resize: encoded images to pixels. One record at a time: what has come in goes out before more is waited for. */
+/* pg-resize: encoded images to pixels. Records lie in a ring: this thread reads and writes them, in order; the others decode. What is
+ * decoded goes out before more input is waited for. With one thread the same ring is worked on here, a record at a time. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/thread.h"
 #include "image/image.h"
 #include "tool.h"
 
@@ -80,37 +83,156 @@ static void parse(pg_tool *t, options *o)
     if (optind < t->argc) tool_usage(t, "unexpected operand '%s'; the stream comes from standard input", t->argv[optind]);
 }
 
-/* Adds pixels, width and height to the record, or the error it met. */
-static void resize(pg_tool *t, tool_pipe *p, pg_image *im, const options *o, float *pixels)
+enum { PER_THREAD = 4, RING_BYTES = 256 << 20 };
+
+typedef struct slot {
+    pg_rec *rec;
+    float *pixels;
+    char id[256], warning[256];
+    pg_image_info info;
+    pg_err why;
+    int rc; /* 1 decoded, 0 nothing to do, < 0 see why */
+    bool done;
+} slot;
+
+typedef struct ring {
+    const options *o;
+    slot *slots;
+    size_t n, read, taken, written; /* counts of records, each mod n a slot: written <= taken <= read <= written + n */
+    bool stop;
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    pg_image **decoders; /* [threads], the first for this thread */
+    pthread_t *workers;
+    size_t threads, started;
+} ring;
+
+static void decode(const ring *r, pg_image *im, slot *s)
 {
     const unsigned char *bytes;
     size_t n;
-    char id[256], warning[256];
-    pg_image_info info;
+    s->warning[0] = 0;
+    s->rc = 0;
+    if (pg_rec_has_error(s->rec)) return;
+    s->rc = pg_rec_bin(s->rec, "image", &bytes, &n, &s->why);
+    if (s->rc == 0) s->rc = pg_error(&s->why, PG_EFORMAT, "the record has no image");
+    if (s->rc < 0) return;
+    s->rc = pg_image_pixels(im, bytes, n, &r->o->image, s->pixels, &s->info, s->warning, &s->why) ? s->why.code : 1;
+}
+
+typedef struct worker {
+    ring *r;
+    pg_image *im;
+} worker;
+
+static void *run(void *arg)
+{
+    worker w = *(worker *)arg;
+    ring *r = w.r;
+    free(arg);
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        while (r->taken == r->read && !r->stop) pthread_cond_wait(&r->work, &r->lock);
+        if (r->taken == r->read) break;
+        slot *s = &r->slots[r->taken++ % r->n];
+        pthread_mutex_unlock(&r->lock);
+        decode(r, w.im, s);
+        pthread_mutex_lock(&r->lock);
+        s->done = true;
+        pthread_cond_signal(&r->done);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+static void start(pg_tool *t, ring *r, const options *o)
+{
+    size_t floats = 3 * o->image.size * o->image.size, most = RING_BYTES / (floats * sizeof(float)), cpus = t->threads ? t->threads : pg_cpus();
     pg_err e = {0};
-    tool_id(p, id, sizeof id);
-    int rc = pg_rec_bin(p->rec, "image", &bytes, &n, &e);
-    if (rc == 0) {
-        tool_record_error(t, p->rec, "cannot decode '%s': the record has no image", id);
-        return;
+    *r = (ring){.o = o, .threads = cpus, .n = cpus > 1 ? PER_THREAD * cpus : 1};
+    if (r->n > most) r->n = most ? most : 1;
+    r->slots = pg_calloc(r->n, sizeof *r->slots);
+    r->decoders = pg_calloc(r->threads, sizeof(pg_image *));
+    r->workers = pg_calloc(r->threads, sizeof *r->workers);
+    if (!r->slots || !r->decoders || !r->workers) tool_die(t, EXIT_FAIL, "out of memory");
+    for (size_t i = 0; i < r->n; i++)
+        if (!(r->slots[i].rec = pg_rec_new()) || !(r->slots[i].pixels = pg_floats(floats)))
+            tool_die(t, EXIT_FAIL, "no memory for %zux%zu pixels", o->image.size, o->image.size);
+    for (size_t i = 0; i < r->threads; i++)
+        if (pg_image_new(&r->decoders[i], &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->work, NULL);
+    pthread_cond_init(&r->done, NULL);
+    for (size_t i = 0; r->threads > 1 && i < r->threads; i++) {
+        worker *w = pg_alloc(1, sizeof *w);
+        if (!w) tool_die(t, EXIT_FAIL, "out of memory");
+        *w = (worker){r, r->decoders[i]};
+        if (pthread_create(&r->workers[i], NULL, run, w)) tool_die(t, EXIT_FAIL, "cannot start thread %zu", i);
+        r->started++;
     }
-    if (rc > 0) rc = pg_image_pixels(im, bytes, n, &o->image, pixels, &info, warning, &e);
-    if (rc < 0) {
-        tool_record_error(t, p->rec, "cannot decode '%s': %s", id, e.msg);
-        return;
+}
+
+static void finish(ring *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->stop = true;
+    pthread_cond_broadcast(&r->work);
+    pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < r->started; i++) pthread_join(r->workers[i], NULL);
+    for (size_t i = 0; i < r->n; i++) {
+        pg_rec_free(r->slots[i].rec);
+        free(r->slots[i].pixels);
     }
-    if (warning[0]) tool_warn(t, "'%s': %s", id, warning);
-    tool_note(t, "'%s': %s, %zux%zu", id, info.format, info.width, info.height);
-    const size_t side = o->image.size;
-    const pg_tensor tensor = {.type = "<f4",
-                              .ndim = 3,
-                              .shape = {side, side, 3},
-                              .data = (const unsigned char *)pixels,
-                              .bytes = side * side * 3 * sizeof *pixels};
-    if (pg_rec_set_tensor(p->rec, "pixels", &tensor, &e) || pg_rec_set_int(p->rec, "width", (int64_t)info.width, &e) ||
-        pg_rec_set_int(p->rec, "height", (int64_t)info.height, &e))
-        tool_die(t, EXIT_FAIL, "cannot add pixels to '%s': %s", id, e.msg);
-    if (o->drop_image) pg_rec_del(p->rec, "image");
+    for (size_t i = 0; i < r->threads; i++) pg_image_free(r->decoders[i]);
+    free(r->slots);
+    free(r->decoders);
+    free(r->workers);
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->work);
+    pthread_cond_destroy(&r->done);
+}
+
+/* The next record into its slot and to the workers. As pg_reader_next: 1, 0 at the end, < 0 on a bad stream. */
+static int take_in(tool_pipe *p, ring *r, pg_err *e)
+{
+    slot *s = &r->slots[r->read % r->n];
+    pg_rec *other = p->rec;
+    int rc = pg_reader_next(p->in, p->rec, e);
+    if (rc != 1) return rc;
+    tool_id(p, s->id, sizeof s->id);
+    p->rec = s->rec;
+    s->rec = other;
+    if (!r->started) decode(r, r->decoders[0], s);
+    pthread_mutex_lock(&r->lock);
+    s->done = !r->started;
+    r->read++;
+    pthread_cond_signal(&r->work);
+    pthread_mutex_unlock(&r->lock);
+    return 1;
+}
+
+/* Adds pixels, width and height to the record, or the error it met. */
+static void put_out(pg_tool *t, tool_pipe *p, ring *r)
+{
+    slot *s = &r->slots[r->written % r->n];
+    const size_t side = r->o->image.size;
+    const pg_tensor tensor = {.type = "<f4", .ndim = 3, .shape = {side, side, 3}, .data = (const unsigned char *)s->pixels,
+                              .bytes = side * side * 3 * sizeof(float)};
+    pg_err e = {0};
+    pthread_mutex_lock(&r->lock);
+    while (!s->done) pthread_cond_wait(&r->done, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+    if (s->rc < 0) tool_record_error(t, s->rec, "cannot decode '%s': %s", s->id, s->why.msg);
+    if (s->rc > 0) {
+        if (s->warning[0]) tool_warn(t, "'%s': %s", s->id, s->warning);
+        tool_note(t, "'%s': %s, %zux%zu", s->id, s->info.format, s->info.width, s->info.height);
+        if (pg_rec_set_tensor(s->rec, "pixels", &tensor, &e) || pg_rec_set_int(s->rec, "width", (int64_t)s->info.width, &e) ||
+            pg_rec_set_int(s->rec, "height", (int64_t)s->info.height, &e))
+            tool_die(t, EXIT_FAIL, "cannot add pixels to '%s': %s", s->id, e.msg);
+        if (r->o->drop_image) pg_rec_del(s->rec, "image");
+    }
+    tool_put(t, p, s->rec);
+    r->written++;
 }
 
 int main(int argc, char **argv)
@@ -118,19 +240,19 @@ int main(int argc, char **argv)
     pg_tool t;
     tool_pipe p = {0};
     options o;
-    pg_image *im = NULL;
-    pg_err e = {0};
+    ring r;
     tool_start(&t, "pg-resize", help, argc, argv);
     parse(&t, &o);
     tool_open_in(&t, &p, 0, "standard input", "examples");
     tool_open_out(&t, &p, NULL, NULL);
-    float *pixels = pg_floats(o.image.size * o.image.size * 3);
-    if (!pixels || pg_image_new(&im, &e)) tool_die(&t, EXIT_FAIL, "no memory for %zux%zu pixels", o.image.size, o.image.size);
-    while (tool_next(&t, &p)) {
-        if (!pg_rec_has_error(p.rec)) resize(&t, &p, im, &o, pixels);
-        tool_put(&t, &p, p.rec);
+    start(&t, &r, &o);
+    pg_err e = {0};
+    for (int more = 1; more == 1 || r.written < r.read;) {
+        bool full = r.read == r.written + r.n, waiting = r.written < r.read;
+        if (more == 1 && !full && (!waiting || pg_reader_ready(p.in))) more = take_in(&p, &r, &e);
+        else put_out(&t, &p, &r);
     }
-    free(pixels);
-    pg_image_free(im);
+    if (e.code) tool_bad_stream(&t, &p, &e);
+    finish(&r);
     return tool_finish(&t, &p, NULL);
 }

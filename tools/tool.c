@@ -186,16 +186,20 @@ void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *ext
 bool tool_next(pg_tool *t, tool_pipe *p)
 {
     pg_err e = {0};
-    errno = 0;
     int rc = pg_reader_next(p->in, p->rec, &e);
-    if (rc >= 0) return rc == 1;
-    if (e.code == PG_EIO && errno == EPIPE) raise(SIGPIPE); /* as a write would have ended it */
+    if (rc < 0) tool_bad_stream(t, p, &e);
+    return rc == 1;
+}
+
+void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e)
+{
+    if (e->code == PG_EPIPE) raise(SIGPIPE); /* as a write would have ended it */
     /* What was done before the fault goes on; without an end record the next reader says that it is cut, too. */
     if (p->out) {
         pg_err ignored;
         (void)!pg_writer_flush(p->out, &ignored);
     }
-    tool_die(t, stream_status(&e), "%s", e.msg);
+    tool_die(t, stream_status(e), "%s", e->msg);
 }
 
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)

@@ -86,6 +86,15 @@ void pg_map_close(pg_map *m)
     if (m) *m = (pg_map){0};
 }
 
+void pg_map_forget(const pg_map *m, const void *p, size_t n)
+{
+    uintptr_t at = (uintptr_t)p, start = (uintptr_t)m->data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (!m->data || at < start || at - start >= m->len) return;
+    if (n > m->len - (at - start)) n = m->len - (at - start);
+    uintptr_t from = at / page * page;
+    (void)madvise((void *)from, at - from + n, MADV_DONTNEED); /* read-only and shared: nothing can be lost */
+}
+
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
 {
     *f = (pg_outfile){.fd = -1, .path = pg_strdup(path), .temp = pg_format("%s.tmp.XXXXXX", path)};

@@ -59,7 +59,7 @@ int pg_taps_bicubic(pg_taps *t, size_t n_in, size_t n_out, pg_err *e) PG_MUST_CH
  * Holds as many byte rows as one output row is made of. out: grey levels, not normalised. */
 typedef struct pg_resize {
     pg_filter filter;
-    bool plain; /* without AVX2 even where the CPU has it, so that one machine tests both */
+    bool plain; /* without vectors even where the CPU has them, so that one machine tests both */
     pg_taps across, down;
     size_t width, height, ow, oh;
     size_t in, done;            /* input rows taken, output rows finished */

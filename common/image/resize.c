@@ -6,6 +6,9 @@
  *
  * The ring is summed in blocks of columns that stay in registers over all taps: each byte is read from cache about twice and
  * no float row is ever read back and forth. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,45 +68,107 @@ nomem:
     return pg_error_nomem(e);
 }
 
-/* out[i] = ((0 + w[0] rows[0][i]) + w[1] rows[1][i]) + ... for n columns, n a multiple of BLOCK. Written with the compilers'
- * vectors: left to themselves they turn the two inner loops round, and work through memory one column at a time. */
-#define VECTORS(lanes)                                                                                                   \
-    typedef float f##lanes __attribute__((vector_size((lanes) * 4)));                                                    \
-    typedef int32_t i##lanes __attribute__((vector_size((lanes) * 4)));                                                  \
-    typedef unsigned char b##lanes __attribute__((vector_size(lanes)));
-#define TAP(lanes, at)                                                                                                   \
-    memcpy(&bytes, p + (at) * (lanes), sizeof bytes);                                                                    \
-    s##at = s##at + v * __builtin_convertvector(__builtin_convertvector(bytes, i##lanes), f##lanes);
-#define DOWN(name, attributes, lanes)                                                                                    \
-    attributes static void name(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)    \
-    {                                                                                                                    \
-        for (size_t i = 0; i < n; i += 8 * (lanes)) {                                                                    \
-            f##lanes s0 = {0}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;                            \
-            for (size_t k = 0; k < taps; k++) {                                                                          \
-                const unsigned char *p = rows[k] + i;                                                                    \
-                const f##lanes zero = {0}, v = zero + w[k];                                                              \
-                b##lanes bytes;                                                                                          \
-                TAP(lanes, 0) TAP(lanes, 1) TAP(lanes, 2) TAP(lanes, 3)                                                  \
-                TAP(lanes, 4) TAP(lanes, 5) TAP(lanes, 6) TAP(lanes, 7)                                                  \
-            }                                                                                                            \
-            const f##lanes all[8] = {s0, s1, s2, s3, s4, s5, s6, s7};                                                    \
-            memcpy(out + i, all, sizeof all);                                                                            \
-        }                                                                                                                \
+/* out[i] = ((0 + w[0] rows[0][i]) + w[1] rows[1][i]) + ... for n columns, n a multiple of BLOCK. Written with intrinsics: compilers
+ * turn the two inner loops round, or take bytes to floats one at a time. */
+static void down_plain(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        float s = 0;
+        for (size_t k = 0; k < taps; k++) s = s + w[k] * (float)rows[k][i];
+        out[i] = s;
     }
-VECTORS(4)
-VECTORS(8)
-DOWN(down_plain, , 4)
+}
+
 #if defined(__x86_64__)
-DOWN(down_avx2, __attribute__((target("avx2"))), 8)
-#define HAVE_AVX2 __builtin_cpu_supports("avx2")
-#else
-#define down_avx2 down_plain
-#define HAVE_AVX2 0
+#define TARGET(isa) __attribute__((target(isa)))
+TARGET("avx2") static inline __m256 eight(const unsigned char *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+TARGET("avx2") static void down_avx2(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += BLOCK) {
+        __m256 s[8];
+        for (int x = 0; x < 8; x++) s[x] = _mm256_setzero_ps();
+        for (size_t k = 0; k < taps; k++) {
+            const unsigned char *p = rows[k] + i;
+            const __m256 v = _mm256_set1_ps(w[k]);
+            for (int x = 0; x < 8; x++) s[x] = _mm256_add_ps(s[x], _mm256_mul_ps(v, eight(p + 8 * x)));
+        }
+        for (int x = 0; x < 8; x++) _mm256_storeu_ps(out + i + 8 * x, s[x]);
+    }
+}
+
+TARGET("avx512f") static inline __m512 sixteen(const unsigned char *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+TARGET("avx512f") static void down_avx512(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += BLOCK) {
+        __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
+        for (size_t k = 0; k < taps; k++) {
+            const unsigned char *p = rows[k] + i;
+            const __m512 v = _mm512_set1_ps(w[k]);
+            a = _mm512_add_ps(a, _mm512_mul_ps(v, sixteen(p)));
+            b = _mm512_add_ps(b, _mm512_mul_ps(v, sixteen(p + 16)));
+            c = _mm512_add_ps(c, _mm512_mul_ps(v, sixteen(p + 32)));
+            d = _mm512_add_ps(d, _mm512_mul_ps(v, sixteen(p + 48)));
+        }
+        _mm512_storeu_ps(out + i, a);
+        _mm512_storeu_ps(out + i + 16, b);
+        _mm512_storeu_ps(out + i + 32, c);
+        _mm512_storeu_ps(out + i + 48, d);
+    }
+}
 #endif
 
-static void across(const pg_taps *t, const float *row, float *out)
+typedef void down_fn(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out);
+
+static down_fn *choose_down(bool plain)
 {
-    for (size_t i = 0; i < t->n_out; i++) {
+#if defined(__x86_64__)
+    if (!plain && __builtin_cpu_supports("avx512f")) return down_avx512;
+    if (!plain && __builtin_cpu_supports("avx2")) return down_avx2;
+#endif
+    (void)plain;
+    return down_plain;
+}
+
+/* Red, green, blue, and one lane that is not used. */
+typedef float pixel __attribute__((vector_size(16)));
+enum { TOGETHER = 4 }; /* output pixels summed side by side, as each sum waits for its last addition */
+
+static inline pixel tap(pixel sum, float w, const float *p)
+{
+    pixel v;
+    memcpy(&v, p, sizeof v);
+    return sum + w * v;
+}
+
+/* room: floats of row that may be read; more than its pixels, as the row is padded. */
+static void across(const pg_taps *t, const float *row, size_t room, float *out)
+{
+    const size_t stride = t->stride;
+    size_t i = 0;
+    for (; i + TOGETHER < t->n_out && t->first[i + TOGETHER - 1] * 3 + (stride + 1) * 3 <= room; i += TOGETHER) {
+        const float *w = t->weights + i * stride, *p0 = row + t->first[i] * 3, *p1 = row + t->first[i + 1] * 3;
+        const float *p2 = row + t->first[i + 2] * 3, *p3 = row + t->first[i + 3] * 3;
+        pixel s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+        for (size_t k = 0; k < stride; k++, w++) { /* weights beyond a pixel's own taps are 0, which changes no sum */
+            s0 = tap(s0, w[0], p0 + 3 * k);
+            s1 = tap(s1, w[stride], p1 + 3 * k);
+            s2 = tap(s2, w[2 * stride], p2 + 3 * k);
+            s3 = tap(s3, w[3 * stride], p3 + 3 * k);
+        }
+        memcpy(out + i * 3, &s0, sizeof s0); /* the next pixel overwrites the fourth lane */
+        memcpy(out + i * 3 + 3, &s1, sizeof s1);
+        memcpy(out + i * 3 + 6, &s2, sizeof s2);
+        memcpy(out + i * 3 + 9, &s3, sizeof s3);
+    }
+    for (; i < t->n_out; i++) {
         const float *w = t->weights + i * t->stride, *p = row + t->first[i] * 3;
         float r = 0, g = 0, b = 0;
         for (size_t k = 0; k < t->count[i]; k++, p += 3) {
@@ -167,7 +232,7 @@ unsigned char *pg_resize_where(pg_resize *r)
 void pg_resize_put(pg_resize *r)
 {
     const bool cubic = r->filter == PG_BICUBIC;
-    const bool avx2 = !r->plain && HAVE_AVX2;
+    down_fn *down = choose_down(r->plain);
     if (cubic) pg_bicubic_across(&r->across, r->row.data, r->ring + r->in % r->ring_rows * r->ring_row);
     r->in++;
     while (r->done < r->oh && r->down.first[r->done] + r->down.count[r->done] <= r->in) {
@@ -178,9 +243,8 @@ void pg_resize_put(pg_resize *r)
             pg_bicubic_down(r->tap_rows, r->down.fixed + r->done * r->down.stride, taps, r->ow * 3, out);
         } else {
             const float *w = r->down.weights + r->done * r->down.stride;
-            if (avx2) down_avx2(r->tap_rows, w, taps, r->ring_row, r->sum);
-            else down_plain(r->tap_rows, w, taps, r->ring_row, r->sum);
-            across(&r->across, r->sum, out);
+            down(r->tap_rows, w, taps, r->ring_row, r->sum);
+            across(&r->across, r->sum, r->ring_row, out);
         }
         r->done++;
     }

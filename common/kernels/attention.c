@@ -1,6 +1,6 @@
 /* Attention, exact, in blocks of rows and keys: scores are never held for more than one block. A task is some rows that share a
- * key head. Rows are a strided matrix: the queries of one head (stride ldq), or, where there are fewer queries than heads of a
- * group (decoding), the heads of one query (stride head_dim). */
+ * key head. Rows are a strided matrix: the queries of one head (stride ldq); or the heads of one query (stride head_dim), where there
+ * are fewer queries than heads of a group (decoding); or, with one key head, the heads of all queries, as they lie behind each other. */
 #include <math.h>
 #include <string.h>
 
@@ -18,10 +18,12 @@ typedef struct job {
 /* Some rows of one sequence under one key head. */
 typedef struct block {
     const pg_attn *s;
-    size_t rows, ldq, ldo; /* strides between rows */
-    size_t query, step, head; /* query of row r is query + r*step; head of the first row */
-    size_t kv;                /* key head */
-    size_t keys;              /* the largest limit of the rows */
+    size_t rows, ldq, ldo;      /* strides between rows */
+    size_t query, head;         /* of the first row */
+    size_t kv;                  /* key head */
+    size_t keys;                /* the largest limit of the rows */
+    size_t lim[PG_ATTN_ROWS];   /* how many keys each row sees */
+    size_t lse[PG_ATTN_ROWS];   /* where its lse goes */
 } block;
 
 static void transpose(float *y, const float *x, size_t rows, size_t cols, size_t ld)
@@ -53,16 +55,25 @@ static void product(const pg_kern *k, float *turned, size_t M, size_t N, size_t 
     }
 }
 
-static bool by_heads(const pg_attn *s, const pg_attn_dims *d)
+/* How the rows of one key head lie. */
+typedef enum { BY_QUERIES, BY_HEADS, FLAT } layout;
+
+static layout layout_of(const pg_attn *s, const pg_attn_dims *d)
 {
-    return s->n < d->heads / d->kv_heads;
+    size_t row = d->heads * d->head_dim;
+    if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) return FLAT;
+    return s->n < d->heads / d->kv_heads ? BY_HEADS : BY_QUERIES;
 }
 
-/* Blocks of one key head: by query where by_heads, else by head and run of PG_ATTN_ROWS queries. */
+/* Blocks of one key head, of at most PG_ATTN_ROWS rows each. */
 static size_t blocks_of(const pg_attn *s, const pg_attn_dims *d)
 {
     size_t group = d->heads / d->kv_heads;
-    return by_heads(s, d) ? s->n * pg_div_up(group, PG_ATTN_ROWS) : group * pg_div_up(s->n, PG_ATTN_ROWS);
+    switch (layout_of(s, d)) {
+    case FLAT: return pg_div_up(s->n * group, PG_ATTN_ROWS);
+    case BY_HEADS: return s->n * pg_div_up(group, PG_ATTN_ROWS);
+    default: return group * pg_div_up(s->n, PG_ATTN_ROWS);
+    }
 }
 
 static size_t limit(const pg_attn *s, size_t query)
@@ -72,40 +83,59 @@ static size_t limit(const pg_attn *s, size_t query)
 
 static block block_at(const pg_attn *s, const pg_attn_dims *d, size_t kv, size_t i)
 {
-    size_t group = d->heads / d->kv_heads;
-    block b = {.s = s, .kv = kv};
-    if (by_heads(s, d)) {
-        size_t runs = pg_div_up(group, PG_ATTN_ROWS), first = i % runs * PG_ATTN_ROWS;
+    size_t group = d->heads / d->kv_heads, first, runs;
+    layout how = layout_of(s, d);
+    block b = {.s = s, .kv = kv, .head = kv * group, .ldq = d->head_dim, .ldo = d->head_dim};
+    switch (how) {
+    case FLAT:
+        first = i * PG_ATTN_ROWS;
+        b.rows = pg_min_size(PG_ATTN_ROWS, s->n * group - first);
+        b.query = first / group;
+        b.head += first % group;
+        break;
+    case BY_HEADS:
+        runs = pg_div_up(group, PG_ATTN_ROWS);
+        first = i % runs * PG_ATTN_ROWS;
         b.rows = pg_min_size(PG_ATTN_ROWS, group - first);
         b.query = i / runs;
-        b.head = kv * group + first;
-        b.ldq = b.ldo = d->head_dim;
-    } else {
-        size_t runs = pg_div_up(s->n, PG_ATTN_ROWS), first = i % runs * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, s->n - first);
-        b.query = first;
-        b.step = 1;
-        b.head = kv * group + i / runs;
+        b.head += first;
+        break;
+    case BY_QUERIES:
+        runs = pg_div_up(s->n, PG_ATTN_ROWS);
+        b.query = i % runs * PG_ATTN_ROWS;
+        b.rows = pg_min_size(PG_ATTN_ROWS, s->n - b.query);
+        b.head += i / runs;
         b.ldq = d->ldq;
         b.ldo = d->ldo;
+        break;
     }
+    size_t query = b.query, head = b.head;
     for (size_t r = 0; r < b.rows; r++) {
-        size_t l = limit(s, b.query + r * b.step);
-        if (l > b.keys) b.keys = l;
+        b.lim[r] = limit(s, query);
+        b.lse[r] = head * s->n + query;
+        if (b.lim[r] > b.keys) b.keys = b.lim[r];
+        if (how == BY_QUERIES) query++;
+        else if (++head == (kv + 1) * group) {
+            head = kv * group;
+            query++;
+        }
     }
     return b;
 }
 
 static size_t visible(const block *b, size_t r, size_t key, size_t n)
 {
-    size_t l = limit(b->s, b->query + r * b->step);
-    return l <= key ? 0 : pg_min_size(n, l - key);
+    return b->lim[r] <= key ? 0 : pg_min_size(n, b->lim[r] - key);
 }
 
-static size_t lse_at(const block *b, size_t r)
+/* Keys and values from `key` on, *n of them at most: a run ends where the second part of the keys begins. */
+static void keys_at(const pg_attn *s, size_t ldk, size_t key, size_t *n, const float **k, const float **v)
 {
-    size_t head = b->step ? b->head : b->head + r;
-    return head * b->s->n + b->query + r * b->step;
+    bool second = s->k2 && key >= s->split;
+    size_t row = second ? key - s->split : key;
+    *k = (second ? s->k2 : s->k) + row * ldk;
+    *v = (second ? s->v2 : s->v) + row * ldk;
+    if (s->k2 && !second) *n = pg_min_size(*n, s->split - key);
 }
 
 static void forward(const job *j, const block *b, const pg_scratch *w)
@@ -120,9 +150,11 @@ static void forward(const job *j, const block *b, const pg_scratch *w)
         max[r] = -INFINITY;
         sum[r] = 0;
     }
-    for (size_t key = 0; key < b->keys; key += PG_ATTN_KEYS) {
-        size_t n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + key * d->ldk + b->kv * H, d->ldk, true, false, w->s, n);
+    for (size_t key = 0, n; key < b->keys; key += n) {
+        const float *keys, *values;
+        n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
+        keys_at(b->s, d->ldk, key, &n, &keys, &values);
+        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, keys + b->kv * H, d->ldk, true, false, w->s, n);
         for (size_t r = 0; r < b->rows; r++) {
             float *s = w->s + r * n;
             size_t see = visible(b, r, key, n);
@@ -139,11 +171,11 @@ static void forward(const job *j, const block *b, const pg_scratch *w)
             }
             sum[r] += ops->exp_sum(s, s, max[r], see);
         }
-        product(j->k, w->b, b->rows, H, n, w->s, n, false, b->s->v + key * d->ldk + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
+        product(j->k, w->b, b->rows, H, n, w->s, n, false, values + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
     }
     for (size_t r = 0; r < b->rows; r++) {
         ops->scale(out + r * b->ldo, (float)(1 / sum[r]), H);
-        if (b->s->lse) b->s->lse[lse_at(b, r)] = (float)((double)max[r] + log(sum[r]));
+        if (b->s->lse) b->s->lse[b->lse[r]] = (float)((double)max[r] + log(sum[r]));
     }
 }
 
@@ -188,7 +220,7 @@ static void backward(const job *j, const block *b, const pg_scratch *w)
         for (size_t r = 0; r < b->rows; r++) {
             float *s = w->s + r * n, *ds = w->ds + r * n;
             size_t see = visible(b, r, key, n);
-            ops->attn_back(s, ds, d->scale, d->softcap, b->s->lse[lse_at(b, r)], delta[r], see);
+            ops->attn_back(s, ds, d->scale, d->softcap, b->s->lse[b->lse[r]], delta[r], see);
             memset(s + see, 0, (n - see) * sizeof *s);
             memset(ds + see, 0, (n - see) * sizeof *ds);
         }

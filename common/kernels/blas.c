@@ -50,6 +50,7 @@ void pg_blas_gemm(size_t M, size_t N, size_t K, const float *A, size_t rsa, size
     rntm_t rntm;
     bli_rntm_init(&rntm);
     bli_rntm_set_num_threads(1, &rntm);
+    bli_rntm_disable_l3_sup(&rntm); /* the kernels for unpacked operands read beyond their ends */
     float one = 1.0f;
     bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, (dim_t)M, (dim_t)N, (dim_t)K, &one, (float *)(uintptr_t)A, (inc_t)rsa,
                  (inc_t)csa, (float *)(uintptr_t)B, (inc_t)rsb, (inc_t)csb, &beta, C, (inc_t)ldc, 1, NULL, &rntm);

@@ -71,6 +71,7 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
 {
     job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .B = B, .beta = beta, .C = C, .ldc = ldc};
     if (!M || !N) return;
+    if (pg_gemm_half(k, M, N, K, A, lda, transA, &(pg_half_mat){.m = *B}, beta, C, ldc)) return;
     if (!K) {
         for (size_t m = 0; m < M && beta == 0; m++)
             for (size_t n = 0; n < N; n++) C[m * ldc + n] = 0;
@@ -80,6 +81,10 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
         j.cols = B->trans ? NT_ELEMENTS / K : N >= TASKS * NN_WIDE ? NN_WIDE : NN_COLS;
         if (j.cols < 16) j.cols = 16;
         pg_kern_run(k, pg_div_up(N, j.cols), (M + 3) * N * (K / 8 + 1), few_rows, &j);
+        return;
+    }
+    if (pg_panel_fits(k, M, N, K)) {
+        pg_panel_gemm(k, M, N, K, A, lda, transA, B, beta, C, ldc);
         return;
     }
     /* Even floats are copied where B is large: BLIS, packing it itself, misses the TLB at every row (295 against 360 GFLOP/s). */

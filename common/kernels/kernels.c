@@ -35,8 +35,8 @@ static int choose(const pg_ops **out, pg_err *e)
     const char *s = getenv("PG_CPU_DISABLE");
     while (s && *s) {
         size_t len = strcspn(s, ",");
-        bool known = len == 0 || (len == 6 && !strncmp(s, "avx512", 6)) || (len == 4 && !strncmp(s, "avx2", 4));
-        if (!known) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2", (int)len, s);
+        bool known = len == 0 || (len == 4 && !strncmp(s, "bf16", 4)) || (len == 4 && !strncmp(s, "vnni", 4)) || (len == 6 && !strncmp(s, "avx512", 6)) || (len == 4 && !strncmp(s, "avx2", 4));
+        if (!known) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2, bf16, vnni", (int)len, s);
         for (size_t i = 0; i < n; i++)
             if (strlen(list[i].ops->name) == len && !strncmp(list[i].ops->name, s, len)) list[i].present = false;
         s += len;
@@ -46,6 +46,13 @@ static int choose(const pg_ops **out, pg_err *e)
     while (!list[i].present) i++;
     *out = list[i].ops;
     return PG_OK;
+}
+
+/* The names in PG_CPU_DISABLE are known to be right. */
+static bool disabled(const char *name)
+{
+    const char *s = getenv("PG_CPU_DISABLE");
+    return s && strstr(s, name);
 }
 
 int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
@@ -61,7 +68,7 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     const size_t tile = (size_t)PG_TILE_K * PG_TILE_N, scores = (size_t)PG_ATTN_ROWS * PG_ATTN_KEYS, each = tile + 2 * scores;
     size_t total;
     k->scratch = pg_calloc(k->threads, sizeof *k->scratch);
-    if (!k->scratch || !pg_mul(k->threads, each, &total) || !(k->memory = pg_floats(total))) {
+    if (!k->scratch || !pg_mul(k->threads, each, &total) || !pg_add(total, PG_PANEL_FLOATS, &total) || !(k->memory = pg_floats(total))) {
         r = pg_error_nomem(e);
         goto fail;
     }
@@ -69,7 +76,12 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
         float *m = k->memory + t * each;
         k->scratch[t] = (pg_scratch){.b = m, .s = m + tile, .ds = m + tile + scores};
     }
+    k->panels = k->memory + k->threads * each;
     pg_blas_init(k->blas, sizeof k->blas);
+#if defined(__x86_64__)
+    k->has_bf16 = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512bf16") && !disabled("bf16");
+    k->has_vnni = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512vnni") && !disabled("vnni");
+#endif
     *out = k;
     return PG_OK;
 fail:
@@ -83,6 +95,7 @@ void pg_kern_free(pg_kern *k)
     pg_pool_free(k->pool);
     free(k->scratch);
     free(k->memory);
+    free(k->packed);
     free(k);
 }
 

@@ -36,6 +36,34 @@ typedef struct pg_mat {
 void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
              float *C, size_t ldc);
 
+/* From now on products are of bfloat16: A (and B, where it is of another type) is rounded to nearest even, sums are kept in
+ * float32. Where the CPU has no instructions for it nothing changes: products stay in float32. */
+int pg_kern_use_bf16(pg_kern *k, pg_err *e) PG_MUST_CHECK;
+const char *pg_kern_bf16(const pg_kern *k); /* "AVX512-BF16", or "none, float32 instead" */
+
+/* B in `blocks` matrices like m, `step` bytes apart: beside each other, or below each other where down. c_step: elements between the
+ * parts of C that belong to blocks beside each other; 0: C is one matrix. */
+typedef struct pg_half_mat {
+    pg_mat m;
+    size_t blocks, step;
+    bool down;
+    size_t c_step;
+} pg_half_mat;
+/* As pg_gemm. false: nothing done, as products are in float32 or the shape does not suit; use pg_gemm block by block. */
+bool pg_gemm_half(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_half_mat *B, float beta,
+                  float *C, size_t ldc);
+
+/* Weights as 8-bit integers with a step for each column and 256 rows; A is treated the same way, row by row, as it comes. */
+typedef struct pg_quant pg_quant;
+/* *q NULL with PG_OK: the CPU has no instructions for it, or the shape does not suit (blocks below each other, or not of whole panels
+ * of 64 columns); use the other products. Costs about K*N bytes. */
+int pg_quant_new(pg_quant **q, pg_kern *k, const pg_half_mat *B, pg_err *e) PG_MUST_CHECK;
+void pg_quant_free(pg_quant *q);
+size_t pg_quant_bytes(const pg_quant *q);
+const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", or "none, float32 instead" */
+/* C[M,N] = A[M,K] · B + beta C. */
+void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_quant *q, float beta, float *C, size_t ldc);
+
 /* y = (x - mean) * rstd * scale + bias, eps 1e-6, over D; mean, rstd [R] saved (may be NULL in forward). */
 void pg_layer_norm(pg_kern *k, float *y, float *mean, float *rstd, const float *x, const float *scale, const float *bias, size_t R, size_t D);
 /* dx [R,D] is added to; dscale, dbias [D] added to (NULL: not wanted). */
@@ -71,6 +99,8 @@ typedef struct pg_attn {
     const float *k, *v;       /* [keys, kv_heads, H], row stride ldk */
     const uint32_t *lim;      /* [n]; NULL: all rows see n_keys */
     size_t n_keys;
+    const float *k2, *v2;     /* where k2: keys `split`, split+1, ... lie here from row 0 on; k and v hold those before (forward only) */
+    size_t split;
     float *out;               /* [n, heads, H], row stride ldo */
     float *lse;               /* [heads, n] log of the softmax's denominator, for backward; NULL: not wanted */
     /* backward only; strides as their counterparts; overwritten, except dk, dv which are added to */

@@ -55,6 +55,11 @@ typedef struct pg_ops {
                     float *C, size_t ldc);
     void (*gemm_nt)(size_t M, size_t n, size_t K, const float *A, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool add,
                     float *C, size_t ldc);
+
+    /* C[M,n] (+)= A[M,K] · P. A's strides are in elements. P: a packed panel of n <= panel_cols columns, each row of K padded with
+     * zeros to a multiple of lanes. */
+    size_t lanes, panel_cols;
+    void (*panel)(size_t M, size_t n, size_t K, const float *A, size_t rsa, size_t csa, const float *P, bool add, float *C, size_t ldc);
 } pg_ops;
 
 extern const pg_ops pg_ops_scalar;
@@ -65,6 +70,7 @@ extern const pg_ops pg_ops_avx2, pg_ops_avx512;
 enum {
     PG_TILE_K = 1024, /* a widened tile of B: 1.5 MB, which stays in the second-level cache or near it */
     PG_TILE_N = 384,  /* a multiple of BLIS's 12 and 16 columns */
+    PG_PANEL_FLOATS = 1 << 19,
     PG_ATTN_ROWS = 64,
     PG_ATTN_KEYS = 256
 };
@@ -74,17 +80,27 @@ typedef struct pg_scratch {
     float *s, *ds;    /* [PG_ATTN_ROWS, PG_ATTN_KEYS] */
 } pg_scratch;
 
+struct pg_half_ops;
 struct pg_kern {
     pg_pool *pool;
     const pg_ops *ops;
     size_t threads;
     pg_scratch *scratch; /* [threads] */
+    float *panels;       /* [PG_PANEL_FLOATS], shared: B of one product, packed */
     float *memory;
     char blas[96];
+    bool has_bf16, has_vnni;
+    const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
+    uint32_t *packed;               /* their left side */
 };
 
 /* Runs fn over n pieces; in this thread where the work (about one per element and operation) is too little to share. */
 void pg_kern_run(pg_kern *k, size_t n, size_t work, void (*fn)(void *ctx, size_t i, size_t thread), void *ctx);
+
+/* panel.c: products small enough that B, packed once, stays in the caches; pg_gemm chooses. */
+bool pg_panel_fits(const pg_kern *k, size_t M, size_t N, size_t K);
+void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
+                   float *C, size_t ldc);
 
 /* blas.c: the only file that sees BLIS. C = A·B + beta C in this thread; strides (row, column) in elements. */
 void pg_blas_init(char *name, size_t len);

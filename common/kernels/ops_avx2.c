@@ -6,7 +6,8 @@
 
 #include "kernels/ops.h"
 
-enum { VL = 8, WIDE = 1, NT_ROWS = 1 }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
+#define PANEL_MOST 2
+enum { VL = 8, WIDE = 1, NT_ROWS = 1, PANEL_VECS = PANEL_MOST }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
 typedef __m256 vf;
 
 static inline __m256i first(size_t n)

@@ -6,7 +6,8 @@
 
 #include "kernels/ops.h"
 
-enum { VL = 16, WIDE = 3, NT_ROWS = 3 }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
+#define PANEL_MOST 4
+enum { VL = 16, WIDE = 3, NT_ROWS = 3, PANEL_VECS = PANEL_MOST }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
 typedef __m512 vf;
 
 static inline __mmask16 first(size_t n)

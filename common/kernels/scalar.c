@@ -217,7 +217,18 @@ static void gemm_nt(size_t M, size_t n, size_t K, const float *A, size_t lda, co
         }
 }
 
+static void panel(size_t M, size_t n, size_t K, const float *A, size_t rsa, size_t csa, const float *P, bool more, float *C, size_t ldc)
+{
+    for (size_t m = 0; m < M; m++) {
+        float *c = C + m * ldc;
+        if (!more) memset(c, 0, n * sizeof *c);
+        for (size_t k = 0; k < K; k++)
+            for (size_t j = 0; j < n; j++) c[j] += A[m * rsa + k * csa] * P[k * n + j];
+    }
+}
+
 const pg_ops pg_ops_scalar = {.name = "scalar", .sum = sum, .sum_squares = sum_squares, .dot = dot, .max = max,
     .all_finite = all_finite, .scale = scale, .axpy = axpy, .add = add, .widen = widen, .norm = norm, .norm_sums = norm_sums,
     .norm_back = norm_back, .norm_cols = norm_cols, .gelu = gelu, .gelu_back = gelu_back, .rope = rope, .logit = logit,
-    .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt};
+    .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt,
+    .lanes = 1, .panel_cols = 16, .panel = panel};

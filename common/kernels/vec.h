@@ -555,7 +555,10 @@ static void gemm_nt(size_t M, size_t n, size_t K, const float *A, size_t lda, co
         nt_as(M, n, K, A, lda, B, PG_MAT_BF16, ldb, more, C, ldc);
 }
 
+#include "kernels/vec_panel.h"
+
 const pg_ops VEC_TABLE = {.name = VEC_NAME, .sum = sum, .sum_squares = sum_squares_wide, .dot = dot, .max = max,
     .all_finite = all_finite, .scale = scale, .axpy = axpy, .add = add, .widen = widen, .norm = norm, .norm_sums = norm_sums,
     .norm_back = norm_back, .norm_cols = norm_cols, .gelu = gelu, .gelu_back = gelu_back, .rope = rope, .logit = logit,
-    .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt};
+    .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt,
+    .lanes = VL, .panel_cols = VL * PANEL_VECS, .panel = panel};

@@ -4,12 +4,12 @@
 
 static void zero(float *p, size_t n) { memset(p, 0, n * sizeof *p); }
 
-static void attach(pg_attn *seqs, size_t i, size_t at, size_t q, size_t kv, const pg_back_scratch *s)
+void pg_attach_grads(pg_attn *seqs, size_t i, size_t q_at, size_t kv_at, const pg_back_scratch *s)
 {
-    seqs[i].dout = s->da + at * q;
-    seqs[i].dq = s->dq + at * q;
-    seqs[i].dk = s->dk + at * kv;
-    seqs[i].dv = s->dv + at * kv;
+    seqs[i].dout = s->da + q_at;
+    seqs[i].dq = s->dq + q_at;
+    seqs[i].dk = s->dk + kv_at;
+    seqs[i].dv = s->dv + kv_at;
 }
 
 /* ---- decoder ---- */
@@ -24,7 +24,7 @@ static const float *through_post_norm(pg_kern *k, const pg_norm *norm, const flo
     return out;
 }
 
-static void mlp_back(pg_model *m, const pg_dec_layer *w, float *dx, size_t R, const pg_dec_act *act, const pg_back_scratch *s)
+void pg_dec_mlp_back(pg_model *m, const pg_dec_layer *w, float *dx, size_t R, const pg_dec_act *act, const pg_back_scratch *s)
 {
     pg_kern *k = m->kern;
     size_t D = m->s.width, F = m->s.mlp;
@@ -37,18 +37,24 @@ static void mlp_back(pg_model *m, const pg_dec_layer *w, float *dx, size_t R, co
     pg_rms_norm_back(k, dx, w->pre_ffw.gscale, s->d1, act->x_mid, act->rstd1, w->pre_ffw.scale, R, D);
 }
 
+void pg_dec_attention_out_back(pg_model *m, const pg_dec_layer *w, const float *dx, size_t R, const pg_dec_act *act,
+                               const pg_back_scratch *s)
+{
+    const float *out = through_post_norm(m->kern, &w->post_attn, dx, act->o, act->rstd_o, s->d0, R, m->s.width);
+    pg_linear_back(m->kern, &w->o, s->da, false, out, act->a, R);
+}
+
 static void attention_back(pg_model *m, const pg_dec_layer *w, float *dx, bool below, const pg_rows *rows, const pg_dec_act *act,
                            const pg_back_scratch *s)
 {
     pg_kern *k = m->kern;
     size_t D = m->s.width, H = m->s.head_dim, R = rows->R, q = m->s.heads * H, kv = m->s.kv_heads * H;
     pg_attn_dims d = pg_dec_attn_dims(m);
-    const float *out = through_post_norm(k, &w->post_attn, dx, act->o, act->rstd_o, s->d0, R, D);
-    pg_linear_back(k, &w->o, s->da, false, out, act->a, R);
+    pg_dec_attention_out_back(m, w, dx, R, act, s);
     zero(s->dk, R * kv);
     zero(s->dv, R * kv);
     pg_dec_seqs(m, rows, act, s->seqs);
-    for (size_t i = 0; i < rows->n_seqs; i++) attach(s->seqs, i, rows->start[i], q, kv, s);
+    for (size_t i = 0; i < rows->n_seqs; i++) pg_attach_grads(s->seqs, i, rows->start[i] * q, rows->start[i] * kv, s);
     pg_attention_back(k, s->seqs, rows->n_seqs, &d);
     pg_rope(k, s->dq, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, true);
     pg_rope(k, s->dk, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, true);
@@ -63,7 +69,7 @@ static void attention_back(pg_model *m, const pg_dec_layer *w, float *dx, bool b
 void pg_dec_layer_back(pg_model *m, size_t l, float *dx, bool below, const pg_rows *rows, const pg_dec_act *act,
                        const pg_back_scratch *s)
 {
-    mlp_back(m, &m->dec[l], dx, rows->R, act, s);
+    pg_dec_mlp_back(m, &m->dec[l], dx, rows->R, act, s);
     attention_back(m, &m->dec[l], dx, below, rows, act, s);
 }
 
@@ -86,7 +92,7 @@ void pg_vit_layer_back(pg_model *m, size_t l, float *dx, size_t pictures, const 
     zero(s->dk, R * A);
     zero(s->dv, R * A);
     pg_vit_seqs(m, pictures, act, s->seqs);
-    for (size_t i = 0; i < pictures; i++) attach(s->seqs, i, i * N, A, A, s);
+    for (size_t i = 0; i < pictures; i++) pg_attach_grads(s->seqs, i, i * N * A, i * N * A, s);
     pg_attention_back(k, s->seqs, pictures, &d);
     pg_linear_back(k, &w->q, s->d1, false, s->dq, act->y0, R);
     pg_linear_back(k, &w->k, s->d1, true, s->dk, act->y0, R);

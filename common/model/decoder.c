@@ -2,48 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/cache.h"
 #include "model/layers.h"
 
 enum { MLP_FLOATS = 8 << 20 }; /* gate, and up, of one piece of rows */
-
-/* ---- cache ---- */
-struct pg_cache {
-    float *data;
-    size_t slots, positions, row; /* row: kv_heads * head_dim */
-};
-
-int pg_cache_new(pg_cache **out, const pg_model *m, size_t slots, size_t positions, pg_err *e)
-{
-    pg_cache *c = pg_calloc(1, sizeof *c);
-    size_t n;
-    *out = NULL;
-    if (!c)
-        return pg_error_nomem(e);
-    c->slots = slots;
-    c->positions = positions;
-    c->row = m->s.kv_heads * m->s.head_dim;
-    if (pg_mul(slots, positions, &n) && pg_mul(n, c->row, &n) && pg_mul(n, 2 * m->s.depth, &n))
-        c->data = pg_floats(n);
-    if (!c->data) {
-        free(c);
-        return pg_error_nomem(e);
-    }
-    *out = c;
-    return PG_OK;
-}
-
-void pg_cache_free(pg_cache *c)
-{
-    if (!c)
-        return;
-    free(c->data);
-    free(c);
-}
-
-float *pg_cache_at(pg_cache *c, size_t layer, size_t part, size_t slot)
-{
-    return c->data + ((layer * 2 + part) * c->slots + slot) * c->positions * c->row;
-}
 
 /* ---- one layer ---- */
 pg_attn_dims pg_dec_attn_dims(const pg_model *m)
@@ -64,27 +26,42 @@ void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, 
     }
 }
 
-static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const size_t *slots,
-                        const pg_dec_act *act, pg_attn *seqs)
+/* Each row's key and value into the cache, in the text's own slot. */
+static void put_keys(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act)
 {
-    size_t kv = cache->row;
-    pg_dec_seqs(m, rows, act, seqs);
+    size_t kv = m->s.kv_heads * m->s.head_dim;
     for (size_t i = 0; i < rows->n_seqs; i++) {
-        float *keys = pg_cache_at(cache, l, 0, slots[i]), *values = pg_cache_at(cache, l, 1, slots[i]);
-        size_t n_keys = 0;
+        float *keys = pg_cache_at(cache, l, 0, at[i].slot), *values = pg_cache_at(cache, l, 1, at[i].slot);
         for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
-            memcpy(keys + rows->pos[r] * kv, act->k + r * kv, kv * sizeof *keys);
-            memcpy(values + rows->pos[r] * kv, act->v + r * kv, kv * sizeof *values);
-            if (n_keys < rows->lim[r])
-                n_keys = rows->lim[r];
+            size_t row = (rows->pos[r] - at[i].shared) * kv;
+            memcpy(keys + row, act->k + r * kv, kv * sizeof *keys);
+            memcpy(values + row, act->v + r * kv, kv * sizeof *values);
         }
-        seqs[i].k = keys;
-        seqs[i].v = values;
-        seqs[i].n_keys = n_keys;
     }
 }
 
-static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+static void cached_seqs(const pg_model *m, size_t l, const pg_rows *rows, pg_cache *cache, const pg_place *at, const pg_dec_act *act,
+                        pg_attn *seqs)
+{
+    pg_dec_seqs(m, rows, act, seqs);
+    for (size_t i = 0; i < rows->n_seqs; i++) {
+        seqs[i].k = pg_cache_at(cache, l, 0, at[i].slot);
+        seqs[i].v = pg_cache_at(cache, l, 1, at[i].slot);
+        seqs[i].n_keys = 0;
+        for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++)
+            if (seqs[i].n_keys < rows->lim[r])
+                seqs[i].n_keys = rows->lim[r];
+        if (at[i].shared) {
+            seqs[i].k2 = seqs[i].k;
+            seqs[i].v2 = seqs[i].v;
+            seqs[i].k = pg_cache_at(cache, l, 0, at[i].base);
+            seqs[i].v = pg_cache_at(cache, l, 1, at[i].base);
+            seqs[i].split = at[i].shared;
+        }
+    }
+}
+
+static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at,
                            const pg_dec_act *act, const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
@@ -99,11 +76,21 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_linear_forward(k, &w->v, act->v, act->y0, R);
     pg_rope(k, act->q, q, rows->pos, m->rope_cos, m->rope_sin, R, m->s.heads, H, m->q_scale, false);
     pg_rope(k, act->k, kv, rows->pos, m->rope_cos, m->rope_sin, R, m->s.kv_heads, H, 1.0f, false);
-    if (cache)
-        cached_seqs(m, l, rows, cache, slots, act, s->seqs);
-    else
+    if (cache) {
+        put_keys(m, l, rows, cache, at, act);
+        cached_seqs(m, l, rows, cache, at, act, s->seqs);
+    } else {
         pg_dec_seqs(m, rows, act, s->seqs);
+    }
     pg_attention(k, s->seqs, rows->n_seqs, &d);
+    pg_dec_attention_out(m, l, x, R, act, s);
+}
+
+void pg_dec_attention_out(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
+{
+    pg_kern *k = m->kern;
+    const pg_dec_layer *w = &m->dec[l];
+    size_t D = m->s.width;
     if (!w->post_attn.scale) {
         pg_linear_add(k, &w->o, x, act->a, R);
         return;
@@ -113,7 +100,7 @@ static void attention_half(pg_model *m, size_t l, float *x, const pg_rows *rows,
     pg_axpy(k, x, 1.0f, s->tmp, R * D);
 }
 
-static void mlp_half(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
+void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s)
 {
     pg_kern *k = m->kern;
     const pg_dec_layer *w = &m->dec[l];
@@ -135,29 +122,30 @@ static void mlp_half(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act
     pg_axpy(k, x, 1.0f, s->tmp, R * D);
 }
 
-void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at,
                           const pg_dec_act *act, const pg_dec_scratch *s)
 {
     size_t bytes = rows->R * m->s.width * sizeof *x;
     if (act->x)
         memcpy(act->x, x, bytes);
-    attention_half(m, l, x, rows, cache, slots, act, s);
+    attention_half(m, l, x, rows, cache, at, act, s);
     if (act->x_mid)
         memcpy(act->x_mid, x, bytes);
-    mlp_half(m, l, x, rows->R, act, s);
+    pg_dec_mlp(m, l, x, rows->R, act, s);
 }
 
 /* ---- all layers ---- */
-static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *cache, const size_t *slots, size_t *positions, pg_err *e)
+static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *cache, const pg_place *at, size_t *positions, pg_err *e)
 {
     *positions = 0;
     for (size_t i = 0; i < rows->n_seqs; i++) {
-        size_t n = rows->start[i + 1] - rows->start[i];
-        if (cache && slots[i] >= cache->slots)
-            return pg_error(e, PG_EINVAL, "slot %zu of a cache of %zu", slots[i], cache->slots);
+        size_t keys = rows->start[i + 1] - rows->start[i], shared = cache ? at[i].shared : 0;
+        if (cache)
+            keys = shared + pg_cache_positions(cache, at[i].slot);
+        if (shared && pg_cache_positions(cache, at[i].base) < shared)
+            return pg_error(e, PG_EINVAL, "a text shares %zu positions of a slot of %zu", shared, pg_cache_positions(cache, at[i].base));
         for (size_t r = rows->start[i]; r < rows->start[i + 1]; r++) {
-            size_t keys = cache ? cache->positions : n;
-            if (rows->lim[r] < 1 || rows->lim[r] > keys || (cache && rows->pos[r] >= keys))
+            if (rows->lim[r] < 1 || rows->lim[r] > keys || (cache && (rows->pos[r] >= keys || rows->pos[r] < shared)))
                 return pg_error(e, PG_EINVAL, "row %zu at position %u sees %u of %zu keys", r, (unsigned)rows->pos[r],
                                 (unsigned)rows->lim[r], keys);
             if (*positions <= rows->pos[r])
@@ -167,32 +155,79 @@ static int check_rows(const pg_model *m, const pg_rows *rows, const pg_cache *ca
     return m->dec ? PG_OK : pg_error(e, PG_EINVAL, "the model has no decoder");
 }
 
-int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots, pg_err *e)
+/* One set of activations for all layers. */
+static int one_act(const pg_model *m, pg_work *w, const pg_rows *rows, pg_dec_act *act, pg_dec_scratch *s, pg_err *e)
 {
     size_t R = rows->R, D = m->s.width, F = m->s.mlp, q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim;
-    size_t positions;
+    *act = (pg_dec_act){0};
+    *s = (pg_dec_scratch){.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
+    if (s->mlp_rows > R)
+        s->mlp_rows = R ? R : 1;
+    if (!(act->y0 = pg_work_rows(w, R, D, e)) || !(act->q = pg_work_rows(w, R, q, e)) || !(act->k = pg_work_rows(w, R, kv, e)) ||
+        !(act->v = pg_work_rows(w, R, kv, e)) || !(act->a = pg_work_rows(w, R, q, e)) ||
+        !(act->gate = pg_work_rows(w, s->mlp_rows, F, e)) || !(act->up = pg_work_rows(w, s->mlp_rows, F, e)) ||
+        !(s->tmp = pg_work_rows(w, R, D, e)) || !(s->seqs = pg_work_bytes(w, rows->n_seqs, sizeof *s->seqs, e)))
+        return PG_ENOMEM;
+    act->y1 = act->o = act->f = act->y0;
+    s->act = act->gate;
+    return PG_OK;
+}
+
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e)
+{
+    size_t R = rows->R, D = m->s.width, positions;
     pg_mark mark = pg_work_mark(w);
-    pg_dec_act act = {0};
-    pg_dec_scratch s = {.mlp_rows = MLP_FLOATS / F < 64 ? 64 : MLP_FLOATS / F};
-    int rc = check_rows(m, rows, cache, slots, &positions, e);
+    pg_dec_act act;
+    pg_dec_scratch s;
+    int rc = check_rows(m, rows, cache, at, &positions, e);
     if (rc || (rc = pg_model_positions(m, positions, e)))
         return rc;
-    if (s.mlp_rows > R)
-        s.mlp_rows = R ? R : 1;
-    if (!(act.y0 = pg_work_rows(w, R, D, e)) || !(act.q = pg_work_rows(w, R, q, e)) || !(act.k = pg_work_rows(w, R, kv, e)) ||
-        !(act.v = pg_work_rows(w, R, kv, e)) || !(act.a = pg_work_rows(w, R, q, e)) ||
-        !(act.gate = pg_work_rows(w, s.mlp_rows, F, e)) || !(act.up = pg_work_rows(w, s.mlp_rows, F, e)) ||
-        !(s.tmp = pg_work_rows(w, R, D, e)) || !(s.seqs = pg_work_bytes(w, rows->n_seqs, sizeof *s.seqs, e))) {
-        rc = PG_ENOMEM;
-        goto out;
+    if (!(rc = one_act(m, w, rows, &act, &s, e))) {
+        for (size_t l = 0; l < m->s.depth; l++)
+            pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
+        memcpy(s.tmp, x, R * D * sizeof *x);
+        pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
     }
-    act.y1 = act.o = act.f = act.y0;
-    s.act = act.gate;
-    for (size_t l = 0; l < m->s.depth; l++)
-        pg_dec_layer_forward(m, l, x, rows, cache, slots, &act, &s);
-    memcpy(s.tmp, x, R * D * sizeof *x);
-    pg_rms_norm(m->kern, x, NULL, s.tmp, m->final_norm.scale, R, D);
-out:
+    pg_work_release(w, mark);
+    return rc;
+}
+
+/* The last row of each sequence, as the last layer wants it. */
+static int last_rows(pg_work *w, const pg_rows *rows, pg_pick *p, pg_err *e)
+{
+    size_t n = rows->n_seqs, *row = pg_work_bytes(w, n, sizeof *row, e), *start = row ? pg_work_bytes(w, n + 1, sizeof *start, e) : NULL;
+    uint32_t *pos = start ? pg_work_bytes(w, n, sizeof *pos, e) : NULL, *lim = pos ? pg_work_bytes(w, n, sizeof *lim, e) : NULL;
+    if (!lim)
+        return PG_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        start[i] = i;
+        row[i] = rows->start[i + 1] - 1;
+        pos[i] = rows->pos[row[i]];
+        lim[i] = rows->lim[row[i]];
+    }
+    start[n] = n;
+    *p = (pg_pick){row, {n, n, start, pos, lim}};
+    return PG_OK;
+}
+
+int pg_decoder_read(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, float *out, pg_err *e)
+{
+    size_t n = rows->n_seqs, D = m->s.width, last = m->s.depth - 1, positions;
+    pg_mark mark = pg_work_mark(w);
+    pg_dec_act act;
+    pg_dec_scratch s;
+    pg_pick p;
+    int rc = check_rows(m, rows, cache, at, &positions, e);
+    if (rc || (rc = pg_model_positions(m, positions, e)))
+        return rc;
+    if (!(rc = one_act(m, w, rows, &act, &s, e)) && !(rc = last_rows(w, rows, &p, e))) {
+        for (size_t l = 0; l < last; l++)
+            pg_dec_layer_forward(m, l, x, rows, cache, at, &act, &s);
+        pg_dec_last_forward(m, out, x, rows, &p, &act, &s);
+        put_keys(m, last, rows, cache, at, &act);
+        memcpy(s.tmp, out, n * D * sizeof *out);
+        pg_rms_norm(m->kern, out, NULL, s.tmp, m->final_norm.scale, n, D);
+    }
     pg_work_release(w, mark);
     return rc;
 }
@@ -215,5 +250,9 @@ int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e)
 
 void pg_logits(pg_model *m, float *logits, const float *h, size_t R)
 {
+    if (m->qembed) {
+        pg_quant_gemm(m->kern, R, h, m->s.width, m->qembed, 0, logits, m->s.vocab);
+        return;
+    }
     pg_gemm(m->kern, R, m->s.vocab, m->s.width, h, m->s.width, false, &m->embed, 0, logits, m->s.vocab);
 }

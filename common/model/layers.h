@@ -34,7 +34,7 @@ void pg_vit_head(pg_model *m, float *out, float *y, float *mean, float *rstd, co
 
 /* ---- decoder ---- */
 typedef struct pg_dec_scratch {
-    float *tmp;      /* [R * D]; family 2 only */
+    float *tmp;      /* [R * D] */
     float *act;      /* [mlp_rows * F], gelu(gate)*up; may be act->gate where that is not to be kept */
     size_t mlp_rows; /* R: gate and up hold all rows (training); less: they hold this many rows and are used again and again */
     pg_attn *seqs;   /* [n_seqs] */
@@ -42,16 +42,26 @@ typedef struct pg_dec_scratch {
 /* Layer l, x [R,D] in place. act: y0, q, k, v, a, y1, gate, up, o, f must be there (where not kept y1 may be y0,
  * o may be y0, f may be y1; in family 1 o and f may be NULL); x, x_mid, rstd*, lse may be NULL (not kept). q is kept after RoPE and times q_scale, so
  * attention's scale is 1. cache NULL: keys are the sequence's own rows; else as pg_decoder_forward. */
-void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots,
+void pg_dec_layer_forward(pg_model *m, size_t l, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at,
                           const pg_dec_act *act, const pg_dec_scratch *s);
+/* Its two halves after attention: x [R,D] += o(a), and += mlp(norm(x)). */
+void pg_dec_attention_out(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s);
+void pg_dec_mlp(pg_model *m, size_t l, float *x, size_t R, const pg_dec_act *act, const pg_dec_scratch *s);
+
+/* Some rows, in order, of packed sequences: picked row i is row[i]; rows: they as sequences (start counts picked rows; a sequence may
+ * have none), with their pos and lim. */
+typedef struct pg_pick {
+    const size_t *row;
+    pg_rows rows;
+} pg_pick;
+/* The last layer: out [M,D] for the picked rows of x [R,D]. In act q, a, lse, o, rstd_o and all from x_mid on hold M rows. No cache. */
+void pg_dec_last_forward(pg_model *m, float *out, const float *x, const pg_rows *rows, const pg_pick *p, const pg_dec_act *act,
+                         const pg_dec_scratch *s);
 /* Dimensions of attention over rows without a cache. */
 pg_attn_dims pg_vit_attn_dims(const pg_model *m);
 pg_attn_dims pg_dec_attn_dims(const pg_model *m);
 /* Fills seqs[n_seqs] for rows without a cache: q, k, v, a, lse as in act (lse may be NULL); nothing for backward. */
 void pg_dec_seqs(const pg_model *m, const pg_rows *rows, const pg_dec_act *act, pg_attn *seqs);
 void pg_vit_seqs(const pg_model *m, size_t pictures, const pg_vit_act *act, pg_attn *seqs);
-
-/* Keys (part 0) or values (part 1) of one layer and slot: [positions][kv_heads*head_dim]. */
-float *pg_cache_at(pg_cache *c, size_t layer, size_t part, size_t slot);
 
 #endif

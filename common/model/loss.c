@@ -213,13 +213,15 @@ static int embed(group *g, bool keep_tower)
 typedef struct losses {
     size_t M;            /* loss rows of the group */
     size_t *row, *owner; /* [M] row in x; plan */
+    pg_pick pick;        /* the same rows, for the last layer */
     size_t *at;          /* [M] token index */
     int32_t *target;
     float *weight, *logp;
-    float *x, *h, *rstd, *dh; /* [M,D], [M] */
+    float *x, *h, *rstd, *dh; /* [M,D], [M]; x: the last layer's output */
 } losses;
 
-static int gather(group *g, losses *o, double weight, bool grad)
+/* Which rows predict a loss token; after pack_rows. */
+static int find_losses(group *g, losses *o, double weight, bool grad)
 {
     size_t N = g->m->s.n_image, D = g->m->s.width;
     for (size_t i = 0; i < g->n; i++) o->M += g->p[i].n_loss;
@@ -233,9 +235,12 @@ static int gather(group *g, losses *o, double weight, bool grad)
     o->h = ROWS(o->M, D);
     o->rstd = ROWS(o->M, 1);
     o->dh = grad ? ROWS(o->M, D) : o->h;
-    if (!o->row || !o->owner || !o->at || !o->target || !o->weight || !o->logp || !o->x || !o->h || !o->rstd || !o->dh) return nomem(g->e);
+    size_t *start = pg_work_bytes(g->w, g->n + 1, sizeof *start, g->e);
+    uint32_t *pos = pg_work_bytes(g->w, o->M, sizeof *pos, g->e), *lim = pg_work_bytes(g->w, o->M, sizeof *lim, g->e);
+    if (!start || !pos || !lim || !o->row || !o->owner || !o->at || !o->target || !o->weight || !o->logp || !o->x || !o->h || !o->rstd || !o->dh) return nomem(g->e);
     size_t k = 0;
-    for (size_t i = 0; i < g->n; i++)
+    for (size_t i = 0; i < g->n; i++) {
+        start[i] = k;
         for (size_t t = 1; t <= g->p[i].rows && t < g->p[i].ex->n; t++) {
             if (!g->p[i].ex->mask_loss[t]) continue;
             int32_t token = g->p[i].ex->tokens[t];
@@ -246,10 +251,13 @@ static int gather(group *g, losses *o, double weight, bool grad)
             o->at[k] = t;
             o->target[k] = token;
             o->weight[k] = (float)(weight / (double)g->p[i].n_loss);
-            memcpy(o->x + k * D, g->x + o->row[k] * D, D * sizeof(float));
+            pos[k] = g->rows.pos[o->row[k]];
+            lim[k] = g->rows.lim[o->row[k]];
             k++;
         }
-    o->M = k;
+    }
+    start[g->n] = o->M = k;
+    o->pick = (pg_pick){o->row, {g->n, k, start, pos, lim}};
     return PG_OK;
 }
 
@@ -335,9 +343,9 @@ static int backward(group *g, losses *o)
     memset(dl, 0, o->M * D * sizeof *dl);
     pg_rms_norm_back(m->kern, dl, m->final_norm.gscale, o->dh, o->x, o->rstd, m->final_norm.scale, o->M, D);
     if (!trains_decoder(m)) return PG_OK;
-    memset(dx, 0, R * D * sizeof *dx);
-    for (size_t i = 0; i < o->M; i++) memcpy(dx + o->row[i] * D, dl + i * D, D * sizeof *dx);
-    for (size_t l = m->s.depth; l-- > 0;) pg_dec_layer_back(m, l, dx, l > 0 || below, &g->rows, &g->act[l], &g->s);
+    size_t last = m->s.depth - 1;
+    pg_dec_last_back(m, dx, dl, last > 0 || below, &g->rows, &o->pick, &g->act[last], &g->s);
+    for (size_t l = last; l-- > 0;) pg_dec_layer_back(m, l, dx, l > 0 || below, &g->rows, &g->act[l], &g->s);
     if (m->gembed) {
         float scale = (float)sqrt((double)D);
         for (size_t i = 0; i < g->n; i++)
@@ -355,11 +363,14 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
     bool keep_tower = grad && pg_trains_image(m);
     size_t D = m->s.width;
     int rc;
-    if ((rc = pack_rows(&g))) return rc;
+    if ((rc = pack_rows(&g)) || (rc = find_losses(&g, &o, weight, grad))) return rc;
     if (grad) {
         if ((rc = scratch(&g, keep_tower)) || (rc = embed(&g, keep_tower)) || (rc = dec_acts(&g))) return rc;
         pg_dec_scratch s = {.tmp = g.s.d0, .act = g.s.wide0, .mlp_rows = g.rows.R, .seqs = g.s.seqs};
-        for (size_t l = 0; l < m->s.depth; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &g.act[l], &s);
+        size_t last = m->s.depth - 1;
+        for (size_t l = 0; l < last; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &g.act[l], &s);
+        s.mlp_rows = o.M;
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &g.act[last], &s);
     } else {
         size_t q = m->s.heads * m->s.head_dim, kv = m->s.kv_heads * m->s.head_dim, R = g.rows.R;
         if ((rc = embed(&g, false))) return rc;
@@ -372,9 +383,10 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
         if (!a.y0 || !a.q || !a.k || !a.v || !a.a || !a.gate || !a.up || !s.tmp || !s.seqs) return nomem(e);
         a.y1 = a.o = a.f = a.y0;
         s.act = a.gate;
-        for (size_t l = 0; l < m->s.depth; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &a, &s);
+        for (size_t l = 0; l + 1 < m->s.depth; l++) pg_dec_layer_forward(m, l, g.x, &g.rows, NULL, NULL, &a, &s);
+        pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &a, &s);
     }
-    if ((rc = gather(&g, &o, weight, grad)) || (rc = cross_entropy(&g, &o, grad, smoothing, loss_of))) return rc;
+    if ((rc = cross_entropy(&g, &o, grad, smoothing, loss_of))) return rc;
     return grad ? backward(&g, &o) : PG_OK;
 }
 

@@ -27,7 +27,9 @@ typedef struct pg_linear {
     size_t blocks, block_bytes; /* bytes from block to block */
     size_t in, out;
     const float *bias;    /* f32, NULL: none */
+    pg_quant *quant;      /* NULL: products with w itself */
     float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
+    struct pg_lora *lora; /* NULL: none; lora.h */
 } pg_linear;
 void pg_linear_forward(pg_kern *k, const pg_linear *l, float *y, const float *x, size_t R);
 /* dx (NULL: not wanted) overwritten, or added to where add_dx; gradients added where not frozen. */
@@ -61,6 +63,7 @@ typedef struct pg_model {
     pg_norm vit_norm;
     pg_linear head;
     pg_mat embed;        /* [width, vocab] as a product's right side: trans, ld = width */
+    pg_quant *qembed;    /* NULL: products with embed itself */
     float *gembed;       /* [vocab, width] */
     pg_dec_layer *dec;
     pg_norm final_norm;
@@ -69,12 +72,16 @@ typedef struct pg_model {
     float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */
     size_t rope_positions;
     void *owned;         /* widened vectors */
+    struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
  * regex that matches nothing is an error listing names. */
 int pg_model_open(pg_model **m, const char *path, const char *trainable, pg_kern *k, pg_err *e) PG_MUST_CHECK;
 void pg_model_close(pg_model *m);
+/* From now on products of whole layers are of 8-bit integers, made here from the weights; for inference alone. Costs about a byte for
+ * each weight, reported in *bytes (may be NULL): 0 where the CPU has no instructions for it and nothing changes. */
+int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e) PG_MUST_CHECK;
 int pg_model_positions(pg_model *m, size_t positions, pg_err *e) PG_MUST_CHECK;
 
 /* ---- image tower ---- */
@@ -109,23 +116,28 @@ typedef struct pg_dec_act {
     float *f, *rstd_f;        /* [R,D] before post_ffw norm (family 2) */
 } pg_dec_act;
 
-/* Keys and values of sequences, for decoding: [layer][slot][position][kv_heads*head_dim], f32. */
-typedef struct pg_cache pg_cache;
-int pg_cache_new(pg_cache **c, const pg_model *m, size_t slots, size_t positions, pg_err *e) PG_MUST_CHECK;
-void pg_cache_free(pg_cache *c);
+typedef struct pg_cache pg_cache; /* keys and values, for decoding: cache.h */
+/* Where a text's keys are: positions 0..shared-1 in slot `base`, later ones in `slot`, from its position 0 on. */
+typedef struct pg_place {
+    size_t slot, base, shared; /* shared 0: all are in `slot` */
+} pg_place;
 
 /* Reusable memory for forward passes; grown as needed, freed at the end. */
 typedef struct pg_work pg_work;
 int pg_work_new(pg_work **w, pg_err *e) PG_MUST_CHECK;
 void pg_work_free(pg_work *w);
 
-/* x [R,D]: embeddings in, output of the final norm out. slots[s]: the cache slot of sequence s; its rows are put at cache
- * positions pos[] and see cache positions 0..lim-1. cache NULL: keys are the sequence's own rows. */
-int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const size_t *slots, pg_err *e) PG_MUST_CHECK;
+/* x [R,D]: embeddings in, output of the final norm out. Rows of sequence s are put into the cache at at[s] and see its positions
+ * 0..lim-1. cache NULL: keys are the sequence's own rows. */
+int pg_decoder_forward(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, pg_err *e) PG_MUST_CHECK;
+
+/* The same for whole prefixes, from position 0 on, where only what each one's last row says is wanted: out [n_seqs,D]; x is overwritten. */
+int pg_decoder_read(pg_model *m, pg_work *w, float *x, const pg_rows *rows, pg_cache *cache, const pg_place *at, float *out,
+                    pg_err *e) PG_MUST_CHECK;
 
 /* x[r] = embedding of token * sqrt(width), for n tokens; a token outside the vocabulary is PG_EFORMAT. */
 int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e) PG_MUST_CHECK;
-/* logits [R,vocab] of rows h [R,D]; never soft-capped (see golden/model). */
+/* logits [R,vocab] of rows h [R,D]; not soft-capped. vocab leaves out the rows that converted checkpoints have beyond the tokens. */
 void pg_logits(pg_model *m, float *logits, const float *h, size_t R);
 
 /* From a text's masks to lim and the loss weights (text tokens only; the image's n_image tokens come first and see each other and
@@ -134,21 +146,7 @@ void pg_logits(pg_model *m, float *logits, const float *h, size_t R);
 int pg_mask_limits(const int32_t *mask_ar, const int32_t *mask_input, size_t n_text, size_t n_image, uint32_t *lim,
                    uint32_t *lim_image, size_t *n, pg_err *e) PG_MUST_CHECK;
 
-/* ---- greedy decoding and scoring of a batch (decode.c) ---- */
-typedef struct pg_caption {
-    const float *pixels;         /* in; or features [n_image,width] where not NULL */
-    const float *features;
-    const int32_t *prefix;       /* in: tokens, bos to newline */
-    size_t n_prefix;
-    int32_t *tokens;             /* out: room for max_len; eos included where reached */
-    size_t n;
-    double logprob;              /* out: sum, natural log, eos included */
-    bool ended;                  /* eos reached */
-} pg_caption;
-/* on_token (may be NULL) is told of each token as it is chosen; non-zero return stops with PG_FAIL. */
-int pg_greedy(pg_model *m, pg_work *w, pg_caption *c, size_t n, size_t max_len,
-              int (*on_token)(void *ctx, size_t i, int32_t token), void *ctx, pg_err *e) PG_MUST_CHECK;
-
+/* ---- scoring; decoding is in decode.h ---- */
 /* Teacher-forced scoring of one text; see loss.h for training. */
 typedef struct pg_scoring {
     const float *pixels;

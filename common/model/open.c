@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/lora.h"
+
 enum { LIST_BYTES = 300 };
 
 typedef struct opener {
@@ -352,6 +354,17 @@ static double query_scale(const pg_model_shape *s)
     return 1.0 / sqrt(big ? (double)s->width / (double)s->heads : (double)s->head_dim);
 }
 
+/* Products take f32, f16 and bf16 as they lie in the file. */
+static int can_compute(opener *o)
+{
+    const pg_weights *w = o->m->weights;
+    for (size_t i = 0; i < pg_weights_count(w); i++)
+        if (pg_weights_at(w, i)->dtype == PG_I8)
+            return pg_error(o->e, PG_EINVAL, "'%s' holds int8 weights, which this program does not compute with: make bf16 of them with "
+                            "pg-convert --dtype bf16", pg_weights_path(w));
+    return PG_OK;
+}
+
 int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_kern *k, pg_err *e)
 {
     pg_err local = {0};
@@ -368,7 +381,7 @@ int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_ke
     m->kern = k;
     m->owned = own;
     if ((rc = pg_work_new(&own->vectors, o.e)) || (rc = pg_work_new(&own->scratch, o.e)) ||
-        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)))
+        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) || (rc = can_compute(&o)))
         goto out;
     m->q_scale = (float)query_scale(&m->s);
     m->attn_softcap = m->s.family == 2 ? 50.0f : 0.0f;
@@ -391,10 +404,12 @@ void pg_model_close(pg_model *m)
     if (!m)
         return;
     pg_owned *own = m->owned;
+    pg_model_unquantise(m);
     pg_work_free(own->vectors);
     pg_work_free(own->scratch);
     free(own);
     pg_weights_close(m->weights);
+    pg_lora_free(m);
     free(m->vit);
     free(m->dec);
     free(m->params);

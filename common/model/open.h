@@ -9,6 +9,7 @@ typedef struct pg_owned {
     pg_work *scratch; /* for the image tower */
 } pg_owned;
 
+void pg_model_unquantise(pg_model *m); /* frees what pg_model_quantise made */
 pg_work *pg_model_scratch(const pg_model *m);
 
 #endif

@@ -93,6 +93,15 @@ int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, 
     return finish(r, key, &k, bad, e);
 }
 
+int pg_rec_set_numbers(pg_rec *r, const char *key, const char *const *names, const double *v, size_t n, pg_err *e)
+{
+    packed k;
+    start(&k);
+    int bad = msgpack_pack_map(&k.pk, n);
+    for (size_t i = 0; !bad && i < n; i++) bad = pack_str(&k.pk, names[i], strlen(names[i])) || msgpack_pack_double(&k.pk, v[i]);
+    return finish(r, key, &k, bad, e);
+}
+
 int pg_rec_set_tensor(pg_rec *r, const char *key, const pg_tensor *t, pg_err *e)
 {
     packed k;

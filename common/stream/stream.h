@@ -62,6 +62,8 @@ int pg_rec_set_double(pg_rec *r, const char *key, double v, pg_err *e) PG_MUST_C
 int pg_rec_set_bool(pg_rec *r, const char *key, bool v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_ints(pg_rec *r, const char *key, const int32_t *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, pg_err *e) PG_MUST_CHECK;
+/* A map from names to numbers. */
+int pg_rec_set_numbers(pg_rec *r, const char *key, const char *const *names, const double *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_tensor(pg_rec *r, const char *key, const pg_tensor *t, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_raw(pg_rec *r, const char *key, const void *msgpack, size_t n, pg_err *e) PG_MUST_CHECK;
 void pg_rec_del(pg_rec *r, const char *key);
@@ -81,7 +83,7 @@ int pg_reader_new(pg_reader **rd, int fd, const char *name, pg_err *e) PG_MUST_C
 void pg_reader_free(pg_reader *rd);
 void pg_reader_limit(pg_reader *rd, size_t max_record); /* instead of PG_RECORD_MAX */
 /* When a read would block, w is flushed first: an interactive pipeline never waits for a full buffer. Where w is a pipe whose
- * reader is gone by then, reading fails with PG_EIO and errno EPIPE. */
+ * reader is gone by then, reading fails with PG_EPIPE. */
 void pg_reader_tie(pg_reader *rd, pg_writer *w);
 /* Three outcomes: 1 a record, 0 the clean end (end record seen, its count right), < 0 failure: bad or cut input.
  * pg_reader_header must come first: 1, or < 0 (no header, other major version: both numbers are named). */

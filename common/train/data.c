@@ -56,7 +56,7 @@ int pg_store_add(pg_store *s, const float *row, pg_err *e)
         s->n++;
         return PG_OK;
     }
-    if (s->n % BLOCK_ROWS == 0) {
+    if (s->n / BLOCK_ROWS == s->n_blocks) {
         float **b = pg_realloc(s->blocks, s->n_blocks + 1, sizeof *b);
         if (!b) return pg_error_nomem(e);
         s->blocks = b;
@@ -69,12 +69,20 @@ int pg_store_add(pg_store *s, const float *row, pg_err *e)
     return PG_OK;
 }
 
-int pg_store_get(const pg_store *s, size_t i, float *row, pg_err *e)
+void pg_store_clear(pg_store *s)
+{
+    s->n = s->in_memory = 0;
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
+}
+
+int pg_store_get(const pg_store *s, size_t i, float *row, const float **at_row, pg_err *e)
 {
     if (i < s->in_memory) {
-        memcpy(row, s->blocks[i / BLOCK_ROWS] + i % BLOCK_ROWS * s->row, s->row * sizeof *row);
+        *at_row = s->blocks[i / BLOCK_ROWS] + i % BLOCK_ROWS * s->row;
         return PG_OK;
     }
+    *at_row = row;
     size_t bytes = s->row * sizeof *row, done = 0;
     off_t at = (off_t)((i - s->in_memory) * bytes);
     while (done < bytes) {
@@ -135,7 +143,7 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
     for (size_t i = 0; i < s->n; i++) it->tokens[3 * s->n + i] = 1; /* pg_sample_read has cut the padding off */
     d->n++;
     d->hash = mix(mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes);
-    d->hash = mix_pixels(d->hash, s->pixels, m->s.image_size * m->s.image_size * 3);
+    if (!d->no_hash) d->hash = mix_pixels(d->hash, s->pixels, m->s.image_size * m->s.image_size * 3);
     if (!s->n_loss) d->no_suffix++;
     else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
     return PG_OK;
@@ -153,8 +161,8 @@ static int flush(pg_data *d, pending *q, pg_err *e)
     const float *p[FEATURE_BATCH];
     int rc = PG_OK;
     for (size_t i = 0; i < q->n; i++) p[i] = q->pixels + i * one;
-    if (!d->pixels && q->n) rc = pg_vit_forward(q->m, p, q->n, q->features, e);
-    for (size_t i = 0; !rc && i < q->n; i++) rc = pg_store_add(d->store, d->pixels ? p[i] : q->features + i * row, e);
+    if (q->n) rc = pg_vit_forward(q->m, p, q->n, q->features, e);
+    for (size_t i = 0; !rc && i < q->n; i++) rc = pg_store_add(d->store, q->features + i * row, e);
     q->n = 0;
     return rc;
 }
@@ -197,9 +205,13 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             }
             continue;
         }
-        if ((rc = add_item(d, m, &s, rec, e))) break;
-        memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
-        if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
+        if ((rc = add_item(d, m, &s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) break;
+        if (d->pixels) {
+            if ((rc = pg_store_add(d->store, s.pixels, e))) break;
+        } else {
+            memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
+            if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
+        }
         rc = 2; /* most may be reached */
     }
     if (rc >= 0) {
@@ -221,13 +233,13 @@ void pg_data_clear(pg_data *d)
         free(d->items[i].tokens);
     }
     d->n = 0;
-    pg_store_free(d->store);
-    d->store = NULL;
+    if (d->store) pg_store_clear(d->store);
 }
 
 void pg_data_free(pg_data *d)
 {
     pg_data_clear(d);
+    pg_store_free(d->store);
     free(d->items);
     *d = (pg_data){0};
 }
@@ -237,12 +249,13 @@ int pg_data_batch(const pg_data *d, const pg_model *m, const size_t *idx, size_t
     size_t row = pg_data_row(d, m);
     for (size_t i = 0; i < n; i++) {
         const pg_item *it = &d->items[idx[i]];
-        int rc = pg_store_get(d->store, idx[i], rows + i * row, e);
+        const float *at;
+        int rc = pg_store_get(d->store, idx[i], rows + i * row, &at, e);
         if (rc) return rc;
         ex[i] = (pg_example){.tokens = it->tokens, .mask_ar = it->tokens + it->n, .mask_loss = it->tokens + 2 * it->n,
                              .mask_input = it->tokens + 3 * it->n, .n = it->n};
-        if (d->pixels) ex[i].pixels = rows + i * row;
-        else ex[i].features = rows + i * row;
+        if (d->pixels) ex[i].pixels = at;
+        else ex[i].features = at;
     }
     return PG_OK;
 }

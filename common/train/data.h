@@ -11,7 +11,9 @@ typedef struct pg_store pg_store; /* rows of equal size */
 int pg_store_new(pg_store **s, size_t row_floats, size_t memory, pg_err *e) PG_MUST_CHECK;
 void pg_store_free(pg_store *s);
 int pg_store_add(pg_store *s, const float *row, pg_err *e) PG_MUST_CHECK;
-int pg_store_get(const pg_store *s, size_t i, float *row, pg_err *e) PG_MUST_CHECK;
+void pg_store_clear(pg_store *s); /* forgets the rows, keeps the memory */
+/* *at: row i, in the store where it is in memory (until the next clear or free), else read into row. */
+int pg_store_get(const pg_store *s, size_t i, float *row, const float **at, pg_err *e) PG_MUST_CHECK;
 
 typedef struct pg_item {
     char *id;
@@ -26,14 +28,17 @@ typedef struct pg_data {
     bool pixels;   /* the store holds pixels, else features */
     size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
     uint64_t hash; /* of ids, tokens and pixels, in order */
+    bool no_hash;  /* set by the caller: pixels are not hashed */
     char first_unusable[256];
+    int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */
+    void *ctx;
 } pg_data;
 
 /* Reads up to `most` records (0: to the end, which must be there). Returns 1 where the stream has ended, 0 where most was reached. */
 int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e) PG_MUST_CHECK;
 void pg_data_clear(pg_data *d); /* forgets the items, keeps counts and hash */
 void pg_data_free(pg_data *d);
-/* Fills ex[n] from items idx[n]; rows must hold n rows of the store. */
+/* Fills ex[n] from items idx[n]; rows must hold n rows of the store, for those that are in a file. */
 int pg_data_batch(const pg_data *d, const pg_model *m, const size_t *idx, size_t n, float *rows, pg_example *ex, pg_err *e) PG_MUST_CHECK;
 size_t pg_data_row(const pg_data *d, const pg_model *m); /* floats of a row */
 

@@ -12,14 +12,15 @@ static int put(pg_npz_writer *z, const char *kind, const pg_param *p, const floa
     return rc ? rc : pg_npz_data(z, v, p->count * sizeof *v, e);
 }
 
-int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, size_t step, const char *fingerprint, pg_err *e)
+int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const pg_progress *p, const char *fingerprint, pg_err *e)
 {
     pg_npz_writer *z;
-    int64_t at[2] = {(int64_t)step, (int64_t)o->count};
-    size_t two = 2, len = strlen(fingerprint);
+    int64_t at[4] = {(int64_t)p->step, (int64_t)o->count, (int64_t)p->best_step, (int64_t)p->worse};
+    size_t four = 4, one = 1, len = strlen(fingerprint);
     int rc = pg_npz_create(&z, path, e);
     if (rc) return rc;
-    if ((rc = pg_npz_begin(z, "step", "<i8", 1, &two, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
+    if ((rc = pg_npz_begin(z, "step", "<i8", 1, &four, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
+        (rc = pg_npz_begin(z, "best_loss", "<f8", 1, &one, e)) || (rc = pg_npz_data(z, &p->best_loss, sizeof p->best_loss, e)) ||
         (rc = pg_npz_begin(z, "fingerprint", "|u1", 1, &len, e)) || (rc = pg_npz_data(z, fingerprint, len, e)))
         goto fail;
     for (size_t i = 0; i < m->n_params; i++) {
@@ -58,14 +59,14 @@ static int compare(const char *path, const char *was, size_t n, const char *now,
     return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, a, was + line, b, now + line);
 }
 
-int pg_state_load(const char *path, pg_model *m, pg_optim *o, size_t *step, const char *fingerprint, pg_err *e)
+int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, const char *fingerprint, pg_err *e)
 {
     pg_npz *z;
-    int64_t at[2];
+    int64_t at[4];
     int rc = pg_npz_open(&z, path, e);
     if (rc) return rc;
-    const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint");
-    if (!s || !f || s->count != 2 || strcmp(s->descr, "<i8") || f->itemsize != 1) {
+    const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint"), *b = pg_npz_find(z, "best_loss");
+    if (!s || !f || !b || s->count != 4 || strcmp(s->descr, "<i8") || f->itemsize != 1 || b->count != 1 || strcmp(b->descr, "<f8")) {
         rc = pg_error(e, PG_EFORMAT, "'%s' is not a training state", path);
         goto out;
     }
@@ -76,8 +77,11 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, size_t *step, cons
         if (o->kind == PG_ADAMW && ((rc = get(z, path, "mu", &m->params[i], o->mu[i], e)) || (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
             goto out;
     }
-    *step = (size_t)at[0];
+    p->step = (size_t)at[0];
     o->count = (size_t)at[1];
+    p->best_step = (size_t)at[2];
+    p->worse = (size_t)at[3];
+    memcpy(&p->best_loss, b->data, sizeof p->best_loss);
 out:
     pg_npz_close(z);
     return rc;

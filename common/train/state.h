@@ -4,9 +4,17 @@
 
 #include "train/optim.h"
 
+/* How far a run has come. */
+typedef struct pg_progress {
+    size_t step;      /* done */
+    size_t best_step; /* of the smallest validation loss; 0: none yet */
+    size_t worse;     /* validations since then */
+    double best_loss;
+} pg_progress;
+
 /* fingerprint: lines "name value"; compared on loading. */
-int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, size_t step, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
+int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const pg_progress *p, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
 /* PG_EINVAL names the first line that differs. */
-int pg_state_load(const char *path, pg_model *m, pg_optim *o, size_t *step, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
+int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, const char *fingerprint, pg_err *e) PG_MUST_CHECK;
 
 #endif

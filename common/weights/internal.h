@@ -28,11 +28,16 @@ static inline unsigned char *pg_put(unsigned char *p, uint64_t v, size_t bytes)
 typedef struct pg_zip_member {
     const char *name; /* not 0-terminated */
     size_t name_len;
-    const unsigned char *data;
-    size_t len;
+    const unsigned char *data; /* as it lies in the file */
+    size_t packed, len;        /* bytes there, bytes of the member; equal unless deflated */
+    bool deflated;
+    uint32_t crc;
 } pg_zip_member;
-/* Calls fn for every member of an archive of stored members, in directory order; stops at the first failure. */
+/* Calls fn for every member of an archive, in directory order; stops at the first failure. */
 int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e) PG_MUST_CHECK;
+
+/* Unpacks a deflated member into a file without a name (in TMPDIR), mapped: memory stays free. Its checksum is checked. */
+int pg_zip_inflate(pg_map *m, const pg_zip_member *z, const char *path, pg_err *e) PG_MUST_CHECK;
 
 /* ---- npy ---- */
 /* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. */
@@ -44,6 +49,7 @@ typedef struct pg_tensor_entry {
     char *name; /* owned */
     char *plain; /* owned: without prefix (npz), in the stored style's one form without "model." (safetensors) */
     size_t file; /* index into files */
+    bool is_scale; /* belongs to an int8 tensor */
 } pg_tensor_entry;
 
 enum { PG_NOT_STACKED, PG_VIT_LAYERS, PG_TEXT_LAYERS };
@@ -97,6 +103,8 @@ struct pg_weights {
     size_t n_canon;
     pg_dims dims;
     pg_model_shape shape;
+    char *base; /* of an adapter file: the fingerprint of what it adapts, or NULL */
+    unsigned char *pos; /* owned: resized position embeddings */
     pg_err why; /* code 0: the shape is good */
 };
 
@@ -115,14 +123,36 @@ void pg_view_gather(const pg_view *v, void *out);
 int pg_view_as_hf(const pg_name *n, bool part, pg_view *v);
 /* Dense f32, canonical order. */
 pg_view pg_view_dense(const pg_view *like, const float *data);
+pg_view pg_view_raw(const pg_weight *w); /* as stored */
 
 /* ---- saving ---- */
 typedef int (*pg_sink_fn)(void *ctx, const void *p, size_t n, pg_err *e);
-int pg_save_npz(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, const bool *replaced, pg_err *e) PG_MUST_CHECK;
-int pg_save_safetensors(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, const bool *replaced, pg_err *e) PG_MUST_CHECK;
-/* Streams a view in pieces of a few MiB; f32: widened. */
-int pg_emit_view(const pg_view *v, bool widen, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
+int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
+/* What a tensor of type own becomes; PG_I8 only where it is a matrix. */
+pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
+/* Streams a view of w in pieces of a few MiB as `to`, which is not PG_I8 unless the view is; buf: PG_EMIT_BYTES. */
+int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+/* A view in the order of safetensors as int8; scale receives those of each row of cols values. */
+int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+int pg_mean_row(const pg_weights *w, const pg_view *v, float *row, void *buf, pg_err *e) PG_MUST_CHECK; /* of [rows, cols], summed in double */
+float pg_rounded(float f, pg_dtype t); /* through f16 or bf16 */
 enum { PG_EMIT_BYTES = 8 << 20 };
+bool pg_dtype_of_descr(const char *descr, pg_dtype *t); /* "<f4", "<f2", "|V2" */
 bool pg_one_dtype(const pg_resolved *r, const pg_canonical *c, pg_dtype *t);
+/* Pages that a view lies on may leave this process: a long walk over a large file stays small. */
+void pg_weights_forget(const pg_weights *w, const pg_view *v);
+void pg_npz_forget(const pg_npz *z, const void *p, size_t n);
+uint32_t pg_npz_crc(const pg_npz *z, size_t i); /* as the directory has it */
+const unsigned char *pg_npz_member(const pg_npz *z, size_t i, size_t *n); /* header and data: what the checksum is of */
+/* Key of the rows of an embedding that are no tokens, kept in an npz so that the way back is exact. */
+#define PG_EXTRA_ROWS "hf/extra_embedding_rows"
+/* Linear layers and the embedding: two axes in safetensors. */
+bool pg_name_is_matrix(const pg_name *n);
+
+/* The files beside safetensors weights: config.json, generation_config.json, preprocessor_config.json; copied with sizes and types
+ * set where the source has them, else made. dtype: of the weights; changed: not the source's. */
+int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_err *e) PG_MUST_CHECK;
+int pg_save_text(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a file that appears whole */
 
 #endif

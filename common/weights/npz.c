@@ -8,6 +8,12 @@ struct pg_npz {
     pg_map map;
     char *path;
     pg_npy *a;
+    struct stored {
+        const unsigned char *p; /* the whole member, npy header too */
+        size_t n;
+        uint32_t crc;
+        pg_map unpacked; /* of a deflated member */
+    } *s;
     size_t n, cap;
 };
 
@@ -22,18 +28,27 @@ static int add(void *ctx, const pg_zip_member *m, pg_err *e)
     if (z->n == z->cap) {
         size_t cap = z->cap ? 2 * z->cap : 64;
         pg_npy *a = pg_realloc(z->a, cap, sizeof *a);
-        if (!a)
+        struct stored *s = a ? pg_realloc((z->a = a, z->s), cap, sizeof *s) : NULL;
+        if (!s)
             return pg_error_nomem(e);
-        z->a = a, z->cap = cap;
+        z->s = s, z->cap = cap;
     }
     char *key = pg_strndup(m->name, len - 4);
     if (!key)
         return pg_error_nomem(e);
-    int rc = pg_npy_parse(&z->a[z->n], z->path, key, m->data, m->len, e);
-    if (rc)
-        free(key);
-    else
+    struct stored *s = &z->s[z->n];
+    *s = (struct stored){.p = m->data, .n = m->len, .crc = m->crc};
+    int rc = m->deflated ? pg_zip_inflate(&s->unpacked, m, z->path, e) : PG_OK;
+    if (m->deflated)
+        s->p = s->unpacked.data;
+    if (!rc)
+        rc = pg_npy_parse(&z->a[z->n], z->path, key, s->p, s->n, e);
+    if (!rc) {
         z->n++;
+        return PG_OK;
+    }
+    pg_map_close(&s->unpacked);
+    free(key);
     return rc;
 }
 
@@ -82,9 +97,12 @@ void pg_npz_close(pg_npz *z)
 {
     if (!z)
         return;
-    for (size_t i = 0; i < z->n; i++)
+    for (size_t i = 0; i < z->n; i++) {
         free((void *)(uintptr_t)z->a[i].key);
+        pg_map_close(&z->s[i].unpacked);
+    }
     free(z->a);
+    free(z->s);
     free(z->path);
     pg_map_close(&z->map);
     free(z);
@@ -106,4 +124,22 @@ size_t pg_npz_count(const pg_npz *z)
 const pg_npy *pg_npz_at(const pg_npz *z, size_t i)
 {
     return i < z->n ? &z->a[i] : NULL;
+}
+
+uint32_t pg_npz_crc(const pg_npz *z, size_t i)
+{
+    return z->s[i].crc;
+}
+
+const unsigned char *pg_npz_member(const pg_npz *z, size_t i, size_t *n)
+{
+    *n = z->s[i].n;
+    return z->s[i].p;
+}
+
+void pg_npz_forget(const pg_npz *z, const void *p, size_t n)
+{
+    pg_map_forget(&z->map, p, n);
+    for (size_t i = 0; i < z->n; i++)
+        pg_map_forget(&z->s[i].unpacked, p, n);
 }

@@ -53,6 +53,36 @@ const pg_weight *pg_weights_find(const pg_weights *w, const char *plain)
     return hit ? &(*hit)->w : NULL;
 }
 
+bool pg_dtype_of_descr(const char *descr, pg_dtype *t)
+{
+    static const char *const descrs[] = {"<f4", "<f2", "|V2"};
+    for (size_t i = 0; i < 3; i++)
+        if (!strcmp(descr, descrs[i]))
+            return *t = (pg_dtype)i, true;
+    return false;
+}
+
+/* Joins int8 tensors to their scales. */
+static int find_scales(pg_weights *w, pg_err *e)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        pg_weight *t = &w->t[i].w;
+        if (t->dtype != PG_I8)
+            continue;
+        char *name = pg_format("%s_scale", w->t[i].plain);
+        if (!name)
+            return pg_error_nomem(e);
+        pg_weight *s = (pg_weight *)(uintptr_t)pg_weights_find(w, name);
+        free(name);
+        if (t->ndim != 2 || !s || s->dtype != PG_F32 || s->ndim != 2 || s->shape[0] != t->shape[0] || s->shape[1] != pg_int8_groups(t->shape[1]))
+            return pg_error(e, PG_EFORMAT, "cannot read '%s': int8 tensor '%s' needs two dimensions and '%s_scale' in F32, [rows, groups of 256]", w->path,
+                            t->name, t->name);
+        t->scale = s->data;
+        ((pg_tensor_entry *)(void *)s)->is_scale = true;
+    }
+    return PG_OK;
+}
+
 /* big_vision's load_params: the subtree params, else opt/target, else everything. */
 static int load_npz(pg_weights *w, pg_err *e)
 {
@@ -77,17 +107,12 @@ static int load_npz(pg_weights *w, pg_err *e)
         bool ours = !strncmp(plain, "llm/", 4) || !strncmp(plain, "img/", 4);
         pg_weight t = {.ndim = a->ndim, .count = a->count, .data = a->data};
         memcpy(t.shape, a->shape, sizeof t.shape);
-        if (!strcmp(a->descr, "<f4"))
-            t.dtype = PG_F32;
-        else if (!strcmp(a->descr, "<f2"))
-            t.dtype = PG_F16;
-        else if (!strcmp(a->descr, "|V2"))
-            t.dtype = PG_BF16;
-        else if (ours)
+        if (!pg_dtype_of_descr(a->descr, &t.dtype)) {
+            if (!ours)
+                continue;
             return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has dtype '%s': only '<f4', '<f2' and '|V2' (bfloat16) are weights",
                             w->path, a->key, a->descr);
-        else
-            continue;
+        }
         if (!*prefixes[k] && !ours)
             continue;
         if ((rc = pg_weights_add(w, a->key, plain, strlen(plain), &t, 0, e)))
@@ -198,7 +223,7 @@ int pg_weights_open(pg_weights **out, const char *path, pg_err *e)
     } else {
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': not named *.npz, *.safetensors or *.safetensors.index.json", w->path);
     }
-    if (rc || (rc = sort_names(w, e)))
+    if (rc || (rc = sort_names(w, e)) || (rc = find_scales(w, e)))
         goto out;
     pg_err why = {0};
     rc = pg_weights_resolve(w, &why);
@@ -231,6 +256,8 @@ void pg_weights_close(pg_weights *w)
         free(w->res[i].src);
     free(w->res);
     free(w->canon);
+    free(w->base);
+    free(w->pos);
     free(w->files);
     free(w->sorted);
     free(w->t);

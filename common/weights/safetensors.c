@@ -51,8 +51,10 @@ static int tensor(const char *path, const char *name, const json_t *j, const uns
         t->dtype = PG_F16;
     else if (!strcmp(dtype, "BF16"))
         t->dtype = PG_BF16;
+    else if (!strcmp(dtype, "I8"))
+        t->dtype = PG_I8;
     else
-        return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has dtype '%s': only F32, F16 and BF16 are supported", path, name, dtype);
+        return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has dtype '%s': only F32, F16, BF16 and I8 are supported", path, name, dtype);
     t->ndim = json_array_size(shape);
     if (t->ndim > PG_MAX_DIMS)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': tensor '%s' has %zu dimensions", path, name, t->ndim);
@@ -130,6 +132,11 @@ int pg_safetensors_load(pg_weights *w, const char *path, pg_err *e)
     json_t *v;
     json_object_foreach(j, name, v)
     {
+        const char *base = strcmp(name, "__metadata__") ? NULL : json_string_value(json_object_get(v, "pg_base"));
+        if (base && !w->base && !(w->base = pg_strdup(base))) {
+            rc = pg_error_nomem(e);
+            goto out;
+        }
         if (!strcmp(name, "__metadata__") || pg_ends_with(name, "embeddings.position_ids"))
             continue;
         pg_weight t;

@@ -11,18 +11,19 @@ static const size_t SHARD_BYTES = (size_t)5 * 1000 * 1000 * 1000;
 
 typedef struct item {
     char *name;
-    const pg_weight *raw;    /* copied as it is; NULL: from canon, layer, part */
-    const pg_name *n;
+    const pg_weight *raw;    /* what the source has in this place; NULL: it has another layout */
+    const pg_name *n;        /* NULL: no tensor of ours, copied */
     size_t canon, layer, part;
     bool replaced;
     pg_dtype dtype;
     size_t ndim, shape[PG_MAX_DIMS], bytes;
+    float *scale;            /* of int8 made here: filled with the data, written by the item that follows */
+    bool is_scale;           /* that item */
 } item;
 
 typedef struct saver {
     const pg_weights *w;
-    pg_replace_fn replace;
-    void *ctx;
+    const pg_save_how *how;
     const bool *replaced;
     item *items;
     size_t n, cap;
@@ -31,6 +32,7 @@ typedef struct saver {
     pg_err *e;
 } saver;
 
+/* ---- the plan ---- */
 static int push(saver *s, const item *it)
 {
     item x = *it;
@@ -53,34 +55,80 @@ static int push(saver *s, const item *it)
     return PG_OK;
 }
 
-/* Stored names are kept where the source has them; the tensor behind each canonical piece is found by its address. */
+static bool made_int8(const item *it)
+{
+    return it->dtype == PG_I8 && (!it->raw || it->replaced || it->raw->dtype != PG_I8);
+}
+
+/* An item, and behind int8 that is made here its scales. */
+static int push_with_scales(saver *s, item *it)
+{
+    if (!it->name)
+        return pg_error_nomem(s->e);
+    int rc = push(s, it);
+    if (rc || !made_int8(it))
+        return rc;
+    item scale = {.name = pg_format("%s_scale", it->name), .dtype = PG_F32, .ndim = 2, .shape = {it->shape[0], pg_int8_groups(it->shape[1])}, .is_scale = true};
+    s->items[s->n - 1].scale = pg_alloc(scale.shape[0] * scale.shape[1], sizeof(float));
+    if (!scale.name || !s->items[s->n - 1].scale) {
+        free(scale.name);
+        return pg_error_nomem(s->e);
+    }
+    return push(s, &scale);
+}
+
+/* Which canonical tensor, or part of one, a stored tensor is. */
+static void locate(const saver *s, const pg_weight *x, item *it)
+{
+    const pg_weights *w = s->w;
+    for (size_t i = 0; i < w->n_canon; i++) {
+        const pg_canonical *c = &w->canon[i];
+        size_t parts = c->parts ? 2 : 1, count = (c->layers ? c->layers : 1) * parts;
+        for (size_t k = 0; k < count; k++)
+            if (w->res[i].src[k] == x) {
+                it->n = w->res[i].n;
+                it->canon = i, it->layer = k / parts, it->part = c->parts ? k % parts : PG_WHOLE;
+                it->replaced = s->replaced[i];
+                return;
+            }
+    }
+}
+
+static item item_of(const saver *s, const pg_weight *x)
+{
+    item it = {.raw = x, .ndim = x->ndim};
+    memcpy(it.shape, x->shape, sizeof it.shape);
+    locate(s, x, &it);
+    it.dtype = pg_saved_dtype(s->how, x->dtype, it.replaced, it.n && pg_name_is_matrix(it.n));
+    return it;
+}
+
+/* Stored names and their order are kept. */
 static int plan_safetensors(saver *s)
 {
     const pg_weights *w = s->w;
     int rc = PG_OK;
-    bool embed = false;
+    bool embed = s->how->convert;
     for (size_t i = 0; i < w->n_canon; i++)
         embed |= s->replaced[i] && !strcmp(w->canon[i].name, "llm/embedder/input_embedding");
     for (size_t t = 0; !rc && t < w->n; t++) {
-        const pg_weight *x = &w->t[t].w;
-        if (embed && pg_ends_with(x->name, "lm_head.weight"))
-            continue;
-        item it = {.raw = x, .dtype = x->dtype, .ndim = x->ndim};
-        memcpy(it.shape, x->shape, sizeof it.shape);
-        for (size_t i = 0; i < w->n_canon && !it.replaced; i++) {
-            const pg_canonical *c = &w->canon[i];
-            size_t parts = c->parts ? 2 : 1, count = (c->layers ? c->layers : 1) * parts;
-            for (size_t k = 0; s->replaced[i] && k < count; k++)
-                if (w->res[i].src[k] == x) {
-                    it.replaced = true;
-                    it.canon = i, it.layer = k / parts, it.part = c->parts ? k % parts : PG_WHOLE;
-                    it.n = w->res[i].n;
-                    it.dtype = PG_F32;
-                }
+        const pg_tensor_entry *x = &w->t[t];
+        if (embed && pg_ends_with(x->w.name, "lm_head.weight"))
+            continue; /* the same values as the embedding, which is about to change */
+        item it = item_of(s, &x->w);
+        if (x->is_scale) { /* stays where its int8 tensor does */
+            char *plain = pg_strndup(x->plain, strlen(x->plain) - strlen("_scale"));
+            const pg_weight *of = plain ? pg_weights_find(w, plain) : NULL;
+            free(plain);
+            if (!of)
+                return pg_error_nomem(s->e);
+            item owner = item_of(s, of);
+            if (owner.dtype != PG_I8 || owner.replaced)
+                continue;
+            it.dtype = PG_F32;
         }
-        if (!(it.name = pg_strdup(x->name)))
-            return pg_error_nomem(s->e);
-        rc = push(s, &it);
+        it.name = pg_strdup(x->w.name);
+        rc = push_with_scales(s, &it);
     }
     return rc;
 }
@@ -109,7 +157,7 @@ static int plan_npz(saver *s)
             pg_view v;
             if ((rc = pg_weights_view(w, c->name, it.layer, it.part, &v, s->e)))
                 return rc;
-            it.dtype = it.replaced ? PG_F32 : v.dtype;
+            it.dtype = pg_saved_dtype(s->how, v.dtype, it.replaced, pg_name_is_matrix(n));
             if (pg_view_as_hf(n, n->pieces, &v))
                 return pg_error(s->e, PG_FAIL, "tensor '%s' has no place in safetensors", c->name);
             size_t dim = 0;
@@ -121,9 +169,8 @@ static int plan_npz(saver *s)
             }
             if (*n->hf_dims == 'V')
                 it.shape[0] = (w->shape.vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
-            if (!(it.name = hf_name(n->hf[n->pieces ? it.part : 0], it.layer)))
-                return pg_error_nomem(s->e);
-            rc = push(s, &it);
+            it.name = hf_name(n->hf[n->pieces ? it.part : 0], it.layer);
+            rc = push_with_scales(s, &it);
         }
     }
     return rc;
@@ -138,52 +185,94 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
     return PG_OK;
 }
 
-static int zeros(saver *s, size_t n)
+static int emit(saver *s, const item *it, const pg_view *v, size_t row)
 {
+    if (it->dtype == PG_I8)
+        return pg_emit_int8(s->w, v, it->shape[1], it->scale + row * pg_int8_groups(it->shape[1]), s->buf, sink, s, s->e);
+    return pg_emit_view(s->w, v, it->dtype, s->buf, sink, s, s->e);
+}
+
+/* Rows of the embedding that are no tokens: the source's own, those that an npz keeps for the way back, else copies of the mean row,
+ * whose logit is the mean of all logits and so never the largest. v: the rows that are tokens. */
+static int emit_extra_rows(saver *s, const item *it, const pg_view *v)
+{
+    size_t have = v->shape[0], cols = v->shape[1], more = it->shape[0] - have;
+    pg_view x = *v;
+    float *mean = NULL;
     int rc = PG_OK;
-    memset(s->buf, 0, n < PG_EMIT_BYTES ? n : PG_EMIT_BYTES);
-    while (!rc && n) {
-        size_t some = n < PG_EMIT_BYTES ? n : PG_EMIT_BYTES;
-        rc = sink(s, s->buf, some, s->e);
-        n -= some;
+    const pg_npy *kept = s->w->npz ? pg_npz_find(s->w->npz, PG_EXTRA_ROWS) : NULL;
+    pg_weight stored = {.ndim = 2, .shape = {more, cols}, .count = more * cols};
+    if (it->raw) {
+        x = pg_view_raw(it->raw);
+        x.data += have * x.stride[0] * pg_dtype_size(x.dtype);
+        x.shape[0] = more;
+        x.count = more * cols;
+    } else if (kept && kept->ndim == 2 && kept->shape[0] == more && kept->shape[1] == cols && pg_dtype_of_descr(kept->descr, &stored.dtype)) {
+        stored.data = kept->data;
+        x = pg_view_raw(&stored);
+    } else {
+        if (!(mean = pg_alloc(cols, sizeof *mean)))
+            return pg_error_nomem(s->e);
+        rc = pg_mean_row(s->w, v, mean, s->buf, s->e);
+        x = (pg_view){.data = (const unsigned char *)mean, .dtype = PG_F32, .ndim = 2, .shape = {more, cols}, .stride = {0, 1}, .count = more * cols};
     }
+    if (!rc)
+        rc = emit(s, it, &x, have);
+    free(mean);
     return rc;
+}
+
+static int copy_raw(saver *s, const pg_weight *x, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += PG_EMIT_BYTES) {
+        size_t n = bytes - at < PG_EMIT_BYTES ? bytes - at : PG_EMIT_BYTES;
+        pg_view piece = {.data = x->data + at, .dtype = PG_I8, .ndim = 1, .shape = {n}, .stride = {1}, .count = n};
+        int rc = sink(s, x->data + at, n, s->e);
+        pg_weights_forget(s->w, &piece);
+        if (rc)
+            return rc;
+    }
+    return PG_OK;
 }
 
 static int write_item(saver *s, const item *it)
 {
     const pg_weights *w = s->w;
-    pg_view v;
+    pg_view v, stored;
     int rc;
-    if (it->raw && !it->replaced)
-        return sink(s, it->raw->data, it->bytes, s->e);
-    const char *name = w->canon[it->canon].name;
-    if ((rc = pg_weights_view(w, name, it->layer, it->part, &v, s->e)))
-        return rc;
-    if (it->replaced) {
-        /* An npz keeps k and v, gate and up, in one tensor: its replacement comes whole. */
-        bool whole = !w->canon[it->canon].parts;
-        const float *f = s->replace(s->ctx, name, it->layer, whole ? PG_WHOLE : it->part);
-        if (f)
-            v = pg_view_dense(&v, f + (whole && it->part != PG_WHOLE ? it->part * v.count : 0));
+    if (it->is_scale) /* the item before it filled them */
+        return sink(s, (it - 1)->scale, it->bytes, s->e);
+    if (it->raw && !it->replaced && it->dtype == it->raw->dtype) {
+        stored = pg_view_raw(it->raw);
+        rc = copy_raw(s, it->raw, it->bytes);
+    } else if (it->raw && !it->replaced) {
+        stored = v = pg_view_raw(it->raw);
+        rc = emit(s, it, &v, 0);
+    } else {
+        const char *name = w->canon[it->canon].name;
+        if ((rc = pg_weights_view(w, name, it->layer, it->part, &v, s->e)))
+            return rc;
+        stored = v;
+        if (it->replaced) {
+            /* An npz keeps k and v, gate and up, in one tensor: its replacement comes whole. */
+            bool whole = !w->canon[it->canon].parts;
+            const float *f = s->how->replace(s->how->ctx, name, it->layer, whole ? PG_WHOLE : it->part);
+            if (f)
+                v = pg_view_dense(&v, f + (whole && it->part != PG_WHOLE ? it->part * v.count : 0));
+        }
+        if (pg_view_as_hf(it->n, it->n->pieces, &v))
+            return pg_error(s->e, PG_FAIL, "tensor '%s' has no place in safetensors", name);
+        rc = emit(s, it, &v, 0);
+        if (!rc && *it->n->hf_dims == 'V' && it->shape[0] > v.shape[0])
+            rc = emit_extra_rows(s, it, &v);
     }
-    pg_view rows = v;
-    if (pg_view_as_hf(it->n, it->n->pieces, &v))
-        return pg_error(s->e, PG_FAIL, "tensor '%s' has no place in safetensors", name);
-    if ((rc = pg_emit_view(&v, it->dtype == PG_F32 && v.dtype != PG_F32, s->buf, sink, s, s->e)))
-        return rc;
-    size_t left = it->bytes - v.count * pg_dtype_size(it->dtype);
-    if (left && it->raw) { /* the rows that are no tokens */
-        rows = (pg_view){.data = it->raw->data + v.count * pg_dtype_size(it->raw->dtype), .dtype = it->raw->dtype, .ndim = 1,
-                         .shape = {left / 4}, .stride = {1}, .count = left / 4};
-        return pg_emit_view(&rows, true, s->buf, sink, s, s->e);
-    }
-    return zeros(s, left);
+    pg_weights_forget(w, &stored);
+    return rc ? pg_error_context(s->e, "tensor '%s'", it->name) : PG_OK;
 }
 
 static int header(saver *s, size_t from, size_t to)
 {
-    static const char *const types[] = {"F32", "F16", "BF16"};
+    static const char *const types[] = {"F32", "F16", "BF16", "I8"};
     pg_buf b = {0};
     size_t at = 0;
     int rc = pg_buf_addf(&b, s->e, "{\"__metadata__\":{\"format\":\"pt\"}");
@@ -226,25 +315,13 @@ static int write_file(saver *s, const char *path, size_t from, size_t to)
     return rc;
 }
 
-static int write_text(saver *s, const char *path, const void *p, size_t n)
-{
-    int rc = pg_outfile_open(&s->f, path, s->e);
-    if (rc)
-        return rc;
-    rc = sink(s, p, n, s->e);
-    if (!rc)
-        rc = pg_outfile_commit(&s->f, s->e);
-    pg_outfile_abort(&s->f);
-    return rc;
-}
-
 /* ---- several files ---- */
 static size_t shard_end(const saver *s, size_t from)
 {
-    size_t sum = 0, i = from;
+    size_t sum = 0, i = from, most = s->how->shard ? s->how->shard : SHARD_BYTES;
     do
         sum += s->items[i++].bytes;
-    while (i < s->n && sum + s->items[i].bytes <= SHARD_BYTES);
+    while (i < s->n && sum + s->items[i].bytes <= most);
     return i;
 }
 
@@ -267,68 +344,33 @@ static int write_shards(saver *s, const char *path, size_t count, size_t total)
         free(name);
     }
     if (!rc)
-        rc = (text = json_dumps(top, JSON_INDENT(1))) ? write_text(s, index, text, strlen(text)) : pg_error_nomem(s->e);
+        rc = (text = json_dumps(top, JSON_INDENT(1))) ? pg_save_text(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
     json_decref(top);
     free(text);
     free(index);
     return rc;
 }
 
-/* ---- config.json ---- */
-static int make_config(saver *s, const char *path)
+/* f32 where any tensor is: what is read back must not lose what was trained. */
+static pg_dtype main_dtype(const saver *s, bool *int8)
 {
-    const pg_model_shape *m = &s->w->shape;
-    json_int_t rows = (json_int_t)((m->vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP);
-#define I(x) ((json_int_t)(x))
-    json_t *j = json_pack(
-        "{s:[s],s:i,s:i,s:i,s:I,s:i,s:I,s:I,s:s,s:I,s:I,s:{s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:s},s:{s:I,s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:b}}",
-        "architectures", "PaliGemmaForConditionalGeneration", "bos_token_id", 2, "eos_token_id", 1, "pad_token_id", 0, "hidden_size", I(m->width),
-        "ignore_index", -100, "image_token_index", I(m->vocab), "_vocab_size", I(m->vocab), "model_type", "paligemma", "projection_dim", I(m->width),
-        "vocab_size", rows, "text_config", "hidden_size", I(m->width), "intermediate_size", I(m->mlp), "model_type",
-        m->family == 2 ? "gemma2" : "gemma", "num_attention_heads", I(m->heads), "num_hidden_layers", I(m->depth), "head_dim", I(m->head_dim),
-        "num_key_value_heads", I(m->kv_heads), "num_image_tokens", I(m->n_image), "vocab_size", rows, "hidden_activation", "gelu_pytorch_tanh",
-        "vision_config", "hidden_size", I(m->vit_width), "intermediate_size", I(m->vit_mlp), "image_size", I(m->image_size), "model_type",
-        "siglip_vision_model", "num_attention_heads", I(m->vit_heads), "num_hidden_layers", I(m->vit_depth), "num_image_tokens", I(m->n_image),
-        "patch_size", I(m->patch), "projection_dim", I(m->width), "vision_use_head", 0);
-    json_t *text = json_object_get(j, "text_config");
-    int bad = !j;
-    if (j && m->family == 2) {
-        /* The 27B decoder alone scales by width / heads; head size otherwise. */
-        size_t scale = m->width == 4608 && m->head_dim == 128 ? m->width / m->heads : m->head_dim;
-        bad |= json_object_set_new(text, "attn_logit_softcapping", json_real(50.0)) | json_object_set_new(text, "final_logit_softcapping", json_real(30.0)) |
-               json_object_set_new(text, "query_pre_attn_scalar", json_integer(I(scale))) | json_object_set_new(text, "sliding_window", json_integer(4096));
+    pg_dtype t = PG_I8;
+    *int8 = false;
+    for (size_t i = 0; i < s->n; i++) {
+        const item *it = &s->items[i];
+        bool weight = !it->is_scale && !pg_ends_with(it->name, "_scale");
+        *int8 |= it->dtype == PG_I8;
+        if (weight && it->dtype != PG_I8)
+            t = t == PG_I8 || t == it->dtype ? it->dtype : PG_F32;
     }
-    char *out = bad ? NULL : json_dumps(j, JSON_INDENT(1));
-    int rc = out ? write_text(s, path, out, strlen(out)) : pg_error_nomem(s->e);
-    free(out);
-    json_decref(j);
-    return rc;
-#undef I
+    return t == PG_I8 ? PG_F32 : t;
 }
 
-static int config(saver *s, const char *path)
+int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e)
 {
-    char *dir = pg_path_dir(path), *to = dir ? pg_path_join(dir, "config.json") : NULL, *from = pg_path_join(s->w->dir, "config.json");
-    pg_buf b = {0};
-    int rc = PG_OK;
-    if (!to || !from)
-        rc = pg_error_nomem(s->e);
-    else if (s->w->format == PG_SAFETENSORS && pg_is_file(from))
-        rc = pg_file_read(from, 1 << 20, &b, s->e) ? s->e ? s->e->code : PG_FAIL : write_text(s, to, b.data, b.len);
-    else
-        rc = make_config(s, to);
-    pg_buf_free(&b);
-    free(from);
-    free(to);
-    free(dir);
-    return rc;
-}
-
-int pg_save_safetensors(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, const bool *replaced, pg_err *e)
-{
-    pg_err own = {0};
-    saver s = {.w = w, .replace = replace, .ctx = ctx, .replaced = replaced, .f = {.fd = -1}, .e = e ? e : &own};
+    saver s = {.w = w, .how = how, .replaced = replaced, .f = {.fd = -1}, .e = e};
     size_t total = 0, shards = 0;
+    bool int8;
     int rc = PG_OK;
     if (!(s.buf = pg_alloc(PG_EMIT_BYTES, 1)))
         rc = pg_error_nomem(s.e);
@@ -339,10 +381,19 @@ int pg_save_safetensors(const pg_weights *w, const char *path, pg_replace_fn rep
     for (size_t i = 0; !rc && i < s.n; i = shard_end(&s, i))
         shards++;
     /* The configuration first: weights that appear are complete then. */
-    if (!rc && !(rc = config(&s, path)))
+    if (!rc) {
+        bool changed = how->convert;
+        for (size_t i = 0; i < s.n; i++)
+            changed |= s.items[i].replaced;
+        pg_dtype t = main_dtype(&s, &int8);
+        rc = pg_save_hf_configs(w, path, t, changed, int8, s.e);
+    }
+    if (!rc)
         rc = shards > 1 ? write_shards(&s, path, shards, total) : write_file(&s, path, 0, s.n);
-    for (size_t i = 0; i < s.n; i++)
+    for (size_t i = 0; i < s.n; i++) {
         free(s.items[i].name);
+        free(s.items[i].scale);
+    }
     free(s.items);
     free(s.buf);
     return rc;

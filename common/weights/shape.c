@@ -318,7 +318,7 @@ static int check_leftovers(resolver *r)
     const pg_weights *w = r->w;
     for (size_t i = 0; i < w->n; i++) {
         const char *plain = w->t[i].plain;
-        if (r->used[i] || !strcmp(plain, "language_model.lm_head.weight"))
+        if (r->used[i] || w->t[i].is_scale || !strcmp(plain, "language_model.lm_head.weight"))
             continue;
         for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
             if (!strncmp(plain, ours[k], strlen(ours[k])))

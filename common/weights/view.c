@@ -6,12 +6,18 @@
 
 size_t pg_dtype_size(pg_dtype t)
 {
-    return t == PG_F32 ? 4 : 2;
+    return t == PG_F32 ? 4 : t == PG_I8 ? 1 : 2;
+}
+
+size_t pg_int8_groups(size_t cols)
+{
+    return (cols + PG_INT8_GROUP - 1) / PG_INT8_GROUP;
 }
 
 const char *pg_dtype_name(pg_dtype t)
 {
-    return t == PG_F32 ? "f32" : t == PG_F16 ? "f16" : "bf16";
+    static const char *const names[] = {"f32", "f16", "bf16", "int8"};
+    return names[t];
 }
 
 static void dense_strides(pg_view *v)
@@ -136,8 +142,10 @@ static void copy_run(unsigned char *out, const unsigned char *in, size_t size, s
                     unsigned char *d = out + (r * cols + c) * size;
                     if (size == 4)
                         memcpy(d, s, 4);
-                    else
+                    else if (size == 2)
                         memcpy(d, s, 2);
+                    else
+                        *d = *s;
                 }
 }
 
@@ -172,45 +180,37 @@ static void widen_in_place(float *out, size_t n, pg_dtype t)
     }
 }
 
+/* int8: where an element lies in the stored matrix says which scale is its own. */
+static float *widen_int8(const pg_view *v, size_t axis, size_t at, float *out)
+{
+    const pg_weight *w = v->from;
+    if (axis == v->ndim) {
+        size_t cols = w->shape[1];
+        float scale;
+        memcpy(&scale, w->scale + (at / cols * pg_int8_groups(cols) + at % cols / PG_INT8_GROUP) * sizeof scale, sizeof scale);
+        *out = (float)(int8_t)w->data[at] * scale;
+        return out + 1;
+    }
+    for (size_t i = 0; i < v->shape[axis]; i++)
+        out = widen_int8(v, axis + 1, at + i * v->stride[axis], out);
+    return out;
+}
+
 void pg_view_widen(const pg_view *v, float *out)
 {
+    if (v->dtype == PG_I8) {
+        if (v->count)
+            widen_int8(v, 0, (size_t)(v->data - v->from->data), out);
+        return;
+    }
     pg_view_gather(v, out);
     widen_in_place(out, v->count, v->dtype);
 }
 
-int pg_emit_view(const pg_view *v, bool widen, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+pg_view pg_view_raw(const pg_weight *w)
 {
-    size_t size = widen ? 4 : pg_dtype_size(v->dtype), rows = v->ndim ? v->shape[0] : 1;
-    if (!v->count)
-        return PG_OK;
-    size_t row = v->count / rows * size;
-    if (row > PG_EMIT_BYTES) {
-        for (size_t i = 0; i < rows; i++) {
-            pg_view s = *v;
-            s.data += i * v->stride[0] * pg_dtype_size(v->dtype);
-            drop_axis(&s);
-            int rc = pg_emit_view(&s, widen, buf, sink, ctx, e);
-            if (rc)
-                return rc;
-        }
-        return PG_OK;
-    }
-    size_t step = PG_EMIT_BYTES / row;
-    for (size_t i = 0; i < rows; i += step) {
-        pg_view s = *v;
-        size_t n = rows - i < step ? rows - i : step;
-        if (s.ndim) {
-            s.data += i * v->stride[0] * pg_dtype_size(v->dtype);
-            s.shape[0] = n;
-        }
-        s.count = v->count / rows * n;
-        if (widen)
-            pg_view_widen(&s, buf);
-        else
-            pg_view_gather(&s, buf);
-        int rc = sink(ctx, buf, n * row, e);
-        if (rc)
-            return rc;
-    }
-    return PG_OK;
+    pg_view v = {.data = w->data, .dtype = w->dtype, .ndim = w->ndim, .from = w};
+    memcpy(v.shape, w->shape, sizeof v.shape);
+    dense_strides(&v);
+    return v;
 }

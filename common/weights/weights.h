@@ -1,5 +1,5 @@
-/* Checkpoints, mapped: a tensor by its big_vision name, whatever the file. Reads npz (stored; f32, f16, bf16 as V2; keys bare,
- * under params/ or opt/target/) and safetensors (single or sharded, both name styles); writes both. specs: big_vision
+/* Checkpoints, mapped: a tensor by its big_vision name, whatever the file. Reads npz (stored or deflated; f32, f16, bf16 as V2; keys
+ * bare, under params/ or opt/target/) and safetensors (single or sharded, both name styles); writes both. specs: big_vision
  * utils.py load_params, numpy's npy format, safetensors README. */
 #ifndef PG_WEIGHTS_WEIGHTS_H
 #define PG_WEIGHTS_WEIGHTS_H
@@ -10,9 +10,13 @@
 
 #include "base/mem.h"
 
-typedef enum { PG_F32, PG_F16, PG_BF16 } pg_dtype;
+/* PG_I8: value = int8 * scale, a scale for each 256 values of a row of a matrix as safetensors stores it (out,in); the last group of
+ * a row may be shorter. Only safetensors files hold it: NAME.weight I8 [out,in] beside NAME.weight_scale F32 [out,groups]. */
+typedef enum { PG_F32, PG_F16, PG_BF16, PG_I8 } pg_dtype;
+enum { PG_DTYPES = 4, PG_INT8_GROUP = 256 };
 size_t pg_dtype_size(pg_dtype t);
-const char *pg_dtype_name(pg_dtype t); /* "f32", "f16", "bf16" */
+size_t pg_int8_groups(size_t cols); /* of a row: rounded up */
+const char *pg_dtype_name(pg_dtype t); /* "f32", "f16", "bf16", "int8" */
 
 enum { PG_MAX_DIMS = 6 };
 
@@ -22,6 +26,7 @@ typedef struct pg_weight {
     pg_dtype dtype;
     size_t ndim, shape[PG_MAX_DIMS], count; /* count: elements */
     const unsigned char *data;              /* into the mapping */
+    const unsigned char *scale;             /* PG_I8: f32 [shape[0]][groups of shape[1]], any alignment; else NULL */
 } pg_weight;
 
 typedef enum { PG_NPZ, PG_SAFETENSORS } pg_file_format;
@@ -73,8 +78,22 @@ typedef struct pg_canonical {
 } pg_canonical;
 size_t pg_canonical_count(const pg_weights *w);
 const pg_canonical *pg_canonical_at(const pg_weights *w, size_t i);
-/* Gathers a view into dense f32, C order of the canonical shape; exact. */
+/* Gathers a view into dense f32, C order of the canonical shape; exact (of int8: the product with its scale). */
 void pg_view_widen(const pg_view *v, float *out);
+
+/* Another picture size: the position embeddings become those of image_size/patch squared tokens, as big_vision's resample_posemb
+ * makes them (scipy.ndimage.zoom, order 1: bilinear, corners on corners), rounded to their own type. Views made before are void. */
+int pg_weights_resize(pg_weights *w, size_t image_size, pg_err *e) PG_MUST_CHECK;
+
+/* ---- identity ---- */
+/* CRC-32 of a canonical tensor's values, all layers, in the order and type that an npz would hold them: the same for every
+ * layout of the same values. *t: that type (f32 where layers differ, and for int8). */
+int pg_weights_checksum(const pg_weights *w, size_t canonical, uint32_t *crc, pg_dtype *t, pg_err *e) PG_MUST_CHECK;
+/* A few values of every tensor, rounded to bf16 so that f32 and bf16 of one model agree: tells one model from another at the cost
+ * of a few pages. */
+int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUST_CHECK;
+/* Reads everything: checksums of zip members, values that are not finite. Calls say for each fault; *faults counts them. */
+int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e) PG_MUST_CHECK;
 
 /* ---- writing ---- */
 /* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part, dst)` returns NULL (keep what w
@@ -84,6 +103,18 @@ void pg_view_widen(const pg_view *v, float *out);
  * Appears whole or not at all; memory stays flat. */
 typedef const float *(*pg_replace_fn)(void *ctx, const char *canonical, size_t layer, size_t part);
 int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, pg_err *e) PG_MUST_CHECK;
+
+/* The same with a choice of types. Narrowing rounds to nearest even; a finite value beyond the new type's range is PG_EFORMAT.
+ * PG_I8 turns the matrices of linear layers and the embedding to int8 (safetensors alone); all others keep their type. */
+typedef struct pg_save_how {
+    pg_replace_fn replace;
+    void *ctx;
+    bool own;       /* replaced values in the type that the source has; false: as f32 */
+    bool convert;   /* all tensors as dtype */
+    pg_dtype dtype;
+    size_t shard;   /* most bytes of a safetensors file that holds more than one tensor; 0: 5 GB */
+} pg_save_how;
+int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how *how, pg_err *e) PG_MUST_CHECK;
 
 /* Writing an npz from nothing, tensor by tensor, streaming; for generators, state files and tests. */
 typedef struct pg_npz_writer pg_npz_writer;

@@ -3,7 +3,7 @@
 
 #include "weights/internal.h"
 
-enum { EOCD = 22, EOCD64 = 56, LOCATOR = 20, ENTRY = 46, LOCAL = 30, COMMENT_MAX = 65535 };
+enum { EOCD = 22, EOCD64 = 56, LOCATOR = 20, ENTRY = 46, LOCAL = 30, COMMENT_MAX = 65535, DEFLATE = 8 };
 
 static const unsigned char *find_end(const pg_map *m)
 {
@@ -96,15 +96,15 @@ int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg
             return bad(e, path, "bad zip64 field");
         if (flags & 1)
             return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' is encrypted", path, (int)name, s);
-        if (method)
-            return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' is compressed (method %zu): save it with numpy.savez, not savez_compressed",
-                            path, (int)name, s, method);
+        if (method && method != DEFLATE)
+            return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' is compressed by method %zu: only stored and deflated ones are read", path,
+                            (int)name, s, method);
         if (off > limit || limit - off < LOCAL || memcmp(m->data + off, "PK\3\4", 4))
             return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' has no local header where the directory says", path, (int)name, s);
         size_t skip = LOCAL + (size_t)pg_le16(m->data + off + 26) + pg_le16(m->data + off + 28);
-        if (usize != csize || skip > limit - off || usize > limit - off - skip)
+        if ((!method && usize != csize) || skip > limit - off || csize > limit - off - skip)
             return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' reaches outside the file", path, (int)name, s);
-        pg_zip_member z = {s, name, m->data + off + skip, (size_t)usize};
+        pg_zip_member z = {s, name, m->data + off + skip, (size_t)csize, (size_t)usize, method == DEFLATE, pg_le32(p + 16)};
         rc = fn(ctx, &z, e);
         at += all, left -= all;
     }

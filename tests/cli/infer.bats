@@ -125,7 +125,7 @@ tokenizer() {
     exec 7>"$T/fifo"
     head -c $((size - 1)) "$T/in" >&7
     for _ in $(seq 100); do
-        [ -s "$T/out" ] && break
+        [ "$(wc -c <"$T/out")" -gt 1000 ] && break
         sleep 0.1
     done
     got=$(wc -c <"$T/out")
@@ -136,14 +136,83 @@ tokenizer() {
     "$A" check pg1 greedy <"$T/out"
 }
 
-@test "options of later versions and misuse are usage errors" {
-    for o in "--beam 4" "-t 0.7" "--top-p 0.9" "--seed 1" "--best-of 3"; do
-        # shellcheck disable=SC2086
-        run "$B/pg-infer" -m $G/pg1.npz $o </dev/null
-        [ "$status" -eq 2 ]
-        [[ $output == *"decodes greedily"* ]]
+@test "beam search is the reference's, at any batch and number of threads" {
+    for m in pg1 pg2; do
+        "$A" make $m decode >"$T/in"
+        for o in "" "-b 1" "-b 2 -j 1" "-b 5 -j 3"; do
+            # shellcheck disable=SC2086
+            "$B/pg-infer" -m $G/$m.npz -n 12 --beam 2 $o <"$T/in" | "$A" check $m beam2
+            # shellcheck disable=SC2086
+            "$B/pg-infer" -m $G/$m.npz -n 12 --beam 4 $o <"$T/in" | "$A" check $m beam4
+        done
+        "$B/pg-infer" -m $G/$m-hf -n 4 --beam 2 <"$T/in" | "$A" check $m beam2_max4
     done
-    for o in "--dtype bf16" "--dtype int8" "--adapter x" "--dtype x" "-n 0" "-b 0" "-n x" "--partial --score-only" "more"; do
+}
+
+@test "--final-softcap scores as the reference's decoder does" {
+    "$A" make pg2 decode >"$T/in"
+    "$B/pg-infer" -m $G/pg2.npz -n 12 --final-softcap 30 <"$T/in" | "$A" check pg2 cap30_greedy
+    "$B/pg-infer" -m $G/pg2.npz -n 12 --final-softcap 30 --beam 4 <"$T/in" | "$A" check pg2 cap30_beam4
+    run bash -c "'$B/pg-infer' -m $G/pg2.npz -n 12 --beam 4 <'$T/in' | '$A' check pg2 cap30_beam4"
+    [ "$status" -ne 0 ]
+}
+
+@test "samples depend on the seed and the record alone, and never on rows beyond the tokens" {
+    "$A" make pg1 decode >"$T/in"
+    sample() { "$B/pg-infer" -q -m $G/pg1.npz -n 12 -t 1.3 --top-p 0.95 "$@" 2>/dev/null | "$A" show; }
+    sample --seed 5 <"$T/in" >"$T/base"
+    [ "$(grep -c caption_tokens "$T/base")" -eq 5 ]
+    for o in "-b 1" "-b 2 -j 1" "-b 3 -j 3"; do
+        # shellcheck disable=SC2086
+        sample --seed 5 $o <"$T/in" | diff "$T/base" -
+    done
+    # The HF file has 64 more rows, all 7.0, far likelier than any token.
+    "$B/pg-infer" -q -m $G/pg1-hf -n 12 -t 1.3 --top-p 0.95 --seed 5 <"$T/in" 2>/dev/null | "$A" show | sed 's/ logprob=.*//' | diff <(sed 's/ logprob=.*//' "$T/base") -
+    for seed in 6 7 8; do sample --seed $seed <"$T/in"; done >"$T/others"
+    [ "$(sort -u "$T/base" "$T/others" | wc -l)" -gt 10 ]
+    # --seed 0 is the default; another order of the records changes nothing.
+    sample --seed 0 <"$T/in" | diff <(sample <"$T/in") -
+    "$A" make pg1 backwards | sample --seed 5 | sort | diff <(sort "$T/base") -
+}
+
+@test "--best-of is at least as likely as a single sample" {
+    "$A" make pg1 decode >"$T/in"
+    logprobs() { "$B/pg-infer" -q -m $G/pg1.npz -n 12 --seed 3 "$@" <"$T/in" 2>/dev/null | "$A" show | sed -n 's/.*logprob=\([-0-9.]*\).*/\1/p'; }
+    paste <(logprobs -t 1) <(logprobs --best-of 8) <(logprobs -t 1 --best-of 8 -b 2) >"$T/pairs"
+    [ "$(wc -l <"$T/pairs")" -eq 5 ]
+    awk '$2 < $1 - 1e-4 || $2 - $3 > 1e-4 || $3 - $2 > 1e-4 { exit 1 } $2 > $1 + 1e-3 { more = 1 } END { exit !more }' "$T/pairs"
+}
+
+@test "--partial works with samples, and with beams tells the likeliest one" {
+    tokenizer
+    "$A" make pg1 decode >"$T/in"
+    for o in "-t 0.8" "--beam 3"; do
+        # shellcheck disable=SC2086
+        "$B/pg-infer" -q -m $G/pg1.npz -n 12 --tokenizer "$T/t.model" $o <"$T/in" 2>/dev/null | "$A" show >"$T/plain"
+        # shellcheck disable=SC2086
+        "$B/pg-infer" -q -m $G/pg1.npz -n 12 --tokenizer "$T/t.model" $o --partial <"$T/in" 2>/dev/null | "$A" show >"$T/shown"
+        [ "$(grep -c 'partial=' "$T/shown")" -gt 5 ]
+        grep -v partial= "$T/shown" | diff "$T/plain" -
+    done
+}
+
+@test "records leave in the order they came, however long their captions are" {
+    "$A" make pg1 many >"$T/in"
+    for o in "-b 3" "-b 8" "-b 4 --beam 2" "-b 2 -t 1.5"; do
+        # shellcheck disable=SC2086
+        "$B/pg-infer" -q -m $G/pg1.npz -n 12 $o <"$T/in" 2>/dev/null | "$A" show >"$T/shown"
+        [ "$(grep -c caption_tokens "$T/shown")" -eq 60 ]
+        cut -d' ' -f1 "$T/shown" | diff <(for i in $(seq 0 59); do echo "id=\"r$i\""; done) -
+    done
+    "$B/pg-infer" -q -m $G/pg1.npz -n 12 -b 3 <"$T/in" 2>/dev/null | "$A" show | sed 's/^id="[^"]*"//; s/ logprob=.*//' >"$T/a"
+    for i in 0 1 2 3 4; do [ "$(sed -n "$((i + 1))~5p" "$T/a" | sort -u | wc -l)" -eq 1 ]; done
+}
+
+@test "options that exclude each other, and those of later versions, are usage errors" {
+    for o in "--beam 2 -t 1" "--beam 2 --best-of 2" "--beam 2 --seed 1" "--beam 2 --top-p 0.5" "--top-p 0.9" "--seed 1" "--best-of 2 --partial" \
+        "--score-only --beam 2" "--score-only -t 1" "--score-only --best-of 2" "--score-only --final-softcap 30" "--beam 0" "--beam 65" "-t 0" \
+        "-t -1" "-t nan" "-t 1 --top-p 0" "-t 1 --top-p 1.1" "-t 1 --seed x" "-t 1 --seed -1" "--best-of 0" "--final-softcap 0" \
+        "--adapter x" "--dtype x" "-n 0" "-b 0" "-n x" "--partial --score-only" "more"; do
         # shellcheck disable=SC2086
         run "$B/pg-infer" -m $G/pg1.npz $o </dev/null
         [ "$status" -eq 2 ] || { echo "$o: $status"; false; }

@@ -36,9 +36,9 @@ setup() {
 }
 
 @test "numpy and big_vision's names accept what pg-train wrote" {
-    python3 -c 'import numpy' 2>/dev/null || skip 'no numpy'
+    PY=$(tests/find-python numpy) || skip 'no numpy'
     run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s 96 | '$B/pg-tokenize' -m $M | '$B/pg-train' -m $M -o '$T/x.npz' --steps 1 --batch 2 >/dev/null"
-    run -0 python3 - "$T/x.npz" <<'P'
+    run -0 "$PY" - "$T/x.npz" <<'P'
 import sys, numpy as np
 z = np.load(sys.argv[1], allow_pickle=False)
 for k in z.files:
@@ -50,17 +50,17 @@ assert "params/llm/layers/attn/q_einsum/w" in z.files
 P
 }
 
-@test "memory stays flat from 100 to 2,000 records through tokenizing" {
-    command -v python3 >/dev/null || skip 'no python3'
-    for n in 100 2000; do
+@test "memory stays flat from 100 to 10,000 records through tokenizing" {
+    PY=$(tests/find-python resource) || skip 'no python3'
+    for n in 100 10000; do
         for ((i = 0; i < n; i++)); do printf '{"image":"%s","id":"%d","suffix":"a red apple"}\n' "$T/in/a.png" "$i"; done >"$T/$n.jsonl"
         "$B/pg-fetch" "$T/$n.jsonl" >"$T/$n.pgs"
     done
-    peak() { python3 -c 'import resource,subprocess,sys
+    peak() { "$PY" -c 'import resource,subprocess,sys
 subprocess.run(sys.argv[1:], stdin=sys.stdin, stdout=subprocess.DEVNULL, check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$@"; }
     few=$(peak "$B/pg-tokenize" -q -m $M <"$T/100.pgs")
-    many=$(peak "$B/pg-tokenize" -q -m $M <"$T/2000.pgs")
+    many=$(peak "$B/pg-tokenize" -q -m $M <"$T/10000.pgs")
     echo "$few KiB, $many KiB"
     [ "$many" -le $((few + 2048)) ]
 }

@@ -4,10 +4,10 @@ setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=$(realpath "${PG_BUILD:-build}")
     T=$BATS_TEST_TMPDIR
-    python3 -c 'import msgpack' 2>/dev/null || skip "no python3-msgpack"
+    PY=$(tests/find-python msgpack) || skip "no python3-msgpack"
     cp tests/golden/image/png-rgb8.png "$T/a.png"
     cd "$T"
-    python3 - <<'P'
+    "$PY" - <<'P'
 import msgpack
 def write(name, kind, records):
     h = {"pg-stream": [1, 0], "kind": kind, "chain": [{"program": "pg-fetch", "version": "0.1.0", "args": ["<x y>"]}]}
@@ -43,13 +43,13 @@ P
 
 @test "jsonl: valid JSON, bytes only with --with-tensors" {
     "$B/pg-render" -o out.jsonl <before.pgs
-    python3 -c 'import json; r = [json.loads(l) for l in open("out.jsonl")]; assert r[1]["caption"] == "x\ty\n<script>"; assert r[0]["image"]["bytes"] > 100'
-    "$B/pg-render" -f jsonl --with-tensors <before.pgs | python3 -c 'import json, sys; assert len(sys.stdin.readline()) > 1000'
+    "$PY" -c 'import json; r = [json.loads(l) for l in open("out.jsonl")]; assert r[1]["caption"] == "x\ty\n<script>"; assert r[0]["image"]["bytes"] > 100'
+    "$B/pg-render" -f jsonl --with-tensors <before.pgs | "$PY" -c 'import json, sys; assert len(sys.stdin.readline()) > 1000'
 }
 
 @test "svg and html are well formed, self-contained and escaped" {
     "$B/pg-render" -o loss.svg <events.pgs
-    python3 -c 'import xml.dom.minidom as m; d = m.parse("loss.svg"); assert len(d.getElementsByTagName("polyline")) == 3'
+    "$PY" -c 'import xml.dom.minidom as m; d = m.parse("loss.svg"); assert len(d.getElementsByTagName("polyline")) == 3'
     "$B/pg-render" -o r.html --label old --label new before.pgs after.pgs events.pgs
     grep -q 'data:image/jpeg;base64,' r.html
     grep -q '&lt;script&gt;' r.html
@@ -62,7 +62,7 @@ P
 
 @test "a long training is drawn with a bounded number of points" {
     "$B/pg-render" -f svg <long.pgs >long.svg
-    python3 -c 'import xml.dom.minidom as m; p = m.parse("long.svg").getElementsByTagName("polyline")[0].getAttribute("points").split(); assert 1000 < len(p) <= 4096, len(p)'
+    "$PY" -c 'import xml.dom.minidom as m; p = m.parse("long.svg").getElementsByTagName("polyline")[0].getAttribute("points").split(); assert 1000 < len(p) <= 4096, len(p)'
 }
 
 @test "captions that are all the same are warned of" {

@@ -132,6 +132,23 @@ status_is() { [ "$(cat "$T/status")" -eq "$1" ] || { cat "$T/status" "$T/err"; f
     "$X" show <"$T/out"
 }
 
+@test "any number of threads: the same records in the same order, also before a cut" {
+    "$X" make 40 "$G/jpg-420.jpg" "$G/bad/bad-text.jpg" "$G/png-rgb8.png" "$G/jpg-420-517x389.jpg" >"$T/in"
+    for j in 1 2 5; do
+        run -4 --separate-stderr bash -c "'$B/pg-resize' -s 32 -j $j <'$T/in' >'$T/$j'"
+        "$B/pg-render" -f jsonl --with-tensors <"$T/$j" >"$T/$j.jsonl" || true
+        head -c 300000 "$T/in" >"$T/cut"
+        run -3 bash -c "'$B/pg-resize' -s 32 -j $j <'$T/cut' >'$T/$j.cut'"
+        "$B/pg-render" -f jsonl <"$T/$j.cut" >"$T/$j.cut.jsonl" 2>/dev/null || true
+    done
+    [ "$(wc -l <"$T/1.jsonl")" -eq "$("$X" show <"$T/1" | wc -l)" ]
+    [ "$(wc -l <"$T/1.cut.jsonl")" -gt 5 ]
+    for j in 2 5; do
+        cmp "$T/1.jsonl" "$T/$j.jsonl"
+        cmp "$T/1.cut.jsonl" "$T/$j.cut.jsonl"
+    done
+}
+
 @test "memory does not grow from 100 to 10000 records" {
     command -v /usr/bin/time >/dev/null || skip "no time(1)"
     peak() { "$X" make "$1" "$G/jpg-420-7x3.jpg" | /usr/bin/time -f %M -o "$T/peak" "$B/pg-resize" -s 16 >"$T/out"; cat "$T/peak"; }

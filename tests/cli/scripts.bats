@@ -41,8 +41,11 @@ pictures() {
 }
 
 @test "finetune.sh, caption.sh: usage is status 2, a failing stage fails the whole" {
-    run pipelines/finetune.sh
-    [ "$status" -eq 2 ]
+    for args in 'a b' '-x' '--steps 3'; do
+        # shellcheck disable=SC2086 # several words
+        run pipelines/finetune.sh $args
+        [ "$status" -eq 2 ]
+    done
     run pipelines/caption.sh a
     [ "$status" -eq 2 ]
     PG_BIN=$B run pipelines/finetune.sh "$T/none" "$T/none.jsonl" "$T/tuned"

@@ -16,9 +16,7 @@ setup() {
 }
 
 needs_python() {
-    command -v python3 >/dev/null || skip "no python3"
-    local why
-    why=$(python3 tests/stream/interop.py check 2>&1) || skip "$why"
+    PY=$(tests/find-python msgpack numpy msgpack_numpy) || skip "no python3 with msgpack, numpy and msgpack-numpy"
 }
 
 # cuts STEP COMMAND...: the stream cut at every STEPth byte gives status 3 and a message, and never a whole stream
@@ -129,7 +127,7 @@ cuts() {
 @test "python reads what the tools write, as arrays" {
     needs_python
     "$B/pg-fetch" tests/golden/image/png-rgb8.png tests/golden/image/bad/bad-empty.png | { "$B/pg-resize" -s 6 2>/dev/null || [ $? -eq 4 ]; } >"$T/in"
-    run --separate-stderr bash -c "python3 tests/stream/interop.py show <'$T/in'"
+    run --separate-stderr bash -c "$PY tests/stream/interop.py show <'$T/in'"
     [ "$status" -eq 0 ] || { echo "$stderr"; false; }
     [ "${lines[0]}" = "examples pg-fetch|pg-resize" ]
     [[ ${lines[1]} == id=*png-rgb8.png*" image="*"B pixels=<f4[6,6,3] width="*" height="* ]] || { echo "$output"; false; }
@@ -138,19 +136,19 @@ cuts() {
 
 @test "tools accept what python writes; unknown keys pass in place with their bytes" {
     needs_python
-    python3 tests/stream/interop.py write >"$T/in"
+    "$PY" tests/stream/interop.py write >"$T/in"
     run --separate-stderr bash -c "'$B/pg-render' -f jsonl <'$T/in'"
     [ "$status" -eq 0 ] || { echo "$stderr"; false; }
     [[ ${lines[0]} == '{"zeta":1,"id":"a","pixels":{"tensor":"<f4","shape":[4,4,3]},"alpha":{"bytes":2},"caption":"grey ramp","ints":[0,-1,-33,127,128,65535,65536,4294967296,9223372036854775808,-9223372036854775808],"nothing":null}' ]] ||
         { echo "${lines[0]}"; false; }
     [ "${lines[1]}" = "{}" ]
-    python3 tests/stream/interop.py show <"$T/in" | tail -n +2 >"$T/before"
+    "$PY" tests/stream/interop.py show <"$T/in" | tail -n +2 >"$T/before"
     "$B/pg-tokenize" -q -m tests/golden/text/small-a.model <"$T/in" >"$T/mid"
-    python3 tests/stream/interop.py show <"$T/mid" | tail -n +2 >"$T/after"
+    "$PY" tests/stream/interop.py show <"$T/mid" | tail -n +2 >"$T/after"
     sed -E 's/ ?tokens=.*//' "$T/after" | diff "$T/before" -
     grep -q "$(printf 'mine\x81\xa4deep\x93\xc0\xc3')" "$T/mid"
     run bash -c "'$B/pg-resize' -s 2 <'$T/in' 2>&1 >'$T/out'"
     [ "$status" -eq 4 ] # no images there
-    python3 tests/stream/interop.py show <"$T/out" >"$T/shown"
+    "$PY" tests/stream/interop.py show <"$T/out" >"$T/shown"
     [ "$(grep -c 'error=' "$T/shown")" -eq 3 ]
 }

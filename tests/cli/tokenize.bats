@@ -5,12 +5,12 @@ setup() {
     B=${PG_BUILD:-build}
     M=tests/golden/text/small-a.model
     T=$BATS_TEST_TMPDIR
-    python3 -c 'import msgpack' 2>/dev/null || skip "no python3-msgpack"
+    PY=$(tests/find-python msgpack) || skip "no python3-msgpack"
 }
 
 # make JSON...: a stream of these records
 make_stream() {
-    python3 -c '
+    "$PY" -c '
 import json, msgpack, sys
 out = sys.stdout.buffer
 out.write(msgpack.packb({"pg-stream": [1, 0], "kind": "examples", "chain": []}))
@@ -22,7 +22,7 @@ out.write(msgpack.packb({"pg-end": len(sys.argv) - 1}))' "$@"
 
 # show EXPRESSION: evaluated with h the header, r the records, end the end record
 show() {
-    python3 -c '
+    "$PY" -c '
 import msgpack, sys
 all = list(msgpack.Unpacker(sys.stdin.buffer, raw=False, strict_map_key=False, unicode_errors="surrogateescape"))
 h, r, end = all[0], all[1:-1], all[-1]

@@ -184,7 +184,7 @@ train() { "$B/pg-train" "$@"; }
     done
 }
 
-@test "validation: loss over the whole file, captions of the first four" {
+@test "validation: loss and captions over the whole file" {
     "$A" make pg1 >"$W/in.pgs"
     run --separate-stderr bash -c "'$B/pg-train' -q -m $G/pg1.npz -o '$W/o.npz' --lr 0 --steps 4 --batch 2 --val '$W/in.pgs' --val-every 2 <'$W/in.pgs' | '$A' show"
     [ "$status" -eq 0 ]
@@ -207,6 +207,93 @@ train() { "$B/pg-train" "$@"; }
     cmp "$W/out/tokenizer.model" tests/golden/text/small-a.model
 }
 
+@test "validation: as many captions as asked for, each example told of once, the share that is exact" {
+    mkdir "$W/model"
+    cp $G/pg1.npz "$W/model/"
+    cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
+    "$A" make pg1 >"$W/in.pgs"
+    val() { train -q -m "$W/model" -o "$W/out" --lr 0 --batch 4 --steps 2 --val-every 1 "$@" <"$W/in.pgs" 2>/dev/null | "$A" show; }
+    val --val "$W/in.pgs" >"$W/plain"
+    text() { sed -n "s/^caption 1 id=t$1 caption=\(.*\) tokens$/\1/p" "$W/plain"; }
+    [ -n "$(text 0)" ]
+    "$A" make pg1 texts "$(text 0)" "$(text 1)" nothing like >"$W/val.pgs"
+    val --val "$W/val.pgs" >"$W/shown"
+    [ "$(grep -c '^caption [12] id=t[0-3]' "$W/shown")" -eq 8 ]
+    [ "$(grep -c '^val [12] loss=.* exact=0.5000' "$W/shown")" -eq 2 ]
+    [ "$(grep -c '^example 0 id=t[0-3] suffix=.* image$' "$W/shown")" -eq 4 ]
+    [ "$(grep -c '^example 0 id=t1 suffix=other references image$' "$W/shown")" -eq 1 ]
+    [ "$(grep -n -m 1 '^step' "$W/shown" | cut -d: -f1)" -eq 5 ]
+    val --val "$W/val.pgs" --val-captions 1 --val-length 2 >"$W/shown"
+    [ "$(grep -c '^caption' "$W/shown")" -eq 2 ]
+    [ "$(grep -c '^example' "$W/shown")" -eq 1 ]
+    grep -q '^val 1 loss=.* examples=4' "$W/shown"
+    val --val "$W/val.pgs" --val-captions 0 | grep -c '^val' | grep -qx 2
+    # Text output leaves the examples out.
+    run bash -c "'$B/pg-train' -q -m '$W/model' -o '$W/out' --batch 4 --steps 1 --val '$W/val.pgs' <'$W/in.pgs' 2>/dev/null | '$B/pg-render' -f text"
+    [[ $output != *example:* ]]
+    [[ $output == *"caption: step 1   t0: "* ]]
+}
+
+@test "validation captions that are all the same are warned of" {
+    mkdir "$W/model"
+    cp $G/pg1.npz "$W/model/"
+    cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
+    for kind in "" same; do
+        # shellcheck disable=SC2086
+        "$A" make pg1 $kind >"$W/in.pgs"
+        train -q -m "$W/model" -o "$W/out" --steps 1 --batch 4 --lr 0 --val "$W/in.pgs" <"$W/in.pgs" 2>"$W/messages$kind" >/dev/null
+    done
+    grep -q "all 4 validation captions are '" "$W/messagessame"
+    ! grep -q "validation captions are '" "$W/messages"
+}
+
+@test "--keep-best holds the checkpoint of the smallest validation loss" {
+    "$A" make pg1 >"$W/in.pgs"
+    # A rate that first helps, then harms.
+    train -q -m $G/pg1.npz -o "$W/o.npz" --lr 6 --schedule constant --warmup 1 --steps 24 --batch 4 --val "$W/in.pgs" --val-every 2 --keep-best \
+        --patience 3 --val-captions 0 <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    best=$(grep '^val' "$W/shown" | sed 's/^val \([0-9]*\) loss=\([0-9.]*\).*/\2 \1/' | sort -n | head -n 1)
+    [ "${best#* }" -gt 2 ] && [ "${best#* }" -lt 24 ] || { cat "$W/shown"; false; }
+    [ "$(grep '^best' "$W/shown" | tail -n 1)" = "best ${best#* } loss=${best% *} path=$W/o.best.npz" ]
+    train -q -m "$W/o.best.npz" -o "$W/again.npz" --lr 0 --steps 1 --batch 4 --val "$W/in.pgs" <"$W/in.pgs" 2>/dev/null | "$A" show | grep -q "^val 1 loss=${best% *} "
+    ! cmp -s "$W/o.npz" "$W/o.best.npz"
+    # A folder gets a folder beside it.
+    mkdir "$W/model"
+    cp $G/pg1.npz "$W/model/"
+    cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
+    train -q -m "$W/model" -o "$W/out/" --steps 2 --batch 4 --val "$W/in.pgs" --val-every 1 --keep-best <"$W/in.pgs" >/dev/null 2>&1
+    for f in model.npz tokenizer.model; do [ -f "$W/out/$f" ] && [ -f "$W/out.best/$f" ]; done
+    # The model itself is not a place for the best of another.
+    cp $G/pg1.npz "$W/p.best.npz"
+    run train -q -m "$W/p.best.npz" -o "$W/p.npz" --steps 2 --val "$W/in.pgs" --val-every 1 --keep-best <"$W/in.pgs"
+    [ "$status" -eq 1 ]
+    cmp $G/pg1.npz "$W/p.best.npz"
+}
+
+@test "--patience stops, and a stopped run can be resumed with more of it to the same bytes" {
+    "$A" make pg1 >"$W/in.pgs"
+    set -- -q -m $G/pg1.npz --lr 0 --steps 20 --batch 4 --val "$W/in.pgs" --val-every 2 --val-captions 0
+    train "$@" -o "$W/a.npz" --patience 2 <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    grep -q '^stop 6 best_step=2.0000 best_loss=4.9639' "$W/shown"
+    [ "$(tail -n 1 "$W/shown")" = "done 6 path=$W/a.npz" ]
+    [ "$(grep -c '^step' "$W/shown")" -eq 6 ]
+
+    set -- -q -m $G/pg1.npz --lr 6 --schedule constant --warmup 1 --steps 24 --batch 4 --val "$W/in.pgs" --val-every 2 --val-captions 0 \
+        --keep-best --save-every 2
+    train "$@" -o "$W/whole.npz" --patience 3 <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    end=$(sed -n 's/^done \([0-9]*\) .*/\1/p' "$W/shown")
+    [ "$end" -lt 24 ]
+    train "$@" -o "$W/cut.npz" --patience 1 <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/first"
+    [ "$(sed -n 's/^done \([0-9]*\) .*/\1/p' "$W/first")" -lt "$end" ]
+    # Resumed as it was it does nothing more; with more patience it goes on.
+    train "$@" -o "$W/cut.npz" --patience 1 --resume <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/idle"
+    [ "$(grep -c '^step' "$W/idle")" -eq 0 ]
+    train "$@" -o "$W/cut.npz" --patience 3 --resume <"$W/in.pgs" 2>/dev/null | "$A" show >"$W/rest"
+    cmp "$W/whole.npz" "$W/cut.npz"
+    cmp "$W/whole.best.npz" "$W/cut.best.npz"
+    [ "$(tail -n 2 "$W/rest" | sed 's/path=.*//')" = "$(tail -n 2 "$W/shown" | sed 's/path=.*//')" ]
+}
+
 @test "--stream takes each example once and says when there are too few" {
     "$A" make pg1 >"$W/in.pgs"
     train -q -m $G/pg1.npz -o "$W/a.npz" --steps 2 --batch 2 --stream <"$W/in.pgs" >/dev/null
@@ -218,7 +305,8 @@ train() { "$B/pg-train" "$@"; }
 }
 
 @test "what is not in this build is a usage error" {
-    for o in "--train lora" "--dtype bf16" "--optimizer adam" "--schedule linear" "--steps 0" "--steps 1 --epochs 1" "--lr x" "--stream" "--val-every 3"; do
+    for o in "--train lora" "--dtype f64" "--optimizer adam" "--schedule linear" "--steps 0" "--steps 1 --epochs 1" "--lr x" "--stream" "--val-every 3" \
+        "--keep-best" "--patience 2" "--val x --keep-best" "--val x --patience 2" "--val-captions 2" "--val x --val-every 1 --patience 0" "--val x --val-length 0"; do
         # shellcheck disable=SC2086
         run train -m $G/pg1.npz -o "$W/o.npz" $o </dev/null
         [ "$status" -eq 2 ] || { echo "$o: $status $output"; false; }

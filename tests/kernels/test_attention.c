@@ -101,6 +101,16 @@ static void check_shape(shape p)
         close_to("attention", kerns[i], packed[0], out, dq, 2e-6, 1);
         close_to("attention of one query", kerns[i], s[1].out, out, wq, 2e-6, 1);
         close_to("lse", kerns[i], l, lse, p.heads * p.n, 1e-6, 1);
+        /* the same keys in two parts, each ending where its memory ends */
+        for (size_t split = 1; split < p.keys; split += 1 + p.keys / 3) {
+            size_t at2 = split * ldk, n1 = (split - 1) * ldk + wk;
+            pg_attn parts = s[0];
+            parts.k = copy(k, n1), parts.v = copy(v, n1), parts.k2 = copy(k + at2, nk - at2), parts.v2 = copy(v + at2, nk - at2);
+            parts.split = split;
+            parts.out = randoms(nq, 1), parts.lse = NULL;
+            pg_attention(kerns[i], &parts, 1, &d);
+            close_to("attention of two parts", kerns[i], pack(parts.out, p.n, wq, ldq), out, dq, 2e-6, 1);
+        }
         for (int a = 0; a < 3; a++)
             for (int t = 0; t < PROBES; t++)
                 close_to(a == 0 ? "dq" : a == 1 ? "dk" : "dv", kerns[i], packed[1 + a] + at[a][t], &slope[a][t], 1, 1e-5, 1);

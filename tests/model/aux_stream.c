@@ -1,6 +1,6 @@
 /* Streams for tests of pg-infer, made of the golden inputs, and checks of what it writes.
- *   aux_stream make FAMILY decode|caption|broken [TOKENIZER PIECES] > examples
- *   aux_stream check FAMILY greedy|greedy_max4|caption < captions    status 1 where an answer is off
+ *   aux_stream make FAMILY decode|backwards|many|caption|broken [TOKENIZER PIECES] > examples
+ *   aux_stream check FAMILY ANSWER|caption < captions                status 1 where one is off; ANSWER: greedy, beam2, cap30_beam4 ...
  *   aux_stream show < captions                                       one line for each record */
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "stream/stream.h"
 #include "weights/weights.h"
 
-enum { DECODES = 5, DECODE_PREFIX = 8, CAPTIONS = 4, CAPTION_PREFIX = 5, CAPTION = 10, MAX_LEN = 12, ROOM = 32 };
+enum { DECODES = 5, DECODE_PREFIX = 8, CAPTIONS = 4, CAPTION_PREFIX = 5, CAPTION = 10, MAX_LEN = 12, ROOM = 32, MANY = 60 };
 
 static pg_err err;
 
@@ -140,20 +140,22 @@ static int make(int argc, char **argv)
     pg_npz *in = golden(argv[2], "in");
     pg_rec *r = need(pg_rec_new()), *extra = need(pg_rec_new());
     pg_writer *w;
-    size_t n = !strcmp(kind, "caption") ? CAPTIONS : !strcmp(kind, "broken") ? 9 : DECODES;
+    bool backwards = !strcmp(kind, "backwards");
+    size_t n = !strcmp(kind, "caption") ? CAPTIONS : !strcmp(kind, "broken") ? 9 : !strcmp(kind, "many") ? MANY : DECODES;
     if (argc > 5 && strlen(argv[4]) < 250)
         set_tokenizer(extra, argv[4], (unsigned)atoi(argv[5]));
     must(pg_writer_new(&w, 1, "stdout", &err));
     must(pg_writer_header(w, NULL, "examples", "aux_stream", "0", argc, argv, extra, &err));
-    for (size_t i = 0; i < n; i++) {
-        char id[16];
+    for (size_t k = 0; k < n; k++) {
+        char id[32];
+        size_t i = backwards ? n - 1 - k : k;
         snprintf(id, sizeof id, "r%zu", i);
         pg_rec_clear(r);
         must(pg_rec_set_str(r, "id", id, strlen(id), &err));
         if (n == CAPTIONS)
             set_caption(r, in, i);
-        else if (n == DECODES)
-            set_decode(r, in, i);
+        else if (n == DECODES || n == MANY)
+            set_decode(r, in, i % DECODES);
         else
             set_broken(r, in, i);
         must(pg_writer_add(w, r, &err));

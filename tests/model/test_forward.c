@@ -1,100 +1,11 @@
 /* The model against float64 answers of the oracle. Tolerances are those of tests/golden/model/README.md: two independent
  * float32 programs were off by at most a third of them. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fixture.h"
 
-#include <cmocka.h>
-
-#include "model/layers.h"
-
-#define DIR "tests/golden/model/"
 #define LOGITS_REL 3e-6
 #define ZIMG_REL 3e-6
 #define ELEMENT 5e-5
-#define DECODE_LOGP 2e-5
 #define CAPTION_LOGP 1e-5
-
-typedef struct fixture {
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_npz *in, *out;
-} fixture;
-
-static pg_err err;
-
-static void must(int rc)
-{
-    if (rc)
-        fail_msg("%s", err.msg);
-}
-
-static fixture open_fixture(const char *weights, const char *family, size_t threads, const char *answers)
-{
-    fixture f;
-    char path[256];
-    must(pg_kern_new(&f.kern, threads, &err));
-    snprintf(path, sizeof path, DIR "%s", weights);
-    must(pg_model_open(&f.m, path, NULL, f.kern, &err));
-    must(pg_work_new(&f.w, &err));
-    snprintf(path, sizeof path, DIR "%s_in.npz", family);
-    must(pg_npz_open(&f.in, path, &err));
-    snprintf(path, sizeof path, DIR "%s.npz", answers);
-    must(pg_npz_open(&f.out, path, &err));
-    return f;
-}
-
-static void close_fixture(fixture *f)
-{
-    pg_work_free(f->w);
-    pg_model_close(f->m);
-    pg_kern_free(f->kern);
-    pg_npz_close(f->in);
-    pg_npz_close(f->out);
-}
-
-/* ---- golden arrays ---- */
-static const pg_npy *array(const pg_npz *z, const char *key, const char *descr)
-{
-    const pg_npy *a = pg_npz_find(z, key);
-    if (!a)
-        fail_msg("no '%s'", key);
-    assert_string_equal(a->descr, descr);
-    return a;
-}
-
-static int32_t *ints(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = array(z, key, "<i4");
-    int32_t *p = malloc(a->count * 4 + 4);
-    assert_non_null(p);
-    memcpy(p, a->data, a->count * 4);
-    return p;
-}
-
-static float *floats(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = array(z, key, "<f4");
-    float *p = malloc(a->count * 4);
-    assert_non_null(p);
-    memcpy(p, a->data, a->count * 4);
-    return p;
-}
-
-static double *doubles(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = array(z, key, "<f8");
-    double *p = malloc(a->count * 8);
-    assert_non_null(p);
-    memcpy(p, a->data, a->count * 8);
-    return p;
-}
 
 typedef struct distance {
     double diff2, norm2, worst;
@@ -211,63 +122,7 @@ static void check_logits(fixture *f, const char *pre_key, const char *logits_key
     free(z);
 }
 
-/* ---- decoding ---- */
-enum { DECODES = 5, PREFIX = 8, MAX_LEN = 12 };
-typedef struct told {
-    int32_t tokens[DECODES][MAX_LEN];
-    size_t n[DECODES];
-} told;
-
-static int tell(void *ctx, size_t i, int32_t token)
-{
-    told *t = ctx;
-    t->tokens[i][t->n[i]++] = token;
-    return 0;
-}
-
-static void decode(fixture *f, size_t max_len, size_t batch, int32_t tokens[DECODES][MAX_LEN], double *logp)
-{
-    size_t one = f->m->s.image_size * f->m->s.image_size * 3;
-    float *pixels = floats(f->in, "decode_image");
-    int32_t *prefix = ints(f->in, "decode_prefix"), *len = ints(f->in, "decode_prefix_len");
-    pg_caption c[DECODES];
-    memset(tokens, 0, DECODES * sizeof *tokens);
-    for (size_t i = 0; i < DECODES; i++)
-        c[i] = (pg_caption){.pixels = pixels + i * one, .prefix = prefix + i * PREFIX, .n_prefix = (size_t)len[i], .tokens = tokens[i]};
-    for (size_t i = 0; i < DECODES; i += batch) {
-        told t = {0};
-        size_t n = DECODES - i < batch ? DECODES - i : batch;
-        must(pg_greedy(f->m, f->w, c + i, n, max_len, tell, &t, &err));
-        for (size_t j = 0; j < n; j++) {
-            assert_int_equal(t.n[j], c[i + j].n);
-            assert_memory_equal(t.tokens[j], c[i + j].tokens, t.n[j] * 4);
-            assert_int_equal(c[i + j].ended, c[i + j].n && c[i + j].tokens[c[i + j].n - 1] == 1);
-        }
-    }
-    for (size_t i = 0; i < DECODES; i++)
-        logp[i] = c[i].logprob;
-    free(pixels);
-    free(prefix);
-    free(len);
-}
-
-static void check_greedy(fixture *f, const char *key, size_t max_len, size_t batch)
-{
-    char logp_key[64];
-    int32_t got[DECODES][MAX_LEN], *want = ints(f->out, key);
-    double logp[DECODES], *want_logp;
-    snprintf(logp_key, sizeof logp_key, "%s_logp", key);
-    want_logp = doubles(f->out, logp_key);
-    decode(f, max_len, batch, got, logp);
-    for (size_t i = 0; i < DECODES; i++) {
-        assert_memory_equal(got[i], want + i * MAX_LEN, sizeof got[i]);
-        if (!(fabs(logp[i] - want_logp[i]) <= DECODE_LOGP))
-            fail_msg("%s: logprob %zu is %.8f, not %.8f", key, i, logp[i], want_logp[i]);
-    }
-    free(want);
-    free(want_logp);
-}
-
+/* ---- scoring ---- */
 static void check_caption_logp(fixture *f)
 {
     enum { P = 5, C = 10 };
@@ -307,10 +162,6 @@ static void everything(const char *weights, const char *family, size_t threads)
     fixture f = open_fixture(weights, family, threads, out);
     check_zimg(&f);
     check_logits(&f, "pre_logits", "logits", f.out);
-    check_greedy(&f, "greedy", 12, 5);
-    check_greedy(&f, "greedy", 12, 1);
-    check_greedy(&f, "greedy", 12, 3);
-    check_greedy(&f, "greedy_max4", 4, 5);
     check_caption_logp(&f);
     close_fixture(&f);
 }
@@ -348,9 +199,7 @@ static void test_precisions(void **s)
         must(pg_npz_open(&checks, DIR "pg1_out.npz", &err));
         snprintf(key, sizeof key, "%s/logits", kinds[i]);
         check_logits(&f, NULL, key, checks);
-        snprintf(key, sizeof key, "%s/greedy", kinds[i]);
-        check_greedy(&f, key, 12, 5);
-        pg_npz_close(checks);
+            pg_npz_close(checks);
         close_fixture(&f);
     }
 }
@@ -488,30 +337,15 @@ static void test_mask_limits(void **s)
     assert_int_equal(image, 10);
 }
 
-static int stop(void *ctx, size_t i, int32_t token)
-{
-    (void)i;
-    (void)token;
-    return ++*(int *)ctx == 2;
-}
-
 static void test_bad_input(void **s)
 {
     (void)s;
     fixture f = open_fixture("pg1.npz", "pg1", 1, "pg1_out");
-    float *pixels = floats(f.in, "decode_image"), x[64];
-    int32_t outside = 320, below = -1, prefix[] = {2, 15, 9}, tokens[4];
-    int calls = 0;
+    float x[64];
+    int32_t outside = 320, below = -1;
     assert_int_equal(pg_embed(f.m, x, &outside, 1, &err), PG_EFORMAT);
     assert_non_null(strstr(err.msg, "320"));
     assert_int_equal(pg_embed(f.m, x, &below, 1, &err), PG_EFORMAT);
-    pg_caption c = {.pixels = pixels, .prefix = prefix, .n_prefix = 3, .tokens = tokens};
-    assert_int_equal(pg_greedy(f.m, f.w, &c, 1, 4, stop, &calls, &err), PG_FAIL);
-    assert_int_equal(calls, 2);
-    pixels[7] = NAN;
-    assert_int_equal(pg_greedy(f.m, f.w, &c, 1, 4, NULL, NULL, &err), PG_FAIL);
-    assert_non_null(strstr(err.msg, "non-finite logits"));
-    free(pixels);
     close_fixture(&f);
 }
 

@@ -1,6 +1,5 @@
 /* The scanner, records, reader and writer, on bytes written here. */
 #define _POSIX_C_SOURCE 200809L
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -282,9 +281,7 @@ static void nobody_reads_the_output(void **state)
     close(out[0]);
     assert_int_equal(pg_reader_header(rd, r, &e), 1);
     assert_int_equal(pg_reader_next(rd, r, &e), 1);
-    errno = 0;
-    assert_int_equal(pg_reader_next(rd, r, &e), PG_EIO);
-    assert_int_equal(errno, EPIPE);
+    assert_int_equal(pg_reader_next(rd, r, &e), PG_EPIPE);
     assert_int_equal(write(in[1], "\x80", 1), 1); /* input first: it may be the last record */
     assert_int_equal(pg_reader_next(rd, r, &e), 1);
     pg_reader_free(rd);

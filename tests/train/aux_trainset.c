@@ -1,5 +1,6 @@
 /* Streams for tests of pg-train, made of the golden training batch, and checks of what it writes.
- *   aux_trainset make FAMILY [error|empty|misfit]     the batch of 4; with a bad fifth record; without any record
+ *   aux_trainset make FAMILY [error|empty|misfit|same]  the batch of 4; with a bad fifth record; without any record; the first 4 times
+ *   aux_trainset make FAMILY texts SUFFIX...          the batch of 4 with suffixes, references for the second, and bytes for an image
  *   aux_trainset check FAMILY OUT.npz < events        the 5 steps of SGD: losses, rates, weights; status 1 where one is off
  *   aux_trainset example_loss FAMILY                  each example's loss before training, one a line
  *   aux_trainset show < events                        event, step, loss and what else there is, one line for each */
@@ -65,7 +66,9 @@ static int make(int argc, char **argv)
     pg_npz *in = golden(argv[2], "in");
     pg_rec *r = need(pg_rec_new());
     pg_writer *w;
-    size_t n = !strcmp(kind, "empty") ? 0 : *kind ? N + 1 : N;
+    bool texts = !strcmp(kind, "texts") && argc == 4 + N;
+    bool same = !strcmp(kind, "same");
+    size_t n = !strcmp(kind, "empty") ? 0 : *kind && !texts && !same ? N + 1 : N;
     must(pg_writer_new(&w, 1, "stdout", &err));
     must(pg_writer_header(w, NULL, "examples", "aux_trainset", "0", argc, argv, NULL, &err));
     for (size_t i = 0; i < n; i++) {
@@ -73,7 +76,13 @@ static int make(int argc, char **argv)
         snprintf(id, sizeof id, "t%zu", i);
         pg_rec_clear(r);
         must(pg_rec_set_str(r, "id", id, strlen(id), &err));
-        set_example(r, in, i % N);
+        set_example(r, in, same ? 0 : i % N);
+        if (texts) {
+            const char *refs[] = {"another", argv[4 + i]};
+            must(pg_rec_set_bin(r, "image", "picture", 7, &err));
+            must(pg_rec_set_str(r, "suffix", i == 1 ? "other" : argv[4 + i], strlen(i == 1 ? "other" : argv[4 + i]), &err));
+            if (i == 1) must(pg_rec_set_strs(r, "references", refs, 2, &err));
+        }
         if (i == N && !strcmp(kind, "error")) must(pg_rec_set_error(r, "pg-resize", "no such picture", &err));
         if (i == N && !strcmp(kind, "misfit")) pg_rec_del(r, "pixels");
         must(pg_writer_add(w, r, &err));
@@ -179,8 +188,8 @@ static int example_loss(const char *family)
 
 static int show(void)
 {
-    static const char *const numbers[] = {"steps", "lr", "loss", "grad_norm", "examples", "examples_per_s", "tokens_per_s"},
-                      *const words[] = {"id", "path", "caption"};
+    static const char *const numbers[] = {"steps", "lr", "loss", "grad_norm", "examples", "exact", "best_step", "best_loss", "examples_per_s", "tokens_per_s"},
+                      *const words[] = {"id", "path", "suffix", "caption"};
     pg_rec *r = need(pg_rec_new());
     pg_reader *rd = open_events(r);
     int rc;
@@ -196,7 +205,8 @@ static int show(void)
             if (pg_rec_double(r, numbers[k], &v, NULL) == 1) printf(" %s=%.4f", numbers[k], v);
         for (size_t k = 0; k < sizeof words / sizeof *words; k++)
             if (pg_rec_str(r, words[k], &s, &n, NULL) == 1) printf(" %s=%.*s", words[k], (int)n, s);
-        printf("%s\n", pg_rec_has(r, "caption_tokens") ? " tokens" : "");
+        printf("%s%s%s\n", pg_rec_has(r, "caption_tokens") ? " tokens" : "", pg_rec_has(r, "references") ? " references" : "",
+               pg_rec_has(r, "image") ? " image" : "");
     }
     must(rc);
     pg_reader_free(rd);

@@ -279,9 +279,16 @@ static void test_store(void **state)
         }
         for (size_t k = 0; k < ROWS; k++) {
             size_t i = k * 71 % ROWS;
-            must(pg_store_get(s, i, got, &err));
-            for (size_t j = 0; j < ROW; j++) assert_true(got[j] == (float)(i * ROW + j));
+            const float *at;
+            must(pg_store_get(s, i, got, &at, &err));
+            for (size_t j = 0; j < ROW; j++) assert_true(at[j] == (float)(i * ROW + j));
         }
+        pg_store_clear(s); /* and again, in the same memory */
+        for (size_t j = 0; j < ROW; j++) row[j] = -(float)j;
+        must(pg_store_add(s, row, &err));
+        const float *at;
+        must(pg_store_get(s, 0, got, &at, &err));
+        assert_true(!memcmp(at, row, sizeof row));
         pg_store_free(s);
     }
 }
@@ -297,13 +304,13 @@ static void test_state(void **state)
     pg_optim o = {.kind = PG_ADAMW, .lr = 1e-3, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8}, p = o;
     fixture f = open_fixture("pg1", "attention"), g = open_fixture("pg1", "attention");
     double norm;
-    size_t at = 0;
+    pg_progress was = {.step = 17, .best_step = 12, .worse = 3, .best_loss = 0.1}, at = {0};
     must(pg_optim_init(&o, f.m, &err));
     must(pg_optim_init(&p, g.m, &err));
     step(&f, &o, 1, &norm);
-    must(pg_state_save(path, f.m, &o, 17, print, &err));
+    must(pg_state_save(path, f.m, &o, &was, print, &err));
     must(pg_state_load(path, g.m, &p, &at, print, &err));
-    assert_int_equal(at, 17);
+    assert_memory_equal(&at, &was, sizeof at);
     assert_int_equal(p.count, 1);
     step(&f, &o, 0.5, &norm);
     step(&g, &p, 0.5, &norm);

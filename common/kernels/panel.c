@@ -1,0 +1,86 @@
+/* Products whose B fits the second-level cache: B is packed once into panels of a few vectors of columns, then tiles of C are computed
+ * from them. A call of BLIS costs about 5 us, packs what was packed before, and its kernels for small matrices read beyond the end
+ * of their operands (0.9, zen3), which may be the end of a mapped file. */
+#include "kernels/ops.h"
+
+enum {
+    ROWS = 48,         /* of a tile: a multiple of the rows that a kernel takes */
+    LEAST_ROWS = 9,    /* fewer stream B as it lies */
+    DEPTH = 256,       /* rows of a panel that are gone through at a time: those of A stay in the first-level cache */
+    TILES = 8,         /* wanted, so that a few threads end together */
+    PIECE = 128        /* rows of K that one packing task takes */
+};
+
+typedef struct job {
+    const pg_kern *k;
+    size_t M, N, K, lda, ldc, width, pieces, across, group; /* width: of a panel; group: panels of a tile; across: tiles across */
+    const float *A;
+    bool transA;
+    const pg_mat *B;
+    float beta;
+    float *C;
+} job;
+
+static size_t padded(const job *j, size_t n)
+{
+    size_t l = j->k->ops->lanes;
+    return (n + l - 1) / l * l;
+}
+
+bool pg_panel_fits(const pg_kern *k, size_t M, size_t N, size_t K)
+{
+    size_t l = k->ops->lanes;
+    return M >= LEAST_ROWS && K <= PG_PANEL_FLOATS && (N + l - 1) / l * l <= PG_PANEL_FLOATS / K;
+}
+
+/* Task i packs some rows of one panel. */
+static void pack(void *ctx, size_t i, size_t thread)
+{
+    (void)thread;
+    const job *j = ctx;
+    const pg_ops *ops = j->k->ops;
+    const pg_mat *b = j->B;
+    size_t col = i / j->pieces * j->width, from = i % j->pieces * PIECE, bytes = pg_mat_bytes(b->type);
+    size_t n = pg_min_size(j->width, j->N - col), rows = pg_min_size(PIECE, j->K - from), w = padded(j, n);
+    float *out = j->k->panels + col * j->K + from * w, column[PIECE];
+    if (!b->trans) {
+        for (size_t k = 0; k < rows; k++, out += w) {
+            ops->widen(out, (const unsigned char *)b->data + ((from + k) * b->ld + col) * bytes, b->type, n);
+            for (size_t x = n; x < w; x++) out[x] = 0;
+        }
+        return;
+    }
+    for (size_t x = 0; x < w; x++) {
+        if (x < n) ops->widen(column, (const unsigned char *)b->data + ((col + x) * b->ld + from) * bytes, b->type, rows);
+        for (size_t k = 0; k < rows; k++) out[k * w + x] = x < n ? column[k] : 0;
+    }
+}
+
+static void tile(void *ctx, size_t i, size_t thread)
+{
+    (void)thread;
+    const job *j = ctx;
+    size_t row = i / j->across * ROWS, m = pg_min_size(ROWS, j->M - row);
+    size_t first = i % j->across * j->group * j->width, end = pg_min_size(j->N, first + j->group * j->width);
+    size_t rsa = j->transA ? 1 : j->lda, csa = j->transA ? j->lda : 1;
+    for (size_t k = 0; k < j->K; k += DEPTH) {
+        size_t kn = pg_min_size(DEPTH, j->K - k);
+        for (size_t col = first; col < end; col += j->width) {
+            size_t n = pg_min_size(j->width, j->N - col);
+            j->k->ops->panel(m, n, kn, j->A + row * rsa + k * csa, rsa, csa, j->k->panels + col * j->K + k * padded(j, n),
+                             k || j->beta != 0, j->C + row * j->ldc + col, j->ldc);
+        }
+    }
+}
+
+void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
+                   float *C, size_t ldc)
+{
+    job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .B = B, .beta = beta, .C = C, .ldc = ldc,
+             .width = k->ops->panel_cols, .pieces = pg_div_up(K, PIECE)};
+    size_t panels = pg_div_up(N, j.width), down = pg_div_up(M, ROWS), wanted = pg_div_up(TILES, down);
+    j.group = wanted >= panels ? 1 : panels / wanted;
+    j.across = pg_div_up(panels, j.group);
+    pg_kern_run(k, panels * j.pieces, N * K * (B->trans ? 4 : 1), pack, &j);
+    pg_kern_run(k, down * j.across, M * N * (K / 16 + 1), tile, &j);
+}

@@ -1,0 +1,77 @@
+/* Weights as 8-bit integers: every linear layer that has more than a few columns, and the embedding as the right side of the logits. */
+#include "model/open.h"
+
+enum { LINEARS = 7 };
+
+static size_t vit_linears(pg_vit_layer *l, pg_linear **out)
+{
+    pg_linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->fc1, &l->fc2};
+    size_t n = sizeof all / sizeof *all;
+    for (size_t i = 0; i < n; i++)
+        out[i] = all[i];
+    return n;
+}
+
+static size_t dec_linears(pg_dec_layer *l, pg_linear **out)
+{
+    pg_linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    size_t n = sizeof all / sizeof *all;
+    for (size_t i = 0; i < n; i++)
+        out[i] = all[i];
+    return n;
+}
+
+/* The linear layers of step i of the model: tower, head, decoder. */
+static size_t linears(pg_model *m, size_t i, pg_linear *out[LINEARS])
+{
+    if (i < m->s.vit_depth)
+        return vit_linears(&m->vit[i], out);
+    if (i == m->s.vit_depth) {
+        out[0] = &m->head;
+        return 1;
+    }
+    return dec_linears(&m->dec[i - m->s.vit_depth - 1], out);
+}
+
+static int make(pg_model *m, pg_linear *l, size_t *bytes, pg_err *e)
+{
+    pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes};
+    int rc = l->quant ? PG_OK : pg_quant_new(&l->quant, m->kern, &all, e);
+    *bytes += pg_quant_bytes(l->quant);
+    return rc;
+}
+
+int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e)
+{
+    pg_linear *some[LINEARS];
+    size_t total = 0;
+    int rc = PG_OK;
+    if (m->n_params)
+        return pg_error(e, PG_EINVAL, "a model that is trained cannot have 8-bit weights");
+    for (size_t i = 0; i < m->s.vit_depth + 1 + m->s.depth; i++) {
+        size_t n = linears(m, i, some);
+        for (size_t j = 0; j < n; j++)
+            if ((rc = make(m, some[j], &total, e)))
+                return rc;
+    }
+    if (!m->qembed)
+        rc = pg_quant_new(&m->qembed, m->kern, &(pg_half_mat){.m = m->embed}, e);
+    total += pg_quant_bytes(m->qembed);
+    if (bytes)
+        *bytes = total;
+    return rc;
+}
+
+void pg_model_unquantise(pg_model *m)
+{
+    pg_linear *some[LINEARS];
+    for (size_t i = 0; m->vit && m->dec && i < m->s.vit_depth + 1 + m->s.depth; i++) {
+        size_t n = linears(m, i, some);
+        for (size_t j = 0; j < n; j++) {
+            pg_quant_free(some[j]->quant);
+            some[j]->quant = NULL;
+        }
+    }
+    pg_quant_free(m->qembed);
+    m->qembed = NULL;
+}

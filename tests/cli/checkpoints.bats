@@ -1,0 +1,85 @@
+#!/usr/bin/env bats
+# Odd and broken checkpoints: each is read as it should be, or refused with the reason.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    export ODD=$BATS_FILE_TMPDIR G=tests/golden/model
+    python=$(tests/find-python numpy) || skip 'no Python with numpy'
+    "$python" tests/weights/odd_files.py $G/pg1.npz $G/pg2-hf "$ODD"
+}
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    B=${PG_BUILD:-build}
+}
+
+sums() {
+    "$B/pg-info" --checksums "$1" | grep -E ' [0-9a-f]{8}$'
+}
+
+# refused FILE TEXT...: pg-info and pg-convert fail, and say all the texts
+refused() {
+    local file=$1 tool
+    shift
+    for tool in info convert; do
+        if [ $tool = info ]; then run --separate-stderr "$B/pg-info" "$ODD/$file"; else
+            run --separate-stderr "$B/pg-convert" "$ODD/$file" "$BATS_TEST_TMPDIR/out.npz"
+            [ ! -e "$BATS_TEST_TMPDIR/out.npz" ]
+        fi
+        [ "$status" -eq 1 ] || { echo "pg-$tool $file: status $status"; false; }
+        for text; do [[ $stderr == *"$text"* ]] || { echo "pg-$tool $file: $stderr"; false; }; done
+    done
+}
+
+@test "read like the plain file: compressed, layers not stacked, arrays that are not ours" {
+    for f in compressed unscanned extra; do
+        diff <(sums $G/pg1.npz) <(sums "$ODD/$f.npz") || { echo $f; false; }
+    done
+    diff <(sums $G/pg2-hf) <(sums "$ODD/st-extra")
+    "$B/pg-convert" "$ODD/compressed.npz" "$BATS_TEST_TMPDIR/plain.npz"
+    diff <(sums $G/pg1.npz) <(sums "$BATS_TEST_TMPDIR/plain.npz")
+}
+
+@test "refused: types and orders that are no weights" {
+    refused fortran.npz fortran.npz img/head/kernel 'Fortran order'
+    refused big-endian.npz img/head/kernel big-endian
+    refused double.npz img/head/kernel "'<f8'"
+    refused integers.npz img/head/kernel "'<i4'"
+    refused st-f64 "'F64'"
+    refused st-int8-without-scale weight_scale
+}
+
+@test "refused: names and shapes" {
+    refused foreign.npz img/Transformer/mine 'no place'
+    refused missing.npz img/head/kernel
+    refused shape.npz img/head/kernel '(32, 24)' 'expected (24, ?)'
+    refused twice.npz img/head/kernel twice
+    refused st-twice duplicate
+}
+
+@test "refused: cut, damaged, or claiming what cannot be" {
+    for cut in 1 1000; do refused cut-$cut.npz cut; done
+    refused "$(cd "$ODD" && ls cut-[0-9][0-9][0-9][0-9]*.npz | grep -v cut-1000)" cut
+    refused flipped-compressed.npz img/head/kernel
+    refused bomb.npz img/head/kernel 'no compression'
+    refused st-cut 'outside the file'
+    refused st-cut-header 'inside the header'
+    refused st-short short
+    refused st-header-2-60 1152921504606846976 limit
+    refused st-overlap overlap
+    refused st-outside 'outside the file'
+}
+
+@test "--verify: a flipped bit and a value that is not finite" {
+    run "$B/pg-info" --verify $G/pg1.npz $G/pg2-hf "$ODD/compressed.npz"
+    [ "$status" -eq 0 ]
+    [ "$(grep -c '^verified  *0 faults' <<<"$output")" -eq 3 ]
+    "$B/pg-info" "$ODD/flipped.npz"
+    run --separate-stderr "$B/pg-info" --verify "$ODD/flipped.npz"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"img/head/kernel"*checksum* ]]
+    run --separate-stderr "$B/pg-info" --verify "$ODD/nan.npz"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"img/head/kernel"*"1 values that are not finite"* ]]
+}

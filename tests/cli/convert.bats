@@ -1,0 +1,151 @@
+#!/usr/bin/env bats
+# pg-convert: formats, types, sizes, what lies beside the weights, and that nothing half done is left.
+bats_require_minimum_version 1.5.0
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    B=${PG_BUILD:-build}
+    G=tests/golden/model
+    T=$BATS_TEST_TMPDIR
+}
+
+sums() {
+    "$B/pg-info" --checksums "$1" | grep -E ' [0-9a-f]{8}$'
+}
+
+@test "there and back: equal checksums, equal bytes" {
+    for m in pg1.npz pg1.bf16.npz pg1.f16.npz pg2.npz; do
+        rm -rf "$T"/*
+        "$B/pg-convert" $G/$m "$T/hf"
+        "$B/pg-convert" "$T/hf" "$T/back.npz"
+        "$B/pg-convert" $G/$m "$T/copy.npz"
+        [ "$(sums $G/$m | wc -l)" -ge 32 ]
+        diff <(sums $G/$m) <(sums "$T/hf")
+        cmp "$T/back.npz" "$T/copy.npz"
+    done
+    for m in pg1-hf pg2-hf; do
+        rm -rf "$T"/*
+        "$B/pg-convert" $G/$m "$T/there.npz"
+        "$B/pg-convert" "$T/there.npz" "$T/back"
+        "$B/pg-convert" "$T/back" "$T/again.npz"
+        diff <(sums $G/$m) <(sums "$T/back")
+        cmp "$T/there.npz" "$T/again.npz"
+    done
+}
+
+@test "numpy reads what is written" {
+    python=$(tests/find-python numpy) || skip 'no Python with numpy'
+    "$B/pg-convert" $G/pg1-hf "$T/a.npz"
+    "$python" - "$T/a.npz" $G/pg1.npz <<'END'
+import sys, zipfile
+import numpy as np
+a, b = (np.load(x) for x in sys.argv[1:])
+assert zipfile.ZipFile(sys.argv[1]).testzip() is None
+for k in b:
+    assert a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and a[k].tobytes() == b[k].tobytes(), k
+assert set(a) - set(b) == {"hf/extra_embedding_rows"}
+END
+}
+
+@test "a folder for transformers: sizes, types and tokens in its files" {
+    python=$(tests/find-python json) || skip 'no Python'
+    mkdir "$T/src"
+    cp $G/pg2.npz "$T/src/model.npz"
+    cp tests/golden/text/small-a.model "$T/src/tokenizer.model"
+    "$B/pg-convert" "$T/src" "$T/hf" --dtype bf16 --resolution 80
+    cmp "$T/hf/tokenizer.model" tests/golden/text/small-a.model
+    "$python" - "$T/hf" <<'END'
+import json, sys
+j = lambda n: json.load(open(sys.argv[1] + "/" + n))
+c = j("config.json")
+assert c["torch_dtype"] == "bfloat16" and c["image_token_index"] == 288 and c["vocab_size"] == 320
+v, t = c["vision_config"], c["text_config"]
+assert v["image_size"] == 80 and v["patch_size"] == 8 and v["num_image_tokens"] == t["num_image_tokens"] == 100
+assert t["model_type"] == "gemma2" and t["num_key_value_heads"] == 2 and t["head_dim"] == 10
+p = j("preprocessor_config.json")
+assert p["size"] == {"height": 80, "width": 80} and p["image_seq_length"] == 100 and p["resample"] == 3
+assert j("added_tokens.json") == {"<image>": 288} and j("generation_config.json")["eos_token_id"] == 1
+assert j("tokenizer_config.json")["added_tokens_decoder"]["288"]["content"] == "<image>"
+END
+    # From one such folder to another the files go along, and say what has changed.
+    echo '{"mine": 1}' >"$T/hf/processor_config.json"
+    "$B/pg-convert" "$T/hf" "$T/hf2" --dtype f32
+    cmp "$T/hf/processor_config.json" "$T/hf2/processor_config.json"
+    cmp "$T/hf/preprocessor_config.json" "$T/hf2/preprocessor_config.json"
+    grep -q '"torch_dtype": "float32"' "$T/hf2/config.json"
+    cmp <(grep -v torch_dtype "$T/hf/config.json") <(grep -v torch_dtype "$T/hf2/config.json")
+}
+
+@test "shards with an index" {
+    "$B/pg-convert" data/nano "$T/hf" --shard-size 1
+    [ "$(ls "$T"/hf/model-0000?-of-0000?.safetensors | wc -l)" -ge 3 ]
+    [ -f "$T/hf/model.safetensors.index.json" ]
+    diff <(sums data/nano) <(sums "$T/hf")
+    "$B/pg-convert" "$T/hf" "$T/back.npz"
+    diff <(sums data/nano) <(sums "$T/back.npz")
+}
+
+@test "captions do not depend on the format" {
+    "$B/pg-convert" data/nano "$T/hf"
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png tests/golden/image/jpg-420.jpg | "$B/pg-resize" -s 96 | "$B/pg-tokenize" -m data/nano >"$T/in.pgs"
+    for m in data/nano "$T/hf"; do "$B/pg-infer" -q -m "$m" -n 12 <"$T/in.pgs" | "$B/pg-render" -f captions; done >"$T/all"
+    diff <(head -n 2 "$T/all") <(tail -n 2 "$T/all")
+}
+
+@test "int8: fewer bytes than bf16, refused by what cannot compute with it, undone by --dtype" {
+    "$B/pg-convert" data/nano "$T/i8" --dtype int8
+    "$B/pg-convert" data/nano "$T/bf16" --dtype bf16
+    [ $((100 * $(stat -c %s "$T/i8/model.safetensors"))) -lt $((62 * $(stat -c %s "$T/bf16/model.safetensors"))) ]
+    "$B/pg-info" "$T/i8" | grep -q '^types .*int8'
+    grep -q pg-int8 "$T/i8/config.json"
+    "$B/pg-convert" "$T/i8" "$T/f32" --dtype f32
+    run grep -q pg-int8 "$T/f32/config.json"
+    [ "$status" -eq 1 ]
+    run --separate-stderr "$B/pg-convert" "$T/i8" "$T/no.npz"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *int8* ]]
+    [ ! -e "$T/no.npz" ]
+}
+
+@test "nothing is overwritten by mistake, nothing half done is left" {
+    mkdir "$T/full" "$T/empty"
+    touch "$T/full/file"
+    run --separate-stderr "$B/pg-convert" $G/pg1.npz "$T/full"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"not empty"* ]]
+    "$B/pg-convert" $G/pg1.npz "$T/empty"
+    [ -f "$T/empty/model.safetensors" ]
+    cp $G/pg1.npz "$T/same.npz"
+    run "$B/pg-convert" "$T/same.npz" "$T/same.npz"
+    [ "$status" -eq 1 ]
+    cmp $G/pg1.npz "$T/same.npz"
+    cp -r $G/pg1-hf "$T/cut"
+    truncate -s -1 "$T/cut/model-00002-of-00002.safetensors"
+    run "$B/pg-convert" "$T/cut" "$T/out"
+    [ "$status" -eq 1 ]
+    (
+        ulimit -f 100
+        trap '' XFSZ
+        run "$B/pg-convert" $G/pg1.npz "$T/out"
+        [ "$status" -eq 1 ]
+        run "$B/pg-convert" $G/pg1.npz "$T/out.npz"
+        [ "$status" -eq 1 ]
+    )
+    [ -z "$(find "$T" -name '*.tmp*' -o -name 'out*')" ]
+}
+
+@test "usage" {
+    for args in "" "a" "a b c" "--dtype f64 a b" "--dtype int8 a b.npz" "--dtype int8 --format npz a b" "--format npz a b.npz" \
+        "--format zip a b" "--resolution 0 a b" "--merge a b" "--no-such a b"; do
+        # shellcheck disable=SC2086
+        run "$B/pg-convert" $args
+        [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
+    done
+    run --separate-stderr "$B/pg-convert" $G/pg1.npz "$T/o.npz" --resolution 57
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"patches of 14"* ]]
+    run --separate-stderr "$B/pg-convert" "$T/none.npz" "$T/o.npz"
+    [ "$status" -eq 1 ]
+    run "$B/pg-convert" $G/pg1_in.npz "$T/o.npz"
+    [ "$status" -eq 1 ]
+}

@@ -1,0 +1,159 @@
+#!/usr/bin/env bats
+# pg-fetch: remote sources as streams of examples, the cache, what is said and what is not.
+# shellcheck disable=SC1091,SC2154,SC2030,SC2031 # variables come from net.sh; each test is a subshell
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    . tests/net/net.sh
+    net_setup_file
+}
+
+teardown_file() { kill "$SERVERS"; }
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    . tests/net/net.sh
+    net_setup
+}
+
+teardown() { net_teardown; }
+
+@test "stream: a remote .jsonl gives examples with pictures in order; a second run asks only whether they changed" {
+    stream gs://longcap100/data_train90.jsonl
+    [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+    [ "$(wc -l <"$T/lines")" -eq 8 ]
+    for i in 1 2 3 4 5 6 7 8; do
+        [[ $(sed -n "${i}p" "$T/lines") == '{"id":"'$i'.jpeg","source":"gs://longcap100/'$i'.jpeg","prefix":"","suffix":"Picture '$i'.","image":{"bytes":'"$(wc -c <"$ROOT/storage/longcap100/$i.jpeg")"'}}' ]]
+    done
+    cp "$T/lines" "$T/first"
+    faults '{"role":"storage","match":"3.jpeg","do":"drip","every":0}' # late, but in its place
+    stream gs://longcap100/data_train90.jsonl
+    cmp "$T/lines" "$T/first"
+    [ "$(requests '"none_match": true' | wc -l)" -eq 9 ]
+    [ "$(requests 'alt=media' | wc -l)" -eq 9 ]
+    # --no-cache: the same, from the network, leaving nothing
+    rm -r "$HOME/.cache"
+    stream --no-cache gs://longcap100/data_train90.jsonl
+    cmp "$T/lines" "$T/first"
+    [ ! -e "$HOME/.cache" ]
+    stream -n 3 --no-cache gs://longcap100/data_train90.jsonl
+    cmp "$T/lines" <(head -n 3 "$T/first")
+}
+
+@test "stream: the cache is verified, follows changes and keeps its size" {
+    stream gs://longcap100/data_train90.jsonl
+    cp "$T/lines" "$T/first"
+    for f in "$HOME"/.cache/pg/fetch/*; do case $f in *.json) ;; *) printf X | dd of="$f" bs=1 seek=3 conv=notrunc status=none ;; esac done
+    stream gs://longcap100/data_train90.jsonl
+    [ "$rc" -eq 0 ]
+    cmp "$T/lines" "$T/first"
+    grep -q 'is damaged; fetching it again' "$T/err"
+    "$B/pg-render" -f jsonl --with-tensors <"$T/pgs" | sed -n '1s/.*"image":"\([^"]*\)".*/\1/p' | base64 -d | cmp - "$ROOT/storage/longcap100/1.jpeg"
+    cp "$ROOT/storage/longcap100/1.jpeg" "$T/old"
+    cp tests/golden/image/jpg-444.jpg "$ROOT/storage/longcap100/1.jpeg"
+    stream gs://longcap100/data_train90.jsonl
+    "$B/pg-render" -f jsonl --with-tensors <"$T/pgs" | sed -n '1s/.*"image":"\([^"]*\)".*/\1/p' | base64 -d | cmp - tests/golden/image/jpg-444.jpg
+    cp "$T/old" "$ROOT/storage/longcap100/1.jpeg"
+    stream --cache-size 20k gs://longcap100/data_train90.jsonl
+    [ "$(find "$HOME/.cache/pg/fetch" -type f ! -name '*.json' -printf '%s\n' | awk '{s += $1} END {print s}')" -le 20000 ]
+}
+
+@test "stream: a picture that cannot be had is an error record in its place; the rest goes on" {
+    faults '{"role":"storage","match":"o/2.jpeg","do":"status","status":404,"body":"No such object","ctype":"text/plain","times":9}' \
+        '{"role":"storage","match":"o/5.jpeg","do":"corrupt","times":9}'
+    for how in --no-cache --quiet; do
+        stream "$how" gs://longcap100/data_train90.jsonl
+        [ "$rc" -eq 4 ]
+        [ "$(wc -l <"$T/lines")" -eq 8 ]
+        [[ $(sed -n 2p "$T/lines") == *'"id":"2.jpeg"'*'"error":'*'data_train90.jsonl:2: cannot fetch'*404* ]] || { cat "$T/lines"; false; }
+        [[ $(sed -n 5p "$T/lines") == *'"error":'*'wrong'* || $(sed -n 5p "$T/lines") == *'"error":'*'should be'* ]]
+        [ "$(grep -c '"image":' "$T/lines")" -eq 6 ]
+    done
+}
+
+@test "stream: remote pictures in a local .jsonl and on stdin, a picture, a bucket of pictures, https, the hub" {
+    printf '{"image":"gs://longcap100/4.jpeg"}\n{"image":"%s/d/p%%20q.png?sig=verysecret","suffix":"x"}\n{"image":"%s"}\n' "$W" "$PWD/tests/golden/image/png-rgb8-1x1.png" >"$T/l.jsonl"
+    stream "$T/l.jsonl"
+    [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+    [ "$(grep -c '"image":' "$T/lines")" -eq 3 ]
+    absent -a verysecret "$T/pgs"
+    stream - <"$T/l.jsonl"
+    [ "$(grep -c '"image":' "$T/lines")" -eq 3 ]
+    stream "$W/d/data.jsonl" "$W/d/big.png?sig=verysecret"
+    [ "$rc" -eq 4 ]
+    [[ $(sed -n 1p "$T/lines") == *'"id":"p q.png"'*'"suffix":"a pixel"'*'"image":'* ]]
+    absent -a verysecret "$T/pgs" "$T/err"
+    stream hf://google/pg/train.jsonl
+    [[ $(cat "$T/lines") == *'"suffix":"a cow","image":'* ]] || { cat "$T/lines" "$T/err"; false; }
+    stream hf://google/pg/cow.jpg@main gs://longcap100/8.jpeg
+    [ "$(grep -c '"image":' "$T/lines")" -eq 2 ]
+    run "$B/pg-fetch" gs://longcap100/
+    [ "$status" -eq 2 ]
+    [[ $output == *"holds 'data_train90.jsonl'"* ]]
+    mkdir "$ROOT/storage/photos"
+    cp "$ROOT"/storage/longcap100/[1-4].jpeg "$ROOT/storage/photos/"
+    stream gs://photos/
+    [ "$(grep -o '"id":"[^"]*"' "$T/lines" | tr '\n' ' ')" = '"id":"1.jpeg" "id":"2.jpeg" "id":"3.jpeg" "id":"4.jpeg" ' ]
+    run "$B/pg-fetch" "$M"
+    [ "$status" -eq 2 ]
+    [[ $output == *"-o DIR"* ]]
+}
+
+@test "credentials are in no message, no stream, no file beside the download" {
+    export KAGGLE_USERNAME=alice KAGGLE_KEY=secret HF_TOKEN=hf_good
+    faults '{"role":"storage","match":"kaggle-models-data","do":"cut","at":100}' '{"role":"storage","match":"cdn","do":"cut","at":100}'
+    get -v --tries 1 "$M" hf://google/pg/tokenizer.model
+    [ "$rc" -eq 1 ]
+    ls "$T"/o/*.part.json
+    absent -rE 'secret|hf_good|YWxpY2U|Signature' "$T/o" "$T/err" "$T/out"
+    stream -v hf://google/pg/train.jsonl
+    absent -aE 'secret|hf_good' "$T/pgs" "$T/err"
+    absent -rE 'secret|hf_good' "$HOME/.cache"
+}
+
+@test "progress: a bar on a terminal, lines with -v elsewhere, nothing otherwise" {
+    command -v script >/dev/null || skip 'no script(1)'
+    faults '{"role":"web","do":"rate","bytes_per_s":300000,"times":9}'
+    script -qec "$B/pg-fetch -o $T/o $W/d/big.bin" /dev/null >"$T/tty"
+    grep -q '\[##* *\]' "$T/tty"
+    grep -qE '/s.*left' "$T/tty"
+    rm -r "$T/o"
+    get "$W/d/big.bin"
+    [ ! -s "$T/err" ]
+}
+
+@test "finetune.sh: the notebook's whole job from Kaggle and storage; a second run does nothing again, a third the missing step" {
+    mkdir -p "$ROOT/kaggle/google/small/jax/tiny/1" "$ROOT/storage/big_vision"
+    "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
+        --head-dim 4 --vocab 1024 "$ROOT/kaggle/google/small/jax/tiny/1/tiny.f16.npz"
+    cp data/nano/tokenizer.model "$ROOT/storage/big_vision/paligemma_tokenizer.model"
+    mkdir "$ROOT/storage/pairs"
+    for i in 1 2 3 4; do
+        cp tests/golden/image/jpg-420.jpg "$ROOT/storage/pairs/$i.jpeg"
+        echo "{\"image\":\"$i.jpeg\",\"suffix\":\"A thing.\"}"
+    done >"$ROOT/storage/pairs/train.jsonl"
+    export KAGGLE_API_TOKEN=kaggle_good PG_BIN=$B MODEL_SOURCE=kaggle://google/small/jax/tiny STEPS=2 BATCH=2 TRAIN_SOURCE=gs://pairs/train.jsonl \
+        VAL_SOURCE=gs://pairs/train.jsonl
+    run pipelines/finetune.sh "$T/job" --lr 0.01
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -f "$T/job/model/tiny.f16.npz" ]
+    [ -f "$T/job/tuned/model.npz" ]
+    grep -q '<html' "$T/job/report.html"
+    faults
+    touch "$T/before"
+    unset KAGGLE_API_TOKEN
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 0 ]
+    [ -z "$(requests)" ]
+    [ -z "$(find "$T/job" -newer "$T/before" -type f)" ]
+    rm "$T/job/report.html"
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 0 ]
+    [ "$(find "$T/job" -newer "$T/before" -type f)" = "$T/job/report.html" ]
+    # A step that fails leaves nothing that looks done.
+    MODEL_SOURCE=kaggle://google/none/jax/x run pipelines/finetune.sh "$T/other"
+    [ "$status" -ne 0 ]
+    [ ! -e "$T/other/model.files" ]
+}

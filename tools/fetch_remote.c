@@ -1,0 +1,296 @@
+/* pg-fetch -o: sources become files in a folder. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "fetch.h"
+
+enum { WAIT_MS = 200 };
+
+static void say(void *ctx, pg_say level, const char *text)
+{
+    fetch *f = ctx;
+    progress_clear(f);
+    if (level == PG_SAY_WARNING) tool_warn(&f->t, "%s", text);
+    else if (level == PG_SAY_INFO) tool_info(&f->t, "%s", text);
+    else tool_note(&f->t, "%s", text);
+}
+
+void fetch_connect(fetch *f)
+{
+    pg_err e = {0};
+    if (f->hosts.net) return;
+    f->net.say = say;
+    f->net.tick = progress_tick;
+    f->net.ctx = f;
+    if (pg_net_new(&f->hosts.net, &f->net, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+}
+
+void fetch_disconnect(fetch *f)
+{
+    pg_net *net = f->hosts.net;
+    pg_hosts_free(&f->hosts);
+    pg_net_free(net);
+}
+
+const char *fetch_local_path(const char *source)
+{
+    if (pg_source_is_remote(source)) return NULL;
+    return strncasecmp(source, "file://", 7) ? source : source + 7;
+}
+
+static void nomem(fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
+
+static void print_path(fetch *f, const char *path)
+{
+    if (puts(path) < 0 || fflush(stdout)) tool_die(&f->t, EXIT_FAIL, "cannot write 'stdout': %s", strerror(errno));
+}
+
+/* What an interrupted run left beside a file that is complete. */
+static void tidy(const char *path)
+{
+    char *names[] = {pg_format("%s.part.lock", path), pg_format("%s.part.json", path)};
+    pg_part p;
+    pg_err ignored;
+    for (size_t i = 0; i < 2; i++)
+        if (names[i] && pg_is_file(names[i]) && pg_part_open(&p, path, &ignored) == 1) pg_part_close(&p, true);
+    free(names[0]);
+    free(names[1]);
+}
+
+/* A file that is there was put there whole. It stays unless the source now says another size, or --sha256 or --md5 another sum. */
+static bool is_there(fetch *f, const pg_item *i, const char *path)
+{
+    struct stat st;
+    pg_sums got;
+    pg_err e = {0};
+    if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
+    bool same = i->t.size == PG_SIZE_UNKNOWN || (uint64_t)st.st_size == i->t.size;
+    if (same && f->want.have) same = !pg_hash_file(path, f->want.have, &got, &e) && !pg_sums_differ(&f->want, &got);
+    if (same) tidy(path);
+    else tool_info(&f->t, "'%s' is another file than the source has now; fetching it again", path);
+    return same;
+}
+
+static uint64_t part_size(const char *path)
+{
+    char *part = pg_format("%s.part", path);
+    struct stat st;
+    uint64_t n = part && !stat(part, &st) ? (uint64_t)st.st_size : 0;
+    free(part);
+    return n;
+}
+
+/* The nearest folder above path that exists has the disk. */
+static bool enough_disk(fetch *f, uint64_t need)
+{
+    struct statvfs v;
+    char *dir = pg_strdup(f->out);
+    while (dir && statvfs(dir, &v) && strcmp(dir, ".") && strcmp(dir, "/")) {
+        char *up = pg_path_dir(dir);
+        free(dir);
+        dir = up;
+    }
+    bool known = dir && !statvfs(dir, &v);
+    uint64_t have = known ? (uint64_t)v.f_bavail * v.f_frsize : UINT64_MAX;
+    free(dir);
+    if (have >= need) return true;
+    char a[24], b[24];
+    human_bytes(need, a);
+    human_bytes(have, b);
+    tool_info(&f->t, "not enough space in '%s': %s are needed, %s are free", f->out, a, b);
+    return false;
+}
+
+/* From another client's cache, if it is there and right. */
+static bool from_cache(fetch *f, pg_item *i)
+{
+    pg_err e = {0};
+    pg_sums want = i->t.want;
+    if (!i->cached || !pg_sums_merge(&want, &f->want)) return false;
+    if (pg_local_fetch(i->cached, i->t.path, &want, true, &e)) {
+        tool_info(&f->t, "%s; fetching it instead", e.msg);
+        return false;
+    }
+    tool_note(&f->t, "'%s' was in the cache: '%s'", i->name, i->cached);
+    return true;
+}
+
+static void report(fetch *f, const pg_transfer *t)
+{
+    char a[24], verified[64] = "";
+    pg_sums got = t->got;
+    human_bytes(t->done, a);
+    for (size_t i = 0; i < PG_SUM_KINDS; i++) {
+        pg_sum_view v = pg_sum_at(&got, i);
+        if (got.have & v.bit) snprintf(verified + strlen(verified), sizeof verified - strlen(verified), ", %s", v.name);
+    }
+    tool_note(&f->t, "'%s': %s%s%s", t->path, a, *verified ? ", checked:" : ", no checksum given", *verified ? verified + 1 : "");
+}
+
+/* Downloads what is needed of l; false where something failed. */
+static bool download(fetch *f, pg_items *l)
+{
+    pg_err e = {0};
+    uint64_t need = 0;
+    size_t n = 0;
+    bool ok = true;
+    pg_transfer **all = pg_calloc(l->n, sizeof *all);
+    if (!all) nomem(f);
+    for (size_t k = 0; k < l->n; k++) {
+        pg_item *i = &l->at[k];
+        if (i->skip) continue;
+        if (!(i->t.path = pg_path_join(f->out, i->name))) nomem(f);
+        i->t.outcome = PG_KEPT;
+        if (is_there(f, i, i->t.path) || from_cache(f, i)) continue;
+        i->t.outcome = PG_PENDING;
+        if (!pg_sums_merge(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
+        if (i->t.size != PG_SIZE_UNKNOWN) {
+            uint64_t have = part_size(i->t.path);
+            need += i->t.size > have ? i->t.size - have : 0;
+        }
+        all[n++] = &i->t;
+    }
+    if (n && !enough_disk(f, need)) tool_die(&f->t, EXIT_FAIL, "nothing was fetched");
+    for (size_t k = 0; k < n; k++)
+        if (pg_net_add(f->hosts.net, all[k], &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    progress_start(f, all, n);
+    for (size_t k = 0; k < l->n; k++) {
+        pg_transfer *t = &l->at[k].t;
+        if (l->at[k].skip) continue;
+        while (t->outcome == PG_PENDING)
+            if (pg_net_step(f->hosts.net, WAIT_MS, &e) < 0) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        progress_clear(f);
+        if (t->outcome == PG_FETCHED) report(f, t);
+        if (t->outcome == PG_FAILED) {
+            ok = false;
+            fprintf(stderr, "%s: %s\n", f->t.name, t->err.msg);
+        } else print_path(f, t->path);
+    }
+    progress_end(f);
+    free(all);
+    return ok;
+}
+
+static void dry_run(fetch *f, pg_items *l)
+{
+    pg_err e = {0};
+    for (size_t k = 0; k < l->n; k++) {
+        pg_transfer *t = &l->at[k].t;
+        if (l->at[k].skip) continue;
+        if (t->size == PG_SIZE_UNKNOWN) {
+            t->probe = true;
+            if (pg_net_fetch(f->hosts.net, t, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+            t->size = t->total;
+        }
+        if (t->size == PG_SIZE_UNKNOWN) printf("?\t%s\n", l->at[k].name);
+        else printf("%llu\t%s\n", (unsigned long long)t->size, l->at[k].name);
+    }
+}
+
+/* After a listing was refused: the pictures that the downloaded JSON lines name. */
+static void add_named(fetch *f, const pg_items *have, const char *base, pg_items *out)
+{
+    pg_err e = {0};
+    for (size_t k = 0; k < have->n; k++) {
+        FILE *in = pg_ends_with(have->at[k].name, ".jsonl") ? fopen(have->at[k].t.path, "rb") : NULL;
+        char *line = NULL;
+        size_t room = 0;
+        for (ssize_t n; in && (n = getline(&line, &room, in)) >= 0;) {
+            json_t *o = json_loadb(line, (size_t)n, 0, NULL);
+            const char *image = json_string_value(json_object_get(o, "image"));
+            char *text = image ? pg_source_beside(base, image) : NULL;
+            pg_source s;
+            bool taken = false;
+            for (size_t i = 0; text && i < out->n && !taken; i++) taken = !strcmp(out->at[i].t.source, text);
+            if (text && !taken && !pg_source_parse(&s, text, &e)) {
+                pg_item *more = pg_realloc(out->at, out->n + 1, sizeof *more);
+                if (!more) nomem(f);
+                out->at = more;
+                if (!pg_source_item(&f->hosts, &s, &out->at[out->n], &e)) out->n++;
+                else tool_warn(&f->t, "%s", e.msg);
+                pg_source_free(&s);
+            }
+            free(text);
+            json_decref(o);
+        }
+        free(line);
+        if (in) fclose(in);
+    }
+}
+
+static bool one_remote(fetch *f, const char *text)
+{
+    pg_err e = {0};
+    pg_source s;
+    pg_items l = {0}, more = {0};
+    bool weights = false, tokenizer = false;
+    int rc = pg_source_parse(&s, text, &e);
+    if (rc) tool_usage(&f->t, "%s", e.msg);
+    fetch_connect(f);
+    rc = pg_source_list(&f->hosts, &s, &l, &e);
+    if (!rc && l.folder && !f->all) rc = pg_select_model(&l, s.text, &e);
+    if (!rc && l.folder && !f->all) rc = pg_select_shards(&f->hosts, &l, s.text, &e);
+    if (!rc && f->want.have && l.n != 1) rc = pg_error(&e, PG_EINVAL, "'%s' is not one file, so one checksum cannot be that of all", s.text);
+    bool ok = !rc;
+    if (rc) fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    else if (f->dry_run) dry_run(f, &l);
+    else {
+        ok = download(f, &l);
+        if (l.by_name) add_named(f, &l, "gs://longcap100/", &more);
+        if (more.n) ok = download(f, &more) && ok;
+    }
+    for (size_t i = 0; i < l.n; i++) {
+        weights = weights || (!l.at[i].skip && pg_is_weights(l.at[i].name));
+        tokenizer = tokenizer || pg_ends_with(l.at[i].name, "tokenizer.model");
+    }
+    if (ok && l.folder && weights && !tokenizer && !f->dry_run)
+        tool_info(&f->t, "the tokenizer is not among them; it is at gs://big_vision/paligemma_tokenizer.model");
+    ok = ok && !l.rejected;
+    pg_items_free(&l);
+    pg_items_free(&more);
+    pg_source_free(&s);
+    return ok;
+}
+
+static bool one_local(fetch *f, const char *path)
+{
+    pg_err e = {0};
+    struct stat st;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (stat(path, &st) || !S_ISREG(st.st_mode)) {
+        fprintf(stderr, "%s: cannot copy '%s': no such file, or not a regular one\n", f->t.name, path);
+        return false;
+    }
+    char *to = pg_path_join(f->out, name);
+    if (!to) nomem(f);
+    const pg_item i = {.t = {.size = (uint64_t)st.st_size}};
+    bool ok = true;
+    if (f->dry_run) printf("%llu\t%s\n", (unsigned long long)st.st_size, name);
+    else if (!is_there(f, &i, to) && pg_local_fetch(path, to, &f->want, false, &e)) {
+        ok = false;
+        fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    }
+    if (ok && !f->dry_run) print_path(f, to);
+    free(to);
+    return ok;
+}
+
+int fetch_download(fetch *f, char **sources, size_t n)
+{
+    bool ok = true;
+    if (f->want.have && n > 1) tool_usage(&f->t, "one checksum cannot be that of %zu sources", n);
+    for (size_t i = 0; i < n; i++) {
+        const char *local = fetch_local_path(sources[i]);
+        ok = (local ? one_local(f, local) : one_remote(f, sources[i])) && ok;
+    }
+    fetch_disconnect(f);
+    int rc = tool_close_stdout(&f->t);
+    return rc ? rc : ok ? EXIT_OK : EXIT_FAIL;
+}

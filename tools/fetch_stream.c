@@ -1,0 +1,189 @@
+/* Remote sources as a stream of examples: through the cache, several at once, in order. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "fetch.h"
+#include "net/url.h"
+
+enum { WAIT_MS = 200, WINDOW = 16 };
+static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20), max_lines = (size_t)1 << 30;
+
+struct ahead {
+    pg_item item;
+    pg_err err; /* of the start */
+    bool anew;
+};
+
+static void open_cache(fetch *f)
+{
+    pg_err e = {0};
+    if (f->no_cache || f->cache) return;
+    if (!pg_cache_open(&f->cache, f->cache_size, &e)) return;
+    tool_warn(&f->t, "nothing is cached: %s", e.msg);
+    f->no_cache = true;
+}
+
+static int begin(fetch *f, ahead *a, pg_err *e)
+{
+    int rc = f->cache ? pg_cache_direct(f->cache, &a->item.t, a->anew, e) : PG_OK;
+    return rc ? rc : pg_net_add(f->hosts.net, &a->item.t, e);
+}
+
+static void start_item(fetch *f, ahead *a, size_t max)
+{
+    a->item.t.max = max;
+    if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
+}
+
+static ahead *new_ahead(fetch *f)
+{
+    ahead *a = pg_calloc(1, sizeof *a);
+    if (!a) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    a->item.t = PG_TRANSFER_INIT;
+    fetch_connect(f);
+    open_cache(f);
+    return a;
+}
+
+static ahead *start(fetch *f, const char *source, size_t max)
+{
+    ahead *a = new_ahead(f);
+    pg_source s = {0};
+    if (!pg_source_parse(&s, source, &a->err) && !pg_source_item(&f->hosts, &s, &a->item, &a->err)) start_item(f, a, max);
+    pg_source_free(&s);
+    return a;
+}
+
+ahead *ahead_start(fetch *f, const char *source) { return start(f, source, max_image); }
+
+static int wait_for(fetch *f, ahead *a, pg_err *e)
+{
+    pg_transfer *t = &a->item.t;
+    while (!a->err.code && t->outcome == PG_PENDING) {
+        int rc = pg_net_step(f->hosts.net, WAIT_MS, e);
+        if (rc < 0) return rc;
+    }
+    if (a->err.code || t->outcome == PG_FAILED) {
+        *e = a->err.code ? a->err : t->err;
+        return e->code;
+    }
+    return PG_OK;
+}
+
+/* A cached copy that turns out damaged is fetched once more. */
+static int settle(fetch *f, ahead *a, pg_err *e)
+{
+    int rc = wait_for(f, a, e);
+    if (rc || !f->cache || (rc = pg_cache_settle(f->cache, &a->item.t, e)) != PG_EFORMAT || a->anew) return rc;
+    tool_info(&f->t, "%s; fetching it again", e->msg);
+    a->anew = true;
+    a->item.t.outcome = PG_PENDING;
+    rc = begin(f, a, e);
+    if (!rc) rc = wait_for(f, a, e);
+    return rc ? rc : pg_cache_settle(f->cache, &a->item.t, e);
+}
+
+int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)
+{
+    int rc = settle(f, a, e);
+    if (rc) return rc;
+    if (f->cache) return pg_file_read(a->item.t.path, max_image, out, e);
+    *out = a->item.t.data;
+    a->item.t.data = (pg_buf){0};
+    return PG_OK;
+}
+
+void ahead_free(ahead *a)
+{
+    if (!a) return;
+    pg_item_free(&a->item);
+    free(a);
+}
+
+static void remote_lines(fetch *f, const char *source)
+{
+    pg_err e = {0};
+    ahead *a = start(f, source, max_lines);
+    FILE *in = NULL;
+    char *said = pg_url_redact(source);
+    if (!said) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (settle(f, a, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    pg_buf *b = &a->item.t.data;
+    if (f->cache) in = fopen(a->item.t.path, "rb");
+    else in = b->len ? fmemopen(b->data, b->len, "rb") : fopen("/dev/null", "rb");
+    if (!in) tool_die(&f->t, EXIT_FAIL, "cannot open what was fetched of '%s'", said);
+    fetch_jsonl(f, in, said, ".", source);
+    fclose(in);
+    free(said);
+    ahead_free(a);
+}
+
+/* One picture as a record, its id the name. */
+static void put_picture(fetch *f, ahead *a, const char *id, const char *source)
+{
+    pg_err e = {0};
+    pg_buf b = {0};
+    fetch_begin(f, id, source);
+    if (ahead_wait(f, a, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
+    else fetch_set_image(f, &b);
+    fetch_put(f, id);
+    pg_buf_free(&b);
+}
+
+static void pictures(fetch *f, pg_items *l)
+{
+    ahead *queue[WINDOW];
+    size_t started = 0, put = 0, n = 0;
+    for (size_t i = 0; i < l->n; i++) /* only pictures from here on */
+        if (fetch_is_image(l->at[i].name)) {
+            pg_item swap = l->at[n];
+            l->at[n++] = l->at[i];
+            l->at[i] = swap;
+        }
+    while (put < n && f->done < f->limit) {
+        while (started < n && started - put < WINDOW && started - put < f->limit - f->done) {
+            ahead *a = queue[started % WINDOW] = new_ahead(f);
+            a->item = l->at[started];
+            l->at[started++] = (pg_item){.t = PG_TRANSFER_INIT};
+            start_item(f, a, max_image);
+        }
+        ahead *a = queue[put % WINDOW];
+        put_picture(f, a, a->item.name, a->item.t.source);
+        ahead_free(a);
+        put++;
+    }
+}
+
+static void remote_folder(fetch *f, const pg_source *s)
+{
+    pg_err e = {0};
+    pg_items l = {0};
+    size_t images = 0;
+    fetch_connect(f);
+    if (pg_source_list(&f->hosts, s, &l, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    for (size_t i = 0; i < l.n; i++) {
+        images += fetch_is_image(l.at[i].name);
+        if (pg_ends_with(l.at[i].name, ".jsonl"))
+            tool_die(&f->t, EXIT_USAGE, "'%s' holds '%s': name that file for its examples, or give -o to fetch everything", s->text, l.at[i].name);
+    }
+    if (!images) tool_die(&f->t, EXIT_FAIL, "no images (.png, .jpg, .jpeg) in '%s'; give -o to fetch its files", s->text);
+    pictures(f, &l);
+    pg_items_free(&l);
+}
+
+void fetch_remote(fetch *f, const char *text)
+{
+    pg_err e = {0};
+    pg_source s;
+    if (pg_source_parse(&s, text, &e)) tool_usage(&f->t, "%s", e.msg);
+    if (s.file && pg_ends_with(s.file, ".jsonl")) remote_lines(f, text);
+    else if (s.file && fetch_is_image(s.file)) {
+        ahead *a = ahead_start(f, text);
+        const char *slash = strrchr(s.file, '/');
+        put_picture(f, a, slash ? slash + 1 : s.file, s.text);
+        ahead_free(a);
+    } else if (s.host == PG_HOST_STORAGE) remote_folder(f, &s);
+    else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl file: give -o DIR to download it", s.text);
+    pg_source_free(&s);
+}

@@ -1,0 +1,245 @@
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/num.h"
+#include "infer.h"
+
+static const char help[] =
+    "usage: pg-infer -m MODEL [options] < examples > captions\n"
+    "\n"
+    "Captions each record of a stream that pg-resize and pg-tokenize have prepared:\n"
+    "adds caption, caption_tokens and logprob. Each token is the likeliest one, unless\n"
+    "beams or samples are asked for.\n"
+    "\n"
+    "  -m, --model MODEL      folder of weights, or a .npz or .safetensors file\n"
+    "  -n, --max-length N     most tokens of a caption (default 128)\n"
+    "      --beam K           beam search with K beams\n"
+    "  -t, --temperature T    draw tokens, with logits divided by T\n"
+    "      --top-p P          from the likeliest tokens that have P together\n"
+    "      --best-of N        draw N captions, keep the likeliest (temperature 1 without -t)\n"
+    "      --seed S           of the draws (default 0)\n"
+    "      --final-softcap C  cap logits as PaliGemma 2's reference decoder does with C 30\n"
+    "  -b, --batch N          most records worked on together (default 8)\n"
+    "      --partial          also emit {id, partial} records as tokens appear\n"
+    "      --score-only       log-probability of the record's own suffix; no caption\n"
+    "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
+    "                         that pg-tokenize named in the stream)\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
+    "  -j, --threads N        threads (default: the cores the process may use)\n"
+    "  -q, --quiet            no messages but warnings and errors\n"
+    "  -v, --verbose          say what is used and how long it took\n"
+    "  -h, --help             this text\n"
+    "      --version          the version\n"
+    "\n"
+    "example: pg-fetch photos | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
+
+enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
+enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
+#define FIRST_PATIENCE 0.05 /* seconds */
+
+/* What excludes what. */
+static void check_options(const infer *f, bool seed)
+{
+    const pg_tool *t = &f->t;
+    const pg_decoding *h = &f->how;
+    bool draws = h->temperature > 0 || h->samples;
+    if (!f->model)
+        tool_usage(t, "no model: give one with -m");
+    if (h->beams && draws)
+        tool_usage(t, "--beam and %s exclude each other", h->samples ? "--best-of" : "--temperature");
+    if (!draws && (h->top_p > 0 || seed))
+        tool_usage(t, "%s without --temperature or --best-of: nothing is drawn", h->top_p > 0 ? "--top-p" : "--seed");
+    if (f->partial && h->samples)
+        tool_usage(t, "--partial and --best-of exclude each other: which sample will be kept is known at the end");
+    if (f->score && (f->partial || h->beams || draws || h->final_softcap > 0))
+        tool_usage(t, "--score-only does not decode: it excludes %s", f->partial ? "--partial" : "options of decoding");
+}
+
+void infer_parse(infer *f, int argc, char **argv)
+{
+    static const struct option opts[] = {
+        {"model", required_argument, NULL, 'm'},
+        {"max-length", required_argument, NULL, 'n'},
+        {"batch", required_argument, NULL, 'b'},
+        {"temperature", required_argument, NULL, 't'},
+        {"partial", no_argument, NULL, OPT_PARTIAL},
+        {"score-only", no_argument, NULL, OPT_SCORE},
+        {"tokenizer", required_argument, NULL, OPT_TOKENIZER},
+        {"dtype", required_argument, NULL, OPT_DTYPE},
+        {"adapter", required_argument, NULL, OPT_ADAPTER},
+        {"beam", required_argument, NULL, OPT_BEAM},
+        {"top-p", required_argument, NULL, OPT_TOP_P},
+        {"seed", required_argument, NULL, OPT_SEED},
+        {"best-of", required_argument, NULL, OPT_BEST_OF},
+        {"final-softcap", required_argument, NULL, OPT_SOFTCAP},
+        {0}};
+    pg_tool *t = &f->t;
+    bool seed = false;
+    f->how.max_len = 128;
+    f->batch = 8;
+    f->patience = FIRST_PATIENCE;
+    tool_start(t, "pg-infer", help, argc, argv);
+    for (int c; (c = tool_getopt(t, "m:n:b:t:", opts, true)) != -1;)
+        switch (c) {
+        case 'm': f->model = optarg; break;
+        case 'n': f->how.max_len = tool_size(t, "--max-length", optarg, 1, MAX_LENGTH); break;
+        case 'b': f->batch = tool_size(t, "--batch", optarg, 1, MAX_BATCH); break;
+        case 't': f->how.temperature = tool_double(t, "--temperature", optarg, 1e-6, 1e6); break;
+        case OPT_BEAM: f->how.beams = tool_size(t, "--beam", optarg, 1, PG_MAX_BEAMS); break;
+        case OPT_TOP_P: f->how.top_p = tool_double(t, "--top-p", optarg, 1e-9, 1); break;
+        case OPT_BEST_OF: f->how.samples = tool_size(t, "--best-of", optarg, 1, PG_MAX_SAMPLES); break;
+        case OPT_SOFTCAP: f->how.final_softcap = (float)tool_double(t, "--final-softcap", optarg, 1e-3, 1e6); break;
+        case OPT_SEED:
+            seed = true;
+            if (!pg_parse_u64(optarg, &f->how.seed))
+                tool_usage(t, "--seed '%s': not a whole number", optarg);
+            break;
+        case OPT_PARTIAL: f->partial = true; break;
+        case OPT_SCORE: f->score = true; break;
+        case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
+        case OPT_DTYPE:
+            f->int8 = !strcmp(optarg, "int8");
+            f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
+            if (strcmp(optarg, "f32") && !f->bf16)
+                tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
+            break;
+        default: tool_usage(t, "--adapter: not yet in this build");
+        }
+    if (optind < argc)
+        tool_usage(t, "'%s': unexpected operand", argv[optind]);
+    check_options(f, seed);
+    if (f->how.samples && !(f->how.temperature > 0))
+        f->how.temperature = 1;
+}
+
+_Noreturn void infer_no_memory(const infer *f)
+{
+    tool_die(&f->t, EXIT_FAIL, "out of memory");
+}
+
+/* ---- tokenizer ---- */
+/* What pg-tokenize wrote into the header; *path for free(), NULL where there is none. */
+static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
+{
+    const pg_rec *h = f->p.header;
+    pg_buf json = {0};
+    json_t *o = NULL;
+    *path = NULL;
+    *pieces = 0;
+    for (size_t i = 0; i < pg_rec_count(h); i++)
+        if (!strcmp(pg_rec_key(h, i), "tokenizer") && !pg_rec_json(h, i, false, &json, NULL))
+            o = json_loadb((const char *)json.data, json.len, JSON_DECODE_ANY, NULL);
+    const char *s = json_string_value(json_object_get(o, "path"));
+    json_int_t n = json_integer_value(json_object_get(o, "pieces"));
+    if (s)
+        *path = pg_strdup(s);
+    if (n > 0)
+        *pieces = (uint64_t)n;
+    json_decref(o);
+    pg_buf_free(&json);
+}
+
+static char *beside(const char *model)
+{
+    static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
+    char *dir = pg_is_dir(model) ? pg_strdup(model) : pg_path_dir(model), *found = NULL;
+    for (size_t i = 0; dir && !found && i < sizeof names / sizeof *names; i++) {
+        char *path = pg_path_join(dir, names[i]);
+        if (path && pg_is_file(path))
+            found = path;
+        else
+            free(path);
+    }
+    free(dir);
+    return found;
+}
+
+static void open_tokenizer(infer *f)
+{
+    char *named, *path;
+    uint64_t pieces;
+    pg_err e = {0};
+    header_tokenizer(f, &named, &pieces);
+    if (pieces > f->m->s.vocab)
+        tool_die(&f->t, EXIT_FAIL, "the stream's tokenizer has %" PRIu64 " pieces, '%s' a vocabulary of %zu: tokens of another model",
+                 pieces, f->model, f->m->s.vocab);
+    path = f->tokenizer_path ? pg_strdup(f->tokenizer_path) : beside(f->model);
+    if (!path && named && pg_is_file(named)) {
+        path = named;
+        named = NULL;
+    }
+    if (path && pg_tokenizer_open(&f->tok, path, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (!path && !f->score)
+        tool_warn(&f->t, "no tokenizer beside '%s' or named in the stream: records get caption_tokens, no caption; give one with --tokenizer",
+                  f->model);
+    if (f->tok && pg_tokenizer_size(f->tok) > f->m->s.vocab)
+        tool_die(&f->t, EXIT_FAIL, "'%s' has %zu pieces, '%s' a vocabulary of %zu: not the tokenizer of this model",
+                 pg_tokenizer_path(f->tok), pg_tokenizer_size(f->tok), f->model, f->m->s.vocab);
+    for (size_t i = 0; f->tok && pg_tokenizer_warning(f->tok, i); i++)
+        tool_note(&f->t, "'%s': %s", pg_tokenizer_path(f->tok), pg_tokenizer_warning(f->tok, i));
+    free(path);
+    free(named);
+}
+
+/* Records that may be held: a caption that takes long keeps those after it waiting while others take the seats that are free. */
+static size_t ring(const infer *f)
+{
+    return f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
+}
+
+static void quantise(infer *f)
+{
+    pg_err e = {0};
+    size_t bytes;
+    if (pg_model_quantise(f->m, &bytes, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
+}
+
+void infer_set_up(infer *f)
+{
+    pg_err e = {0};
+    if (pg_kern_new(&f->kern, f->t.threads, &e) || (f->bf16 && pg_kern_use_bf16(f->kern, &e)) ||
+        pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
+        (!f->score && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (f->bf16)
+        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
+    if (f->int8)
+        quantise(f);
+    tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
+              f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
+    open_tokenizer(f);
+    f->n_slots = ring(f);
+    f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
+    f->partial_rec = pg_rec_new();
+    if (!f->slots || !f->partial_rec)
+        infer_no_memory(f);
+    for (size_t i = 0; i < f->n_slots; i++) {
+        f->slots[i].rec = pg_rec_new();
+        f->slots[i].tokens = pg_alloc(f->how.max_len, sizeof *f->slots[i].tokens);
+        if (!f->slots[i].rec || !f->slots[i].tokens)
+            infer_no_memory(f);
+    }
+}
+
+void infer_tear_down(infer *f)
+{
+    for (size_t i = 0; i < f->n_slots; i++) {
+        pg_rec_free(f->slots[i].rec);
+        pg_sample_free(&f->slots[i].sample);
+        free(f->slots[i].tokens);
+    }
+    free(f->slots);
+    pg_rec_free(f->partial_rec);
+    pg_buf_free(&f->text);
+    pg_tokenizer_free(f->tok);
+    pg_decoder_free(f->decoder);
+    pg_work_free(f->w);
+    pg_model_close(f->m);
+    pg_kern_free(f->kern);
+}

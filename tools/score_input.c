@@ -1,0 +1,286 @@
+/* Captions and references from a stream, from JSON lines, from COCO's results. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "score.h"
+
+enum { SAID = 5, MAX_INPUT = 1 << 30 }; /* messages of one kind; bytes of a JSON input */
+
+static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", TWICE[] = "its id is in the input twice, the first is scored",
+                  NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error";
+
+_Noreturn static void no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
+
+static item *add(pg_tool *t, set *s, const char *id, size_t n)
+{
+    if (s->n == s->cap) {
+        size_t cap = s->cap ? s->cap * 2 : 256;
+        item *p = pg_realloc(s->items, cap, sizeof *p);
+        if (!p)
+            no_memory(t);
+        s->items = p;
+        s->cap = cap;
+    }
+    item *it = &s->items[s->n++];
+    *it = (item){.id = pg_strndup(id, n)};
+    if (!it->id)
+        no_memory(t);
+    return it;
+}
+
+static void set_caption(pg_tool *t, item *it, const char *s, size_t n)
+{
+    if (!(it->caption = pg_strndup(s, n)))
+        no_memory(t);
+    it->length = n;
+}
+
+/* ---- a stream ---- */
+static const pg_coco_image *image_of(const pg_coco *coco, const item *it, const pg_rec *rec)
+{
+    const pg_coco_image *im = pg_coco_find(coco, it->id);
+    const char *source;
+    size_t n;
+    if (!im && rec && pg_rec_str(rec, "source", &source, &n, NULL) == 1) {
+        char *path = pg_strndup(source, n);
+        im = path ? pg_coco_find(coco, path) : NULL;
+        if (!im && path && strrchr(path, '/'))
+            im = pg_coco_find(coco, strrchr(path, '/') + 1);
+        free(path);
+    }
+    return im;
+}
+
+static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
+{
+    const char *suffix;
+    size_t n;
+    pg_err e = {0};
+    int rc = pg_rec_strs(rec, "references", &it->references, &it->n_references, &e);
+    if (rc == PG_ENOMEM)
+        no_memory(t);
+    if (rc == 1 && it->n_references == 0) {
+        pg_strs_free(it->references, 0);
+        it->references = NULL;
+    }
+    if ((rc != 1 || it->n_references == 0) && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
+        it->references = pg_calloc(1, sizeof *it->references);
+        if (!it->references || !(it->references[0] = pg_strndup(suffix, n)))
+            no_memory(t);
+        it->n_references = 1;
+    }
+}
+
+static void read_stream(pg_tool *t, set *s, int fd, const pg_coco *coco)
+{
+    tool_pipe p = {0};
+    char id[1024];
+    tool_open_in(t, &p, fd, s->name, NULL);
+    while (tool_next(t, &p)) {
+        const char *caption;
+        size_t n;
+        if (pg_rec_has(p.rec, "event") || pg_rec_has(p.rec, "partial"))
+            continue;
+        tool_id(&p, id, sizeof id);
+        item *it = add(t, s, id, strlen(id));
+        if (pg_rec_has_error(p.rec)) {
+            it->why_not = HAS_ERROR;
+            s->errors++;
+            continue;
+        }
+        if (pg_rec_str(p.rec, "caption", &caption, &n, NULL) == 1)
+            set_caption(t, it, caption, n);
+        if (coco->n)
+            it->image = image_of(coco, it, p.rec);
+        else
+            stream_references(t, it, p.rec);
+    }
+    tool_finish(t, &p, NULL);
+}
+
+/* ---- JSON ---- */
+static bool id_text(const json_t *v, char *buf, size_t n)
+{
+    if (json_is_integer(v))
+        snprintf(buf, n, "%lld", (long long)json_integer_value(v));
+    else if (json_is_string(v))
+        snprintf(buf, n, "%s", json_string_value(v));
+    return json_is_integer(v) || json_is_string(v);
+}
+
+static void json_references(pg_tool *t, item *it, const json_t *o)
+{
+    const json_t *list = json_object_get(o, "references"), *suffix = json_object_get(o, "suffix");
+    size_t n = json_is_string(list) ? 1 : json_array_size(list);
+    if (n == 0 && json_is_string(suffix)) {
+        list = suffix;
+        n = 1;
+    }
+    it->references = pg_calloc(n, sizeof *it->references);
+    if (!it->references)
+        no_memory(t);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_is_string(list) ? list : json_array_get(list, i));
+        if (text && !(it->references[it->n_references++] = pg_strdup(text)))
+            no_memory(t);
+    }
+}
+
+static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, const pg_coco *coco)
+{
+    char id[1024];
+    const json_t *caption = json_object_get(o, "caption");
+    if (!id_text(json_object_get(o, id_key), id, sizeof id))
+        snprintf(id, sizeof id, "record %zu", s->n + 1);
+    item *it = add(t, s, id, strlen(id));
+    if (json_is_string(caption))
+        set_caption(t, it, json_string_value(caption), json_string_length(caption));
+    if (coco->n)
+        it->image = image_of(coco, it, NULL);
+    else
+        json_references(t, it, o);
+}
+
+static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
+{
+    const char *p = (const char *)b->data, *end = p + b->len;
+    for (size_t number = 1; p < end; number++) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        size_t n = (size_t)((stop ? stop : end) - p);
+        json_error_t why;
+        if (n && strspn(p, " \t\r") < n) {
+            json_t *o = json_loadb(p, n, JSON_ALLOW_NUL, &why);
+            if (!json_is_object(o))
+                tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
+            if (number == 1 && json_is_array(json_object_get(o, "annotations")))
+                tool_die(t, EXIT_STREAM, "'%s' is a COCO captions file: give it with --references, and the captions to score as the operand", s->name);
+            json_item(t, s, o, "id", coco);
+            json_decref(o);
+        }
+        p += n + 1;
+    }
+}
+
+static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
+{
+    json_error_t why;
+    json_t *all = json_loadb((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
+    size_t i;
+    if (!all)
+        tool_die(t, EXIT_STREAM, "'%s', line %d: %s", s->name, why.line, why.text);
+    json_array_foreach(all, i, o) json_item(t, s, o, "image_id", coco);
+    json_decref(all);
+    if (!coco->n && s->n && s->items[0].n_references == 0)
+        tool_die(t, EXIT_USAGE, "'%s' holds COCO results, which have no references: give those with --references", s->name);
+}
+
+/* ---- what can be scored ---- */
+static int by_id(const void *a, const void *b)
+{
+    const item *x = *(const item *const *)a, *y = *(const item *const *)b;
+    int order = strcmp(x->id, y->id);
+    return order ? order : x < y ? -1 : x > y;
+}
+
+static void mark_repeated(pg_tool *t, set *s)
+{
+    item **order = pg_alloc(s->n, sizeof *order);
+    if (!order)
+        no_memory(t);
+    for (size_t i = 0; i < s->n; i++)
+        order[i] = &s->items[i];
+    qsort(order, s->n, sizeof *order, by_id);
+    for (size_t i = 1; i < s->n; i++)
+        if (!strcmp(order[i]->id, order[i - 1]->id) && !order[i]->why_not)
+            order[i]->why_not = TWICE;
+    free(order);
+}
+
+static void say(pg_tool *t, const set *s, const char *why)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->items[i].why_not == why && n++ < SAID)
+            tool_warn(t, "'%s': '%s' is not scored: %s", s->name, s->items[i].id, why);
+    if (n > SAID)
+        tool_warn(t, "'%s': %zu more are not scored: %s", s->name, n - SAID, why);
+}
+
+static void sort_out(pg_tool *t, set *s, const pg_coco *coco)
+{
+    size_t found = 0;
+    mark_repeated(t, s);
+    for (size_t i = 0; i < s->n; i++) {
+        item *it = &s->items[i];
+        if (it->image) {
+            it->references = it->image->captions;
+            it->n_references = it->image->n;
+        }
+        if (it->why_not)
+            continue;
+        it->why_not = !it->caption ? NO_CAPTION : coco->n && !it->image ? NOT_IN_FILE : it->n_references == 0 ? NO_REFERENCE : NULL;
+        if (!it->why_not)
+            it->scored = s->scored++;
+        found += it->image != NULL;
+    }
+    say(t, s, HAS_ERROR);
+    say(t, s, NO_CAPTION);
+    say(t, s, NO_REFERENCE);
+    say(t, s, NOT_IN_FILE);
+    say(t, s, TWICE);
+    if (coco->n > found)
+        tool_info(t, "%zu of the %zu images of the references have no caption in '%s'; they do not count", coco->n - found, coco->n, s->name);
+}
+
+static void read_all(pg_tool *t, const set *s, int fd, pg_buf *b)
+{
+    pg_err e = {0};
+    ssize_t n;
+    do {
+        if (b->len > MAX_INPUT)
+            tool_die(t, EXIT_STREAM, "'%s' is larger than 1 GiB", s->name);
+        if (pg_buf_reserve(b, 1 << 20, &e))
+            tool_die(t, EXIT_FAIL, "%s", e.msg);
+        if ((n = pg_read_full(fd, b->data + b->len, 1 << 20)) < 0)
+            tool_die(t, EXIT_FAIL, "cannot read '%s': %s", s->name, strerror(errno));
+        b->len += (size_t)n;
+    } while (n > 0);
+}
+
+void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco)
+{
+    unsigned char first[64] = {0};
+    pg_buf b = {0};
+    ssize_t n = path ? pread(fd, first, sizeof first - 1, 0) : 0;
+    size_t blank = n > 0 ? strspn((const char *)first, " \t\r\n\xef\xbb\xbf") : 0;
+    s->name = path ? path : "stdin";
+    s->references = coco->n > 0;
+    if (n > 0 && (first[blank] == '{' || first[blank] == '[')) {
+        read_all(t, s, fd, &b);
+        if (b.len >= 3 && !memcmp(b.data, "\xef\xbb\xbf", 3))
+            memset(b.data, ' ', 3);
+        if (first[blank] == '{')
+            read_lines(t, s, &b, coco);
+        else
+            read_results(t, s, &b, coco);
+        pg_buf_free(&b);
+    } else
+        read_stream(t, s, fd, coco);
+    sort_out(t, s, coco);
+}
+
+void set_free(set *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        free(s->items[i].id);
+        free(s->items[i].caption);
+        if (!s->items[i].image && s->items[i].references)
+            pg_strs_free(s->items[i].references, s->items[i].n_references);
+    }
+    free(s->items);
+    *s = (set){0};
+}

@@ -1,0 +1,70 @@
+/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), the loop (pg-train.c). */
+#ifndef PG_TRAIN_H
+#define PG_TRAIN_H
+
+#include "text/text.h"
+#include "tool.h"
+#include "train/data.h"
+#include "train/schedule.h"
+#include "train/state.h"
+
+/* A held-out example's texts. */
+typedef struct val_text {
+    char **references; /* what its caption is compared with */
+    size_t n_references;
+} val_text;
+
+typedef struct run {
+    pg_tool t;
+    tool_pipe p;
+    const char *model, *out, *train, *val, *schedule_name;
+    size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory;
+    double epochs, lr, warmup, smoothing;
+    uint64_t seed;
+    pg_schedule schedule;
+    bool shuffle, stream, resume, keep_best, bf16;
+    pg_optim opt;
+    pg_progress progress;
+    char *out_dir, *state_path, *fingerprint, *weights_out; /* out_dir: NULL where OUT is a file */
+    char *best_dir, *best_out;                              /* the same for the best checkpoint */
+    pg_kern *kern;
+    pg_model *m;
+    pg_work *work;
+    pg_data data, val_data;
+    val_text *val_texts; /* of val_data's items */
+    size_t val_texts_room;
+    pg_order order;
+    pg_tokenizer *tok;
+    pg_rec *event;
+} run;
+
+_Noreturn void train_fail(run *r, const pg_err *e);
+_Noreturn void train_no_memory(run *r);
+#define TRY(call)                              \
+    do {                                       \
+        pg_err e_ = {0};                       \
+        pg_err *e = &e_;                       \
+        if ((call) < 0) train_fail(r, e);      \
+    } while (0)
+
+/* ---- options ---- */
+void train_parse(run *r, int argc, char **argv);
+
+/* ---- output ---- */
+void train_choose_output(run *r); /* names of files; sees that they can be written */
+void train_save_weights(run *r, const char *path, const char *dir); /* dir NULL, or gets the tokenizer */
+void train_save_state(run *r);
+/* An event: begin, set keys, emit. */
+void event_begin(run *r, const char *event, size_t step);
+void event_str(run *r, const char *key, const char *s);
+void event_int(run *r, const char *key, size_t v);
+void event_num(run *r, const char *key, double v);
+void event_emit(run *r);
+
+/* ---- validation ---- */
+void val_load(run *r);
+void val_free(run *r);
+/* Loss and captions as events; the best checkpoint; what progress says of them. */
+void val_run(run *r, size_t step);
+
+#endif

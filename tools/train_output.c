@@ -1,0 +1,113 @@
+/* What goes out: checkpoints and states as files, events on stdout. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "train.h"
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The file that OUT stands for; *dir where it is a folder, which is made. `mark` (".best" or "") goes before the ending. */
+static char *weights_path(run *r, const char *mark, char **dir)
+{
+    static const char *const endings[] = {".npz", ".safetensors"};
+    size_t n = strlen(r->out);
+    char *path = NULL;
+    while (n > 1 && r->out[n - 1] == '/') n--;
+    *dir = NULL;
+    for (size_t i = 0; i < 2; i++)
+        if (pg_ends_with(r->out, endings[i])) path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i]);
+    if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
+        path = pg_path_join(*dir, pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors");
+        if (mkdir(*dir, 0777) && !pg_is_dir(*dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s'", *dir);
+    }
+    if (!path) train_no_memory(r);
+    return path;
+}
+
+/* Better to know now than after a night of training. */
+static void probe(run *r, const char *path)
+{
+    pg_outfile f;
+    if (same_file(path, pg_weights_path(r->m->weights)))
+        tool_die(&r->t, EXIT_FAIL, "'%s' is the model that is being trained: choose another output", path);
+    TRY(pg_outfile_open(&f, path, e));
+    pg_outfile_abort(&f);
+}
+
+void train_choose_output(run *r)
+{
+    r->weights_out = weights_path(r, "", &r->out_dir);
+    r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
+    if (!r->state_path) train_no_memory(r);
+    probe(r, r->weights_out);
+    if (!r->keep_best) return;
+    r->best_out = weights_path(r, ".best", &r->best_dir);
+    probe(r, r->best_out);
+}
+
+static void copy_into(run *r, const char *dir, const char *from, const char *name)
+{
+    pg_buf b = {0};
+    pg_outfile f;
+    char *to = pg_path_join(dir, name);
+    if (!to) train_no_memory(r);
+    TRY(pg_file_read(from, (size_t)1 << 28, &b, e));
+    TRY(pg_outfile_open(&f, to, e));
+    if (pg_write_full(f.fd, b.data, b.len)) {
+        pg_outfile_abort(&f);
+        tool_die(&r->t, EXIT_FAIL, "cannot write '%s'", to);
+    }
+    TRY(pg_outfile_commit(&f, e));
+    pg_buf_free(&b);
+    free(to);
+}
+
+static const float *replacement(void *ctx, const char *name, size_t layer, size_t part)
+{
+    const run *r = ctx;
+    for (size_t i = 0; i < r->m->n_params; i++) {
+        const pg_param *p = &r->m->params[i];
+        if (strcmp(p->name, name)) continue;
+        const float *w = p->w + layer * p->per_layer;
+        return part == PG_WHOLE ? w : w + part * (p->per_layer / 2); /* kv_einsum and gating_einsum: two parts */
+    }
+    return NULL;
+}
+
+void train_save_weights(run *r, const char *path, const char *dir)
+{
+    TRY(pg_weights_save(r->m->weights, path, replacement, r, e));
+    if (dir && r->tok) copy_into(r, dir, pg_tokenizer_path(r->tok), "tokenizer.model");
+}
+
+void train_save_state(run *r)
+{
+    TRY(pg_state_save(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
+    event_begin(r, "save", r->progress.step);
+    event_str(r, "path", r->state_path);
+    event_emit(r);
+}
+
+/* ---- events ---- */
+void event_str(run *r, const char *key, const char *s) { TRY(pg_rec_set_str(r->event, key, s, strlen(s), e)); }
+void event_int(run *r, const char *key, size_t v) { TRY(pg_rec_set_int(r->event, key, (int64_t)v, e)); }
+void event_num(run *r, const char *key, double v) { TRY(pg_rec_set_double(r->event, key, v, e)); }
+
+void event_begin(run *r, const char *event, size_t step)
+{
+    pg_rec_clear(r->event);
+    event_str(r, "event", event);
+    event_int(r, "step", step);
+}
+
+void event_emit(run *r)
+{
+    tool_put(&r->t, &r->p, r->event);
+    TRY(pg_writer_flush(r->p.out, e));
+}
