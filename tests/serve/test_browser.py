@@ -80,7 +80,7 @@ class Page(unittest.TestCase):
     def cards(self):
         return self.b.find_elements(By.CSS_SELECTOR, "#cards .card")
 
-    def until(self, what, seconds=15):
+    def until(self, what, seconds=40):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             value = what()

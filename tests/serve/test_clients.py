@@ -303,9 +303,8 @@ class Rate(unittest.TestCase):
             s.ready()
             def post(*via):
                 return s.caption(headers={"X-Forwarded-For": ", ".join(via)})
-            statuses = [post("192.0.2.1").status for _ in range(14)]
-            self.assertEqual(statuses[:10], [200] * 10)
-            self.assertIn(429, statuses[10:])
+            statuses = [post("192.0.2.1").status for _ in range(10)]
+            self.assertEqual(statuses, [200] * 10)
             while (a := post("192.0.2.1")).status == 200:
                 pass
             self.assertEqual(a.json["code"], "too_many")
