@@ -37,7 +37,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
 TOOL_COMMON := $(BUILD)/tools/tool.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
-HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(wildcard data/*.c))
+HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
 all: $(TOOLS:%=$(BUILD)/%)
 
@@ -59,7 +59,11 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
-$(BUILD)/pg-render: $(call part_of,render)
+$(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
+# The report's style and script go into the program as they are.
+$(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)
@@ -73,9 +77,11 @@ $(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
 	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+$(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/emoji_*.c))
+$(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/augment_*.c))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
@@ -91,6 +97,10 @@ check: install-deps
 	@$(MAKE) --no-print-directory everything
 	@tests/run.sh
 
+# Against transformers, PEFT and torch; installs them into a folder of their own. Not part of check.
+interop: all $(HELPERS)
+	@tests/interop/run.sh $(BUILD)
+
 demo:
 	@pipelines/packages.sh build demo
 	@$(MAKE) --no-print-directory all $(HELPERS)
@@ -99,10 +109,20 @@ nano:
 	@pipelines/packages.sh build demo nano
 	@$(MAKE) --no-print-directory all $(HELPERS)
 	@data/nano.sh $(BUILD)
+	@data/measure.sh $(BUILD) data/nano
+# Noto, EmojiOne and Tux Paint's stamps as folders with JSON lines, for experiments: the demo needs none of them.
+sets:
+	@pipelines/packages.sh build sets
+	@$(MAKE) --no-print-directory all $(HELPERS)
+	@data/sets.sh $(BUILD) $(BUILD)/sets
 
 # Not part of check: it installs the hosts' official Python clients.
 interop-net: all
 	@tests/net/interop.sh $(BUILD)
+
+# BENCH: names of results, or beginnings of them; see tests/bench/run.sh.
+bench: all $(BUILD)/tests/bench/aux_bench $(BUILD)/data/init
+	@tests/bench/run.sh $(BUILD) $(BENCH)
 
 MAN := $(wildcard man/*.[1-8])
 install: all
@@ -114,5 +134,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all demo nano interop-net everything unit deps install-deps check install clean
+.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

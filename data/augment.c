@@ -1,10 +1,6 @@
 /* Transparent pictures onto backgrounds: random colour, scale and shift, the same for the same seed. Writes a stream of examples with
- * pixels (for pre-training, thousands of them), or with -o a folder of PNG files and a JSONL (for fine-tuning, to look at).
- *
- * What is said of a thing depends on a hash: half of the things are also *described* ("red apple on a blue background"), the other
- * half only named. So the two halves never mix, whatever the seed. The description begins with the name, without "a": a tokenizer gives
- * a word another token after a space, and tokens that names never start with could not be learnt. The hash is of a line's `concept`,
- * where it has one (variants of a thing stay together), else of its picture's name. */
+ * pixels (for pre-training, a million of them), or with -o a folder of PNG files and a JSONL (for fine-tuning, to look at).
+ * augment_draw.c draws, augment_text.c says what is seen. */
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
@@ -15,198 +11,169 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
-#include "base/num.h"
+#include "augment.h"
 #include "stream/stream.h"
 
-static const struct { const char *name; unsigned char rgb[3]; } colours[] = {
-    {"red", {205, 40, 40}}, {"orange", {245, 140, 30}}, {"yellow", {250, 225, 70}}, {"green", {60, 160, 70}}, {"blue", {50, 95, 205}},
-    {"purple", {130, 60, 165}}, {"pink", {250, 160, 195}}, {"brown", {125, 80, 45}}, {"gray", {130, 130, 130}}, {"black", {20, 20, 20}}};
-enum { N_COLOURS = sizeof colours / sizeof *colours, WHITE = N_COLOURS, MAX_THINGS = 8192, MAX_SIZE = 1024 };
+enum { FEW = 64 }; /* things that a ramp begins with */
 
-typedef struct thing {
-    char *name, *code;
-    unsigned char *rgba;
-    size_t w, h;
-    bool described;
-} thing;
+typedef struct options {
+    size_t n, size, ramp;
+    uint64_t seed;
+    const char *out, *things, *text, *on;
+} options;
 
-static void die(const char *what, const char *why)
+typedef struct output {
+    pg_writer *w; /* a stream, or */
+    FILE *list;   /* a folder's examples.jsonl */
+    pg_rec *rec;
+    float *pixels;
+} output;
+
+void die(const char *what, const char *why)
 {
     fprintf(stderr, "augment: %s: %s\n", what, why);
     exit(1);
 }
 
-static uint64_t hash(const char *s)
+static void open_output(output *out, const options *o, int argc, char **argv)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return (h ^ h >> 29) * 0x9e3779b97f4a7c15u >> 40;
-}
-
-static void load(thing *t, const char *dir, const char *image)
-{
-    char *path = pg_path_join(dir, image);
-    png_image p = {.version = PNG_IMAGE_VERSION};
-    if (!path || !png_image_begin_read_from_file(&p, path)) die(image, p.message);
-    p.format = PNG_FORMAT_RGBA;
-    t->w = p.width;
-    t->h = p.height;
-    t->rgba = malloc(PNG_IMAGE_SIZE(p));
-    if (!t->rgba || !png_image_finish_read(&p, NULL, t->rgba, 0, NULL)) die(image, p.message);
+    pg_err e = {0};
+    out->rec = pg_rec_new();
+    out->pixels = pg_floats(o->size * o->size * 3);
+    if (!out->rec || !out->pixels) die("memory", "none left");
+    if (!o->out) {
+        if (isatty(1)) die("stdout", "a binary stream is not written to a terminal");
+        if (pg_writer_new(&out->w, 1, "stdout", &e) || pg_writer_header(out->w, NULL, "examples", "augment", "1", argc, argv, NULL, &e))
+            die("stdout", e.msg);
+        return;
+    }
+    if (mkdir(o->out, 0777) && errno != EEXIST) die(o->out, strerror(errno));
+    char *path = pg_format("%s/examples.jsonl", o->out);
+    if (!path || !(out->list = fopen(path, "w"))) die(o->out, strerror(errno));
     free(path);
 }
 
-/* Bilinear sample of premultiplied colour at (x, y) in pixels; outside is transparent. */
-static void sample(const thing *t, double x, double y, double out[4])
-{
-    long x0 = (long)floor(x - 0.5), y0 = (long)floor(y - 0.5);
-    double fx = x - 0.5 - (double)x0, fy = y - 0.5 - (double)y0;
-    memset(out, 0, 4 * sizeof *out);
-    for (long j = 0; j < 2; j++)
-        for (long i = 0; i < 2; i++) {
-            long px = x0 + i, py = y0 + j;
-            if (px < 0 || py < 0 || px >= (long)t->w || py >= (long)t->h) continue;
-            const unsigned char *c = t->rgba + ((size_t)py * t->w + (size_t)px) * 4;
-            double w = (i ? fx : 1 - fx) * (j ? fy : 1 - fy) * c[3] / 255.0;
-            for (int k = 0; k < 3; k++) out[k] += w * c[k];
-            out[3] += w;
-        }
-}
-
-static void draw(const thing *t, pg_rng *r, size_t size, size_t colour, unsigned char *rgb)
-{
-    unsigned char bg[3];
-    for (int k = 0; k < 3; k++) {
-        double v = colour == WHITE ? 255 : colours[colour].rgb[k] + 24 * (pg_rng_double(r) - 0.5);
-        bg[k] = (unsigned char)(v < 0 ? 0 : v > 255 ? 255 : v);
-    }
-    double longest = (double)(t->w > t->h ? t->w : t->h), scale = (double)size / longest * (0.7 + 0.3 * pg_rng_double(r));
-    double free_x = (double)size - scale * (double)t->w, free_y = (double)size - scale * (double)t->h;
-    double ox = free_x * pg_rng_double(r), oy = free_y * pg_rng_double(r);
-    for (size_t y = 0; y < size; y++)
-        for (size_t x = 0; x < size; x++) {
-            double c[4];
-            sample(t, ((double)x + 0.5 - ox) / scale, ((double)y + 0.5 - oy) / scale, c);
-            for (int k = 0; k < 3; k++) rgb[(y * size + x) * 3 + (size_t)k] = (unsigned char)(c[k] + (1 - c[3]) * bg[k] + 0.5);
-        }
-}
-
-static size_t read_things(const char *file, thing *things)
-{
-    FILE *in = fopen(file, "r");
-    char *line = NULL, *dir = pg_path_dir(file);
-    size_t room = 0, n = 0;
-    if (!in || !dir) die(file, strerror(errno));
-    while (getline(&line, &room, in) >= 0 && n < MAX_THINGS) {
-        json_error_t e;
-        json_t *o = json_loads(line, 0, &e);
-        const char *image = json_string_value(json_object_get(o, "image")), *name = json_string_value(json_object_get(o, "suffix"));
-        const char *concept = json_string_value(json_object_get(o, "concept"));
-        if (!image || !name) die(file, "a line without image or suffix");
-        const char *slash = strrchr(image, '/');
-        things[n] = (thing){.name = pg_strdup(name), .code = pg_strdup(slash ? slash + 1 : image)};
-        load(&things[n], dir, image);
-        if (!things[n].name || !things[n].code) die(file, "out of memory");
-        things[n].code[strcspn(things[n].code, ".")] = 0;
-        things[n].described = hash(concept ? concept : image) & 1;
-        n++;
-        json_decref(o);
-    }
-    free(line);
-    free(dir);
-    fclose(in);
-    return n;
-}
-
-static void text_of(const thing *t, size_t colour, bool full, char *out, size_t n)
-{
-    if (!full) snprintf(out, n, "%s", t->name);
-    else
-        snprintf(out, n, "%s on a%s %s background", t->name, colour < N_COLOURS && strchr("aeiou", colours[colour].name[0]) ? "n" : "",
-                 colour == WHITE ? "white" : colours[colour].name);
-}
-
-static void put_stream(pg_writer *w, pg_rec *rec, const char *id, const char *prefix, const char *suffix, const unsigned char *rgb, size_t size, float *pixels)
+static void put_stream(output *out, const char *id, const char *prefix, const char *suffix, const unsigned char *rgb, size_t size)
 {
     pg_err e = {0};
     size_t n = size * size * 3;
-    for (size_t i = 0; i < n; i++) pixels[i] = (float)rgb[i] / 127.5f - 1.0f;
-    pg_tensor t = {.type = "<f4", .ndim = 3, .shape = {size, size, 3}, .data = (const unsigned char *)pixels, .bytes = n * sizeof(float)};
-    pg_rec_clear(rec);
-    if (pg_rec_set_str(rec, "id", id, strlen(id), &e) || pg_rec_set_str(rec, "prefix", prefix, strlen(prefix), &e) ||
-        pg_rec_set_str(rec, "suffix", suffix, strlen(suffix), &e) || pg_rec_set_tensor(rec, "pixels", &t, &e) || pg_writer_add(w, rec, &e))
+    for (size_t i = 0; i < n; i++) out->pixels[i] = (float)rgb[i] / 127.5f - 1.0f;
+    pg_tensor t = {.type = "<f4", .ndim = 3, .shape = {size, size, 3}, .data = (const unsigned char *)out->pixels, .bytes = n * sizeof(float)};
+    pg_rec_clear(out->rec);
+    if (pg_rec_set_str(out->rec, "id", id, strlen(id), &e) || pg_rec_set_str(out->rec, "prefix", prefix, strlen(prefix), &e) ||
+        pg_rec_set_str(out->rec, "suffix", suffix, strlen(suffix), &e) || pg_rec_set_tensor(out->rec, "pixels", &t, &e) ||
+        pg_writer_add(out->w, out->rec, &e))
         die("stdout", e.msg);
+}
+
+static void put_file(output *out, const char *dir, const char *id, const char *suffix, const unsigned char *rgb, size_t size)
+{
+    char *path = pg_format("%s/%s.png", dir, id);
+    png_image p = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)size, .height = (png_uint_32)size, .format = PNG_FORMAT_RGB};
+    if (!path || !png_image_write_to_file(&p, path, 0, rgb, 0, NULL)) die(id, p.message);
+    json_t *line = json_pack("{s:s+,s:s,s:s}", "image", id, ".png", "suffix", suffix, "id", id);
+    if (!line || json_dumpf(line, out->list, JSON_COMPACT) || fputc('\n', out->list) == EOF) die(dir, "the list cannot be written");
+    json_decref(line);
+    free(path);
+}
+
+/* Each language as often as the others; while things grow, the first one more often: the others build on what is seen with it. */
+static size_t pick_language(const lists *l, const thing *t, double amount, pg_rng *r)
+{
+    if (amount < 1) {
+        size_t k = (size_t)pg_rng_below(r, 2 * l->n_langs + 1), lang = k < 3 ? 0 : (k - 1) / 2;
+        return pg_rng_double(r) < amount && t->name[lang] ? lang : 0;
+    }
+    size_t lang = (size_t)pg_rng_below(r, l->n_langs);
+    return t->name[lang] ? lang : 0;
+}
+
+static void put_example(output *out, const options *o, const lists *l, const thing *t, size_t i, pg_rng *r, unsigned char *rgb)
+{
+    char id[256], prefix[64], suffix[512];
+    double amount = i < o->ramp ? (double)i / (double)o->ramp : 1; /* from easy to the full range: a small model starts faster */
+    size_t lang = pick_language(l, t, amount, r), colour = WHITE;
+    double white = !strcmp(o->on, "white") ? 1 : !strcmp(o->on, "colours") ? 0 : 1 - 0.8 * amount;
+    if (pg_rng_double(r) >= white) colour = (size_t)pg_rng_below(r, WHITE);
+    bool mix = !strcmp(o->text, "mix"), full = !strcmp(o->text, "full");
+    if (mix) full = pg_rng_double(r) < 0.4 && t->described[lang] && text_describes(l->lang[lang]);
+    picture_draw(t, r, o->size, colour, amount, rgb);
+    snprintf(id, sizeof id, "%06zu-%s", i, t->code);
+    snprintf(prefix, sizeof prefix, "%s %s", mix && full ? "describe" : "caption", l->lang[lang]);
+    if (!text_make(t, lang, l->lang[lang], colour, full, suffix, sizeof suffix)) die(id, "no words for it");
+    if (o->out) put_file(out, o->out, id, suffix, rgb, o->size);
+    else put_stream(out, id, prefix, suffix, rgb, o->size);
+}
+
+static void shuffle(pg_rng *r, size_t *v, size_t *perm, size_t n)
+{
+    size_t *old = pg_calloc(n, sizeof *old);
+    if (!old) die("memory", "none left");
+    memcpy(old, v, n * sizeof *old);
+    pg_rng_permutation(r, perm, n);
+    for (size_t i = 0; i < n; i++) v[i] = old[perm[i]];
+    free(old);
+}
+
+static bool one_of(const char *s, const char *a, const char *b, const char *c)
+{
+    return !strcmp(s, a) || !strcmp(s, b) || !strcmp(s, c);
+}
+
+static int parse(options *o, int argc, char **argv)
+{
+    static const struct option opts[] = {{"things", 1, NULL, 't'}, {"text", 1, NULL, 'x'}, {"seed", 1, NULL, 's'}, {"size", 1, NULL, 'z'},
+                                         {"on", 1, NULL, 'b'}, {"ramp", 1, NULL, 'r'}, {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "n:o:", opts, NULL)) != -1;)
+        switch (c) {
+        case 'n': if (!pg_parse_size(optarg, &o->n)) die("-n", "not a number"); break;
+        case 'o': o->out = optarg; break;
+        case 't': o->things = optarg; break;
+        case 'x': o->text = optarg; break;
+        case 'b': o->on = optarg; break;
+        case 'r': if (!pg_parse_size(optarg, &o->ramp)) die("--ramp", "not a number"); break;
+        case 's': if (!pg_parse_u64(optarg, &o->seed)) die("--seed", "not a number"); break;
+        case 'z': if (!pg_parse_size(optarg, &o->size) || !o->size || o->size > MAX_SIZE) die("--size", "not between 1 and 1024"); break;
+        default: return 2;
+        }
+    if (optind < argc && o->n && one_of(o->things, "all", "described", "named") && one_of(o->text, "mix", "name", "full") &&
+        one_of(o->on, "both", "white", "colours")) return 0;
+    fprintf(stderr, "usage: augment -n N [--seed S] [--size 96] [--things all|described|named] [--text mix|name|full]\n"
+                    "               [--on both|white|colours] [--ramp N] [-o DIR] LANG.jsonl...\n");
+    return 2;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option opts[] = {{"things", 1, NULL, 't'}, {"text", 1, NULL, 'x'}, {"seed", 1, NULL, 's'}, {"size", 1, NULL, 'z'},
-                                         {"on", 1, NULL, 'b'}, {NULL, 0, NULL, 0}};
-    const char *out = NULL, *which = "all", *text = "mix", *on = "both";
-    size_t n = 0, size = 96;
-    uint64_t seed = 0;
-    for (int c; (c = getopt_long(argc, argv, "n:o:", opts, NULL)) != -1;)
-        switch (c) {
-        case 'n': if (!pg_parse_size(optarg, &n)) die("-n", "not a number"); break;
-        case 'o': out = optarg; break;
-        case 't': which = optarg; break;
-        case 'x': text = optarg; break;
-        case 'b': on = optarg; break;
-        case 's': if (!pg_parse_u64(optarg, &seed)) die("--seed", "not a number"); break;
-        case 'z': if (!pg_parse_size(optarg, &size) || !size || size > MAX_SIZE) die("--size", "not between 1 and 1024"); break;
-        default: return 2;
-        }
-    if (optind + 1 != argc || !n) {
-        fprintf(stderr, "usage: augment -n N [--seed S] [--size 96] [--things all|described|named] [--text mix|name|full]\n"
-                        "               [--on both|white|colours] [-o DIR] THINGS.jsonl\n");
-        return 2;
-    }
-    static thing things[MAX_THINGS];
-    size_t count = read_things(argv[optind], things), kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(which, "all") || things[i].described == !strcmp(which, "described")) things[kept++] = things[i];
+    options o = {.size = 96, .things = "all", .text = "mix", .on = "both"};
+    if (parse(&o, argc, argv)) return 2;
+    lists l = {.things = pg_calloc(MAX_THINGS, sizeof *l.things)};
+    if (!l.things) die("memory", "none left");
+    for (int i = optind; i < argc; i++) lists_read(&l, argv[i], o.size);
+    if (!strcmp(o.text, "full") && !text_describes(l.lang[0])) die(l.lang[0], "no form for descriptions in this language");
+    size_t kept = 0;
+    size_t *use = pg_calloc(l.n + 1, sizeof *use), *perm = pg_calloc(l.n + 1, sizeof *perm);
+    unsigned char *rgb = malloc(o.size * o.size * 3);
+    if (!rgb || !use || !perm) die("memory", "none left");
+    for (size_t i = 0; i < l.n; i++)
+        if (!strcmp(o.things, "all") || l.things[i].described[0] == !strcmp(o.things, "described")) use[kept++] = i;
     if (!kept) die(argv[optind], "no things");
-    unsigned char *rgb = malloc(size * size * 3);
-    float *pixels = pg_floats(size * size * 3);
-    size_t *perm = pg_calloc(kept, sizeof *perm);
-    pg_rec *rec = pg_rec_new();
-    pg_writer *w = NULL;
-    pg_err e = {0};
-    FILE *list = NULL;
-    char path[4096], caption[512], id[256];
-    if (!rgb || !pixels || !rec || !perm) die("memory", "none left");
-    if (out) {
-        if (mkdir(out, 0777) && errno != EEXIST) die(out, strerror(errno));
-        snprintf(path, sizeof path, "%s/examples.jsonl", out);
-        if (!(list = fopen(path, "w"))) die(path, strerror(errno));
-    } else {
-        if (isatty(1)) die("stdout", "a binary stream is not written to a terminal");
-        if (pg_writer_new(&w, 1, "stdout", &e) || pg_writer_header(w, NULL, "examples", "augment", "1", argc, argv, NULL, &e)) die("stdout", e.msg);
-    }
+    output out = {0};
     pg_rng r;
-    pg_rng_seed(&r, seed, 77);
-    for (size_t i = 0; i < n; i++) {
-        if (i % kept == 0) pg_rng_permutation(&r, perm, kept); /* each thing as often as the others */
-        const thing *t = &things[perm[i % kept]];
-        size_t colour = pg_rng_double(&r) < (!strcmp(on, "white") ? 1 : !strcmp(on, "colours") ? 0 : 0.2) ? WHITE : (size_t)pg_rng_below(&r, N_COLOURS);
-        bool full = !strcmp(text, "full") || (!strcmp(text, "mix") && t->described && pg_rng_double(&r) < 0.4);
-        draw(t, &r, size, colour, rgb);
-        text_of(t, colour, full, caption, sizeof caption);
-        snprintf(id, sizeof id, "%06zu-%s", i, t->code);
-        if (!out) {
-            put_stream(w, rec, id, full && strcmp(text, "full") ? "describe en" : "caption en", caption, rgb, size, pixels);
-            continue;
+    pg_err e = {0};
+    open_output(&out, &o, argc, argv);
+    pg_rng_seed(&r, o.seed, 77);
+    if (o.ramp) shuffle(&r, use, perm, kept);
+    for (size_t i = 0, round = 0, active = 0; i < o.n; i++, round++) { /* in a round each thing as often as the others */
+        if (round == active) {
+            round = 0;
+            active = i < o.ramp ? (size_t)((double)kept * ((double)i / (double)o.ramp)) : kept;
+            if (active < FEW) active = kept < FEW ? kept : FEW;
+            pg_rng_permutation(&r, perm, active);
         }
-        snprintf(path, sizeof path, "%s/%s.png", out, id);
-        png_image p = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)size, .height = (png_uint_32)size, .format = PNG_FORMAT_RGB};
-        if (!png_image_write_to_file(&p, path, 0, rgb, 0, NULL)) die(path, p.message);
-        json_t *line = json_pack("{s:s+,s:s,s:s}", "image", id, ".png", "suffix", caption, "id", id);
-        json_dumpf(line, list, JSON_COMPACT);
-        fputc('\n', list);
-        json_decref(line);
+        put_example(&out, &o, &l, &l.things[use[perm[round]]], i, &r, rgb);
     }
-    if (w && pg_writer_end(w, NULL, &e)) die("stdout", e.msg);
-    if (list && fclose(list)) die(out, strerror(errno));
+    if (out.w && pg_writer_end(out.w, NULL, &e)) die("stdout", e.msg);
+    if (out.list && fclose(out.list)) die(o.out, strerror(errno));
     return 0;
 }

@@ -47,13 +47,14 @@ void fetch_free(fetch *f);
 void fetch_begin(fetch *f, const char *id, const char *source);
 bool fetch_bytes(fetch *f, const char *path, const char *where); /* the image key; false: the record carries an error now */
 bool fetch_set_image(fetch *f, const pg_buf *b);
+void fetch_set_caption(fetch *f, const pg_buf *text, const char *name); /* the text of a sidecar, as the suffix */
+char *fetch_sidecar(const char *path); /* name.txt of name.jpg; NULL on no memory */
 void fetch_put(fetch *f, const char *id);
 
 /* fetch_remote.c: downloads into f->out; the exit status. */
 int fetch_download(fetch *f, char **sources, size_t n);
 void fetch_connect(fetch *f); /* makes f->hosts.net */
 void fetch_disconnect(fetch *f);
-const char *fetch_local_path(const char *source); /* without file://; NULL for a remote source */
 
 /* fetch_stream.c: a remote source as examples. */
 void fetch_remote(fetch *f, const char *source);

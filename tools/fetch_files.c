@@ -108,24 +108,33 @@ void fetch_free(fetch *f)
     for (size_t i = 0; i < f->n_unknown; i++) free(f->unknown[i]);
 }
 
+char *fetch_sidecar(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return pg_format("%.*s.txt", (int)(dot - path), path);
+}
+
+void fetch_set_caption(fetch *f, const pg_buf *text, const char *name)
+{
+    pg_err e = {0};
+    size_t n = text->len, skip = n >= 3 && !memcmp(text->data, "\xef\xbb\xbf", 3) ? 3 : 0; /* byte order mark */
+    while (n > skip && strchr("\r\n", text->data[n - 1])) n--;
+    const char *caption = text->data ? (char *)text->data + skip : "";
+    if (!pg_utf8_valid(caption, n - skip)) tool_record_error(&f->t, f->p.rec, "'%s' is not UTF-8", name);
+    else must(f, pg_rec_set_str(f->p.rec, "suffix", caption, n - skip, &e), &e);
+}
+
 void fetch_image(fetch *f, const char *path, const char *id)
 {
     pg_err e = {0};
     pg_buf text = {0};
-    const char *dot = strrchr(path, '.');
-    char *side = pg_format("%.*s.txt", (int)(dot - path), path);
+    char *side = fetch_sidecar(path);
     if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
     fetch_begin(f, id, path);
     if (fetch_bytes(f, path, NULL) && pg_is_file(side)) {
         int rc = pg_file_read(side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
-        else {
-            size_t skip = text.len >= 3 && !memcmp(text.data, "\xef\xbb\xbf", 3) ? 3 : 0; /* byte order mark */
-            while (text.len > skip && strchr("\r\n", text.data[text.len - 1])) text.len--;
-            const char *caption = text.data ? (char *)text.data + skip : "";
-            if (!pg_utf8_valid(caption, text.len - skip)) tool_record_error(&f->t, f->p.rec, "'%s' is not UTF-8", side);
-            else must(f, pg_rec_set_str(f->p.rec, "suffix", caption, text.len - skip, &e), &e);
-        }
+        else fetch_set_caption(f, &text, side);
     }
     fetch_put(f, id);
     pg_buf_free(&text);

@@ -41,18 +41,26 @@ void progress_end(fetch *f)
     f->bar.on = false;
 }
 
-static void line(const char *name, uint64_t done, uint64_t total, const char *tail)
+/* As much of the text as fits: a line that wraps could not be drawn over. */
+static void put_line(const char *text)
 {
-    char a[24], b[24], bar[21] = "                    ";
+    struct winsize w;
+    size_t room = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_col < 2 ? 79 : (size_t)w.ws_col - 1, n = strlen(text);
+    if (n > room) n = room;
+    while (n && n < strlen(text) && (text[n] & 0xC0) == 0x80) n--; /* not within a character */
+    fprintf(stderr, "%.*s\033[K\n", (int)n, text);
+}
+
+static void file_line(const char *name, uint64_t done, uint64_t total)
+{
+    char a[24], b[24], text[160], bar[21] = "                    ";
     human_bytes(done, a);
     human_bytes(total, b);
-    if (total == PG_SIZE_UNKNOWN || !total) {
-        fprintf(stderr, "%-28.28s %9s%s\033[K\n", name, a, tail);
-        return;
-    }
-    size_t full = (size_t)((double)done / (double)total * 20);
-    memset(bar, '#', full < 20 ? full : 20);
-    fprintf(stderr, "%-28.28s [%s] %3.0f %%  %9s of %-9s%s\033[K\n", name, bar, 100 * (double)done / (double)total, a, b, tail);
+    double part = total && total != PG_SIZE_UNKNOWN ? (double)done / (double)total : 0;
+    memset(bar, '#', part < 1 ? (size_t)(part * 20) : 20);
+    if (total == PG_SIZE_UNKNOWN) snprintf(text, sizeof text, "%-24.24s %9s", name, a);
+    else snprintf(text, sizeof text, "%-24.24s [%s] %3.0f %%  %s of %s", name, bar, 100 * part, a, b);
+    put_line(text);
 }
 
 void progress_tick(void *ctx)
@@ -74,19 +82,18 @@ void progress_tick(void *ctx)
         else total += size;
     }
     double seconds = (double)(p->last - p->start) / 1000, rate = seconds > 0.2 ? (double)arrived / seconds : 0;
-    char tail[80], r[24], name[32];
+    char tail[80], a[24], b[24], r[24], text[200];
     human_bytes((uint64_t)rate, r);
-    size_t at = (size_t)snprintf(tail, sizeof tail, "  %s/s", r);
+    human_bytes(done, a);
+    human_bytes(total, b);
+    size_t at = (size_t)snprintf(tail, sizeof tail, ", %s/s", r);
     if (known && rate > 0 && total > done) {
         uint64_t left = (uint64_t)((double)(total - done) / rate);
-        snprintf(tail + at, sizeof tail - at, "  %llu:%02llu left", (unsigned long long)left / 60, (unsigned long long)left % 60);
+        snprintf(tail + at, sizeof tail - at, ", %llu:%02llu left", (unsigned long long)left / 60, (unsigned long long)left % 60);
     }
-    snprintf(name, sizeof name, "%zu of %zu files", finished, p->n);
+    snprintf(text, sizeof text, "%zu of %zu files: %s%s%s%s", finished, p->n, a, known ? " of " : "", known ? b : "", tail);
     if (!terminal) {
-        char a[24], b[24];
-        human_bytes(done, a);
-        human_bytes(total, b);
-        fprintf(stderr, "%s: %s, %s%s%s%s\n", f->t.name, name, a, known ? " of " : "", known ? b : "", tail);
+        fprintf(stderr, "%s: %s\n", f->t.name, text);
         return;
     }
     progress_clear(f);
@@ -94,9 +101,9 @@ void progress_tick(void *ctx)
         const pg_transfer *t = p->all[i];
         if (t->outcome != PG_PENDING || !t->done) continue;
         const char *slash = t->path ? strrchr(t->path, '/') : NULL;
-        line(slash ? slash + 1 : t->source, t->done, t->total, "");
+        file_line(slash ? slash + 1 : t->source, t->done, t->total);
         lines++;
     }
-    line(name, done, known ? total : PG_SIZE_UNKNOWN, tail);
+    put_line(text);
     p->drawn = lines + 1;
 }

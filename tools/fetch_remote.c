@@ -3,7 +3,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -37,12 +36,6 @@ void fetch_disconnect(fetch *f)
     pg_net *net = f->hosts.net;
     pg_hosts_free(&f->hosts);
     pg_net_free(net);
-}
-
-const char *fetch_local_path(const char *source)
-{
-    if (pg_source_is_remote(source)) return NULL;
-    return strncasecmp(source, "file://", 7) ? source : source + 7;
 }
 
 static void nomem(fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
@@ -243,7 +236,9 @@ static bool one_remote(fetch *f, const char *text)
     else if (f->dry_run) dry_run(f, &l);
     else {
         ok = download(f, &l);
-        if (l.by_name) add_named(f, &l, "gs://longcap100/", &more);
+        char *base = l.by_name ? pg_format("gs://%s/", s.box) : NULL;
+        if (base) add_named(f, &l, base, &more);
+        free(base);
         if (more.n) ok = download(f, &more) && ok;
     }
     for (size_t i = 0; i < l.n; i++) {
@@ -287,8 +282,8 @@ int fetch_download(fetch *f, char **sources, size_t n)
     bool ok = true;
     if (f->want.have && n > 1) tool_usage(&f->t, "one checksum cannot be that of %zu sources", n);
     for (size_t i = 0; i < n; i++) {
-        const char *local = fetch_local_path(sources[i]);
-        ok = (local ? one_local(f, local) : one_remote(f, sources[i])) && ok;
+        bool done = pg_source_is_remote(sources[i]) ? one_remote(f, sources[i]) : one_local(f, sources[i]);
+        ok = ok && done;
     }
     fetch_disconnect(f);
     int rc = tool_close_stdout(&f->t);

@@ -119,38 +119,60 @@ static void remote_lines(fetch *f, const char *source)
     ahead_free(a);
 }
 
-/* One picture as a record, its id the name. */
-static void put_picture(fetch *f, ahead *a, const char *id, const char *source)
+/* One picture as a record, its id the name; caption may be NULL. */
+static void put_picture(fetch *f, ahead *a, ahead *caption, const char *id, const char *source)
 {
     pg_err e = {0};
-    pg_buf b = {0};
+    pg_buf b = {0}, text = {0};
     fetch_begin(f, id, source);
     if (ahead_wait(f, a, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
     else fetch_set_image(f, &b);
+    if (caption && ahead_wait(f, caption, &text, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
+    else if (caption) fetch_set_caption(f, &text, caption->item.t.source);
     fetch_put(f, id);
     pg_buf_free(&b);
+    pg_buf_free(&text);
+}
+
+/* Takes the item, leaving its name. */
+static ahead *start_listed(fetch *f, pg_item *i)
+{
+    ahead *a = new_ahead(f);
+    char *name = pg_strdup(i->name);
+    if (!name) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    a->item = *i;
+    *i = (pg_item){.name = name, .t = PG_TRANSFER_INIT};
+    start_item(f, a, max_image);
+    return a;
+}
+
+static int by_name(const void *key, const void *item) { return strcmp(key, ((const pg_item *)item)->name); }
+
+static ahead *start_caption(fetch *f, pg_items *l, const char *picture)
+{
+    char *side = fetch_sidecar(picture);
+    if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
+    free(side);
+    return i ? start_listed(f, i) : NULL;
 }
 
 static void pictures(fetch *f, pg_items *l)
 {
-    ahead *queue[WINDOW];
-    size_t started = 0, put = 0, n = 0;
-    for (size_t i = 0; i < l->n; i++) /* only pictures from here on */
-        if (fetch_is_image(l->at[i].name)) {
-            pg_item swap = l->at[n];
-            l->at[n++] = l->at[i];
-            l->at[i] = swap;
+    ahead *queue[WINDOW], *captions[WINDOW];
+    size_t started = 0, put = 0, next = 0;
+    for (;;) {
+        while (next < l->n && started - put < WINDOW && started - put < f->limit - f->done) {
+            pg_item *i = &l->at[next++];
+            if (!fetch_is_image(i->name)) continue;
+            captions[started % WINDOW] = start_caption(f, l, i->name);
+            queue[started++ % WINDOW] = start_listed(f, i);
         }
-    while (put < n && f->done < f->limit) {
-        while (started < n && started - put < WINDOW && started - put < f->limit - f->done) {
-            ahead *a = queue[started % WINDOW] = new_ahead(f);
-            a->item = l->at[started];
-            l->at[started++] = (pg_item){.t = PG_TRANSFER_INIT};
-            start_item(f, a, max_image);
-        }
-        ahead *a = queue[put % WINDOW];
-        put_picture(f, a, a->item.name, a->item.t.source);
+        if (put == started) return;
+        ahead *a = queue[put % WINDOW], *caption = captions[put % WINDOW];
+        put_picture(f, a, caption, a->item.name, a->item.t.source);
         ahead_free(a);
+        ahead_free(caption);
         put++;
     }
 }
@@ -181,7 +203,7 @@ void fetch_remote(fetch *f, const char *text)
     else if (s.file && fetch_is_image(s.file)) {
         ahead *a = ahead_start(f, text);
         const char *slash = strrchr(s.file, '/');
-        put_picture(f, a, slash ? slash + 1 : s.file, s.text);
+        put_picture(f, a, NULL, slash ? slash + 1 : s.file, s.text);
         ahead_free(a);
     } else if (s.host == PG_HOST_STORAGE) remote_folder(f, &s);
     else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl file: give -o DIR to download it", s.text);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -91,6 +92,23 @@ static char **public_arguments(fetch *f, int argc, char **argv)
     return all;
 }
 
+/* file:///a%20b is the path /a b; other schemes that are not known are no paths either. */
+static char *source_of(fetch *f, const char *s)
+{
+    char *copy = NULL;
+    if (!strncasecmp(s, "file://", 7)) {
+        s += 7;
+        if (!strncasecmp(s, "localhost/", 10)) s += 9;
+        if (*s != '/' || !(copy = pg_url_decode(s))) tool_usage(&f->t, "'file://%s': want file:///PATH", s);
+        return copy;
+    }
+    size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+    if (scheme && !strncmp(s + scheme, "://", 3) && !pg_source_is_remote(s))
+        tool_usage(&f->t, "'%.*s://' is no scheme that is known (https, http, gs, kaggle, hf, file)", (int)scheme, s);
+    if (!(copy = pg_strdup(s))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    return copy;
+}
+
 static void local(fetch *f, const char *path)
 {
     if (!strcmp(path, "-")) fetch_jsonl(f, stdin, "stdin", ".", NULL);
@@ -106,33 +124,42 @@ static void local(fetch *f, const char *path)
     else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl file", path);
 }
 
+static int stream(fetch *f, char **sources, size_t n)
+{
+    if (f->all || f->want.have) tool_usage(&f->t, "%s is for downloads: give -o DIR", f->all ? "--all" : "a checksum");
+    for (size_t i = 0; i < n; i++)
+        if (!pg_source_is_remote(sources[i]) && strcmp(sources[i], "-") && access(sources[i], R_OK))
+            tool_die(&f->t, EXIT_FAIL, "cannot read '%s': no such file or no permission", sources[i]);
+    f->p.rec = pg_rec_new();
+    if (!f->p.rec) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    f->t.argv = public_arguments(f, f->t.argc, f->t.argv);
+    tool_open_out(&f->t, &f->p, "examples", NULL);
+    for (size_t i = 0; i < n && f->done < f->limit; i++) {
+        if (pg_source_is_remote(sources[i])) fetch_remote(f, sources[i]);
+        else local(f, sources[i]);
+    }
+    fetch_disconnect(f);
+    pg_cache_close(f->cache);
+    fetch_free(f);
+    pg_strs_free(f->t.argv, (size_t)f->t.argc);
+    return tool_finish(&f->t, &f->p, NULL);
+}
+
 int main(int argc, char **argv)
 {
     fetch f = {.limit = SIZE_MAX, .cache_size = 4000000000u};
     tool_start(&f.t, "pg-fetch", help, argc, argv);
     options(&f);
     if (optind == argc) tool_usage(&f.t, "no source: name an image, a folder, a .jsonl file, a URL, or -");
+    size_t n = (size_t)(argc - optind);
+    char **sources = pg_calloc(n, sizeof *sources);
+    if (!sources) tool_die(&f.t, EXIT_FAIL, "out of memory");
+    for (size_t i = 0; i < n; i++) sources[i] = source_of(&f, argv[optind + (int)i]);
+    int rc;
     if (f.out || f.dry_run) {
         if (!f.out) f.out = ".";
-        return fetch_download(&f, argv + optind, (size_t)(argc - optind));
-    }
-    if (f.all || f.want.have) tool_usage(&f.t, "%s is for downloads: give -o DIR", f.all ? "--all" : "a checksum");
-    for (int i = optind; i < argc; i++) {
-        const char *path = fetch_local_path(argv[i]);
-        if (path && strcmp(path, "-") && access(path, R_OK)) tool_die(&f.t, EXIT_FAIL, "cannot read '%s': no such file or no permission", path);
-    }
-    f.p.rec = pg_rec_new();
-    if (!f.p.rec) tool_die(&f.t, EXIT_FAIL, "out of memory");
-    f.t.argv = public_arguments(&f, argc, argv);
-    tool_open_out(&f.t, &f.p, "examples", NULL);
-    for (int i = optind; i < argc && f.done < f.limit; i++) {
-        const char *path = fetch_local_path(argv[i]);
-        if (path) local(&f, path);
-        else fetch_remote(&f, argv[i]);
-    }
-    fetch_disconnect(&f);
-    pg_cache_close(f.cache);
-    fetch_free(&f);
-    pg_strs_free(f.t.argv, (size_t)argc);
-    return tool_finish(&f.t, &f.p, NULL);
+        rc = fetch_download(&f, sources, n);
+    } else rc = stream(&f, sources, n);
+    pg_strs_free(sources, n);
+    return rc;
 }

@@ -11,13 +11,13 @@
 #include "base/file.h"
 #include "kernels/kernels.h"
 #include "tool.h"
-#include "weights/weights.h"
+#include "weights/adapter.h"
 
 static const char help[] =
     "usage: pg-info [options] [MODEL | STREAM.pgs | -]...\n"
     "Says what this machine offers (no operand), what a checkpoint holds, or what a stream holds (- is standard input).\n"
     "\n"
-    "MODEL is a folder, a .npz or a .safetensors file.\n"
+    "MODEL is a folder, a .npz or a .safetensors file; or an adapter's.\n"
     "\n"
     "      --tensors    list a model's tensors: name, type, shape\n"
     "      --checksums  CRC-32 of each tensor's values, the same in every format\n"
@@ -175,6 +175,31 @@ static double trainable(const pg_weights *w, const char *prefix)
     return n;
 }
 
+/* What a README.md beside the weights says first: its heading and the paragraph below it. Model cards begin with YAML between lines of
+ * "---", which is for machines. */
+static void put_card(const char *path)
+{
+    enum { MAX_LINES = 12 };
+    char line[1024], *dir = pg_is_dir(path) ? pg_strdup(path) : pg_path_dir(path), *card = dir ? pg_path_join(dir, "README.md") : NULL;
+    FILE *f = card ? fopen(card, "r") : NULL;
+    bool yaml = false, heading = false;
+    for (size_t n = 0, put = 0; f && put < MAX_LINES && fgets(line, sizeof line, f); n++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (!strcmp(line, "---") && (yaml || !n)) yaml = !yaml;
+        else if (yaml || (!line[0] && put < (heading ? 2u : 1u))) continue;
+        else if (!line[0] || (put && line[0] == '#')) break;
+        else {
+            heading = heading || line[0] == '#';
+            printf("%-16s", put++ ? "" : "about");
+            put_name(line + strspn(line, "# "));
+            putchar('\n');
+        }
+    }
+    if (f) fclose(f);
+    free(card);
+    free(dir);
+}
+
 typedef struct wishes {
     bool tensors, checksums, verify;
 } wishes;
@@ -206,7 +231,9 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
                  4.0 * text * (6.0 * (double)s.width + 2.0 * (double)s.mlp);
     printf("%-16s", "model");
     put_name(pg_weights_path(w));
-    printf("\n%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
+    putchar('\n');
+    put_card(path);
+    printf("%-16sPaliGemma%s\n", "family", s.family == 2 ? " 2" : "");
     printf("%-16s%s\n", "format", pg_weights_format(w) == PG_NPZ ? "npz" : "safetensors");
     printf("%-16s%zux%zu, patches of %zu, %zu image tokens\n", "image", s.image_size, s.image_size, s.patch, s.n_image);
     printf("%-16swidth %zu, depth %zu, mlp %zu, heads %zu of %zu\n", "image tower", s.vit_width, s.vit_depth, s.vit_mlp, s.vit_heads, s.vit_head_dim);
@@ -229,6 +256,42 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);
     return status;
+}
+
+/* ---- an adapter ---- */
+
+static int adapter(pg_tool *t, const char *path)
+{
+    pg_err e = {0};
+    pg_adapter *a;
+    size_t language = 0, tower = 0, head = 0, rank = 0, values = 0;
+    if (pg_adapter_open(&a, path, &e)) {
+        complain(t, "%s", e.msg);
+        return EXIT_FAIL;
+    }
+    for (size_t i = 0; i < pg_adapter_count(a); i++) {
+        const pg_lora_module *m = pg_adapter_at(a, i);
+        *(!strncmp(m->name, "language", 8) ? &language : !strncmp(m->name, "vision", 6) ? &tower : &head) += 1;
+        rank = m->rank > rank ? m->rank : rank;
+        values += m->rank * (m->in + m->out);
+    }
+    printf("%-16s", "adapter");
+    put_name(pg_adapter_path(a));
+    printf("\n%-16s", "base");
+    put_name(pg_adapter_base(a) ? pg_adapter_base(a) : "not said");
+    printf("\n%-16s%zu of the language model, %zu of the image tower%s\n%-16s%zu, scaled by %g\n%-16s%zu\n", "layers", language, tower,
+           head ? ", and its head" : "", "rank", rank, pg_adapter_at(a, 0)->scale, "parameters", values);
+    pg_adapter_close(a);
+    return EXIT_OK;
+}
+
+/* A folder that PEFT or pg-train wrote, or the file in it. */
+static bool is_adapter(const char *path)
+{
+    char *config = pg_is_dir(path) ? pg_path_join(path, "adapter_config.json") : NULL;
+    bool yes = pg_ends_with(path, "adapter_model.safetensors") || (config && pg_is_file(config));
+    free(config);
+    return yes;
 }
 
 /* ---- a stream ---- */
@@ -373,6 +436,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
         if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
         return stream(t, STDIN_FILENO, "stdin");
     }
+    if (is_adapter(path)) return adapter(t, path);
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
         return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;

@@ -17,7 +17,8 @@ static const char help[] =
     "  -o, --output FILE    write FILE, whole or not at all (default: standard output)\n"
     "      --overwrite      sidecar: replace existing .txt files\n"
     "      --with-tensors   jsonl: tensors and bytes too\n"
-    "      --label NAME     html: the name of a column; once for each stream of examples\n"
+    "      --label NAME     html: the name of a run; once for each stream\n"
+    "      --compare        html: two streams of examples must be given, the second against the first\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
     "  -h, --help           this text\n"
@@ -25,13 +26,13 @@ static const char help[] =
     "\n"
     "  pg-render -o report.html before.pgs after.pgs train.pgs\n";
 
-enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, MAX_LABELS = 16 };
+enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, OPT_COMPARE, MAX_LABELS = 64 };
 typedef enum { BY_NAME, TEXT, JSONL, HTML, SVG, CAPTIONS, SIDECAR } format;
 
 typedef struct options {
     format format;
     const char *output;
-    bool overwrite, with_tensors;
+    bool overwrite, with_tensors, compare;
     char *labels[MAX_LABELS];
     size_t n_labels;
 } options;
@@ -67,12 +68,14 @@ static void parse(pg_tool *t, options *o)
                                          {"overwrite", no_argument, NULL, OPT_OVERWRITE},
                                          {"with-tensors", no_argument, NULL, OPT_TENSORS},
                                          {"label", required_argument, NULL, OPT_LABEL},
+                                         {"compare", no_argument, NULL, OPT_COMPARE},
                                          {NULL, 0, NULL, 0}};
     int c;
     while ((c = tool_getopt(t, "f:o:", opts, false)) != -1) switch (c) {
         case 'f': o->format = parse_format(t, optarg); break;
         case 'o': o->output = optarg; break;
         case OPT_OVERWRITE: o->overwrite = true; break;
+        case OPT_COMPARE: o->compare = true; break;
         case OPT_TENSORS: o->with_tensors = true; break;
         case OPT_LABEL:
             if (o->n_labels == MAX_LABELS) tool_usage(t, "more than %d labels", MAX_LABELS);
@@ -82,6 +85,7 @@ static void parse(pg_tool *t, options *o)
     if (o->format == BY_NAME) o->format = format_of(t, o->output);
     if (o->format == SIDECAR && o->output) tool_usage(t, "sidecar files lie beside the images: -o does not apply");
     if (o->format != HTML && t->argc - optind > 1) tool_usage(t, "several streams are for html only");
+    if (o->format != HTML && o->compare) tool_usage(t, "--compare is for html only");
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
 }
 
@@ -119,6 +123,9 @@ static void put_json(pg_tool *t, FILE *f, const pg_rec *rec, bool with_tensors, 
         pg_rec_free(key);
     }
     if (pg_rec_count(rec) == 0 && pg_buf_addf(b, &e, "{")) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    char *boxes = pg_rec_has(rec, "boxes") ? NULL : boxes_json(rec);
+    if (boxes && pg_buf_addf(b, &e, ",\"boxes\":%s", boxes)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    free(boxes);
     fwrite(b->data, 1, b->len, f);
     fputs("}\n", f);
 }
@@ -133,6 +140,7 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
         if (pg_rec_has(rec, "examples_per_s")) fprintf(f, "   %.1f examples/s", number(rec, "examples_per_s"));
     } else if (kind.n == 3 && !memcmp(kind.s, "val", 3)) {
         fprintf(f, "val:  step %lld   loss: %.4f", step, number(rec, "loss"));
+        if (pg_rec_has(rec, "CIDEr")) fprintf(f, "   CIDEr: %.4f   exact: %.3f", number(rec, "CIDEr"), number(rec, "exact"));
     } else if (kind.n == 7 && !memcmp(kind.s, "caption", 7)) {
         fprintf(f, "caption: step %lld   ", step);
         put_line(f, view(rec, "id"));
@@ -235,7 +243,7 @@ static void render_records(pg_tool *t, const options *o, const char *file, FILE 
         /* Somebody may be watching: what is known is shown. */
         if (!o->output && fflush(f)) break;
     }
-    if (o->format == SVG) render_svg(f, c);
+    if (o->format == SVG) render_svg(f, (const curve *const[]){c}, (const char *const[]){"training"}, 1, false);
     if (o->format == SIDECAR)
         tool_info(t, "%llu files written, %llu kept, %llu records without caption or local image", (unsigned long long)n.written,
                   (unsigned long long)n.kept, (unsigned long long)n.without);
@@ -261,7 +269,7 @@ int main(int argc, char **argv)
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));
     }
-    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), o.labels, o.n_labels, &errors);
+    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare}, &errors);
     else render_records(&t, &o, optind < argc ? argv[optind] : NULL, f, &errors);
     if (o.output) {
         bool bad = ferror(f) != 0;

@@ -1,4 +1,4 @@
-/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), the loop (pg-train.c). */
+/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), memory (train_memory.c), the loop (pg-train.c). */
 #ifndef PG_TRAIN_H
 #define PG_TRAIN_H
 
@@ -14,14 +14,23 @@ typedef struct val_text {
     size_t n_references;
 } val_text;
 
+enum { MAX_MULTS = 32 };
+
 typedef struct run {
     pg_tool t;
     tool_pipe p;
     const char *model, *out, *train, *val, *schedule_name;
-    size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory;
+    size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory, max_memory, longest;
+    bool memory_warned; /* of too little of it */
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;
+    bool lora; /* train an adapter */
+    const char *targets;
+    size_t rank, accumulate;
+    double alpha;
+    const char *lr_mults[MAX_MULTS], *wd_mults[MAX_MULTS]; /* "REGEX=X", in the order given */
+    size_t n_lr_mults, n_wd_mults;
     bool shuffle, stream, resume, keep_best, bf16;
     pg_optim opt;
     pg_progress progress;
@@ -49,6 +58,15 @@ _Noreturn void train_no_memory(run *r);
 
 /* ---- options ---- */
 void train_parse(run *r, int argc, char **argv);
+
+/* ---- adapters and groups of weights (train_groups.c) ---- */
+void train_make_adapter(run *r);
+void train_set_mults(run *r);
+char *train_group_text(const run *r); /* for the fingerprint; NULL: no memory */
+
+/* ---- memory ---- */
+/* Sets which layers keep their activations, for sequences of up to so many rows; says so where it is news. */
+void train_fit_memory(run *r, size_t rows);
 
 /* ---- output ---- */
 void train_choose_output(run *r); /* names of files; sees that they can be written */

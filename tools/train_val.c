@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "metrics/metrics.h"
 #include "model/decode.h"
 #include "train.h"
 
@@ -237,31 +238,31 @@ static void tell_captions(run *r, const captions *v, size_t step)
 }
 
 /* ---- scores ---- */
-static bool same_text(const char *a, const char *b)
+static void warn_of_same(run *r, char *const *caption, size_t n)
 {
-    pg_buf x = {0}, y = {0};
-    bool same = !pg_text_lower(a, strlen(a), &x, NULL) && !pg_text_lower(b, strlen(b), &y, NULL) && x.len == y.len &&
-                (!x.len || !memcmp(x.data, y.data, x.len));
-    pg_buf_free(&x);
-    pg_buf_free(&y);
-    return same;
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(caption[i], caption[0])) return;
+    if (n > 1) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
 }
 
-/* Whatever compares captions [n] with their references belongs here: adds keys to the event of this validation. */
+/* What comparing captions [n] with their references says, as keys of this validation's event; nothing where a caption has no text. */
 static void add_scores(run *r, char *const *caption, const val_text *of, size_t n)
 {
-    size_t exact = 0, known = 0;
-    bool same = n > 1;
-    for (size_t i = 0; i < n; i++) {
-        bool hit = false;
+    static const size_t which[] = {PG_CIDER, PG_EXACT};
+    pg_corpus *c;
+    for (size_t i = 0; i < n; i++)
         if (!caption[i]) return;
-        for (size_t k = 0; k < of[i].n_references; k++) hit |= same_text(caption[i], of[i].references[k]);
-        exact += hit;
-        known += of[i].n_references > 0;
-        same &= !strcmp(caption[i], caption[0]);
+    warn_of_same(r, caption, n);
+    TRY(pg_corpus_new(&c, false, e));
+    for (size_t i = 0; i < n; i++)
+        if (of[i].n_references)
+            TRY(pg_corpus_add(c, caption[i], strlen(caption[i]), (const char *const *)of[i].references, of[i].n_references, e));
+    if (pg_corpus_images(c)) {
+        TRY(pg_corpus_score(c, e));
+        pg_scores total = pg_corpus_total(c);
+        for (size_t k = 0; k < sizeof which / sizeof *which; k++) event_num(r, pg_metric_name(which[k]), total.v[which[k]]);
     }
-    if (known) event_num(r, "exact", (double)exact / (double)known);
-    if (same) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
+    pg_corpus_free(c);
 }
 
 /* ---- the best, and the end ---- */

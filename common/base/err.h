@@ -9,8 +9,7 @@ enum {
     PG_EIO = -3,     /* the operating system refused */
     PG_EFORMAT = -4, /* input is malformed, cut or of another kind */
     PG_ELIMIT = -5,  /* input is well formed but larger than a limit */
-    PG_EINVAL = -6,  /* the caller asked for something impossible */
-    PG_EPIPE = -7    /* nobody reads what is written */
+    PG_EINVAL = -6   /* the caller asked for something impossible */
 };
 
 /* Filled on failure: what failed, the subject in single quotes, why. No newline, no capital, no full stop. */

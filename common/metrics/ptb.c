@@ -177,7 +177,7 @@ static int write_token(const ptb_text *t, size_t i, const ptb_best *m, pg_buf *b
     b->len = 0;
     for (size_t p = i; !rc && p < m->end; p++) {
         uint32_t c = t->c[p];
-        const char *as = m->kind == PTB_MARKUP ? NULL : bracket(c, alone);
+        const char *as = m->kind == PTB_RAW ? NULL : bracket(c, alone);
         if (as)
             rc = add_text(b, as, e);
         else if (t->k[p] == PTB_SPECIAL && (alone || (m->end == i + 2 && pg_ptb_is_quote(t->c[i]) && pg_ptb_is_quote(t->c[i + 1]))))
@@ -192,7 +192,7 @@ static int write_token(const ptb_text *t, size_t i, const ptb_best *m, pg_buf *b
             rc = add_char(b, 0xA0, e);
         else if (c == 0x3A3)
             rc = add_char(b, final_sigma(t, i, p, m->end) ? 0x3C2 : 0x3C3, e);
-        else if (c != 0xAD)
+        else if (c != 0xAD || m->kind == PTB_RAW)
             rc = add_char(b, c, e);
     }
     return rc;

@@ -18,8 +18,9 @@ typedef struct ptb_text {
     size_t end, cap;
 } ptb_text;
 
-/* How a token is written: a clitic's apostrophe ('s, n't) becomes a plain one, &amp; between capitals an ampersand, markup keeps brackets. */
-typedef enum { PTB_AS_IS, PTB_CLITIC, PTB_CAPITALS, PTB_MARKUP } ptb_kind;
+/* How a token is written: a clitic's apostrophe ('s, n't) becomes a plain one, &amp; between capitals an ampersand, markup
+ * and addresses keep brackets and soft hyphens. */
+typedef enum { PTB_AS_IS, PTB_CLITIC, PTB_CAPITALS, PTB_RAW } ptb_kind;
 
 /* The best token so far. The longest wins, and what a rule must see behind the token counts; of two equal ones the first offered. */
 typedef struct ptb_best {

@@ -70,7 +70,7 @@ static bool begins_sentence(const ptb_text *t, size_t i, size_t *end)
         lower |= n > 0 && !ptb_is_upper(t->c[i + n]);
         n++;
     }
-    if (n == 0 || n == sizeof word + 1 || !ptb_is_upper(t->c[i]) || !ptb_is_space(t->c[i + n]))
+    if (n == 0 || !ptb_is_upper(t->c[i]) || !ptb_is_space(t->c[i + n]))
         return false;
     for (size_t k = 1; lower && k < n; k++)
         if (ptb_is_upper(t->c[i + k]))
@@ -151,19 +151,17 @@ static void stop_inside(const ptb_text *t, size_t end, ptb_best *b, ptb_kind kin
 }
 
 /* ---- by first character ---- */
-static void words(const ptb_text *t, size_t i, ptb_best *b)
+/* Words before 's and the like, and before n't; plain words; n't itself; y'all. */
+static void contractions(const ptb_text *t, size_t i, ptb_best *b)
 {
-    size_t w, p;
-    if (ptb_is_ascii_letter(t->c[i]))
-        assimilated(t, i, b);
-    w = pg_ptb_word(t, i);
+    size_t w = pg_ptb_word(t, i), letters = i, p;
+    while (ptb_is_ascii_letter(t->c[letters]))
+        letters++;
     if (w > i) {
         p = clitic(t, w);
         if (p > w)
             ptb_offer(b, w, p);
-        for (p = i; ptb_is_ascii_letter(t->c[p]);)
-            p++;
-        p = p == w && w > i + 1 && !one_of(t->c[w - 2], "nN") ? negation(t, w - 1) : w;
+        p = letters == w && w > i + 1 && !one_of(t->c[w - 2], "nN") ? negation(t, w - 1) : w;
         if (p > w)
             ptb_offer(b, w - 1, p);
         ptb_offer(b, w, w);
@@ -177,6 +175,31 @@ static void words(const ptb_text *t, size_t i, ptb_best *b)
     p = negation(t, i);
     if (p > i && !ptb_is_ascii_letter(t->c[p]))
         ptb_offer_as(b, p, p + 1, PTB_CLITIC);
+}
+
+/* C++, C#, US$, anti-, x_x */
+static void with_signs(const ptb_text *t, size_t i, ptb_best *b)
+{
+    size_t p = i, all;
+    if (one_of(t->c[i], "cC") && t->c[i + 1] == '+' && t->c[i + 2] == '+')
+        ptb_offer(b, i + 3, i + 3);
+    if (one_of(t->c[i], "cCfF") && t->c[i + 1] == '#')
+        ptb_offer(b, i + 2, i + 2);
+    while (ptb_is_upper(t->c[p]))
+        p++;
+    if (p > i && t->c[p] == '$')
+        ptb_offer(b, p + 1, p + 1);
+    if ((p = pg_ptb_literal(t, i, "anti-")) > i || (p = pg_ptb_literal(t, i, "pro-")) > i)
+        ptb_offer(b, p, p);
+    if (t->c[i] == 'x' && (p = pg_ptb_smiley(t, i, &all)) > i)
+        ptb_offer(b, p, all);
+}
+
+static void words(const ptb_text *t, size_t i, ptb_best *b)
+{
+    size_t p;
+    assimilated(t, i, b);
+    contractions(t, i, b);
     p = pg_ptb_hyphened(t, i);
     ptb_offer(b, p, p);
     stop_inside(t, p, b, PTB_AS_IS);
@@ -191,16 +214,7 @@ static void words(const ptb_text *t, size_t i, ptb_best *b)
         stop_inside(t, p, b, PTB_CAPITALS);
         ptb_offer_as(b, p, p, PTB_CAPITALS);
     }
-    if (one_of(t->c[i], "cC") && t->c[i + 1] == '+' && t->c[i + 2] == '+')
-        ptb_offer(b, i + 3, i + 3);
-    if (one_of(t->c[i], "cCfF") && t->c[i + 1] == '#')
-        ptb_offer(b, i + 2, i + 2);
-    if ((p = pg_ptb_literal(t, i, "anti-")) > i || (p = pg_ptb_literal(t, i, "pro-")) > i)
-        ptb_offer(b, p, p);
-    for (p = i; ptb_is_upper(t->c[p]);)
-        p++;
-    if (p > i && t->c[p] == '$')
-        ptb_offer(b, p + 1, p + 1);
+    with_signs(t, i, b);
     acronyms(t, i, b);
     p = pg_ptb_file(t, i);
     if (p > i && t->c[p])
@@ -281,11 +295,11 @@ static void signs(const ptb_text *t, size_t i, ptb_best *b)
     ptb_offer(b, p, p);
     if (c == '<') {
         p = pg_ptb_markup(t, i);
-        ptb_offer_as(b, p, p, PTB_MARKUP);
+        ptb_offer_as(b, p, p, PTB_RAW);
     }
     if (c == '@' || c == '#') {
         p = pg_ptb_handle(t, i);
-        ptb_offer(b, p, p);
+        ptb_offer_as(b, p, p, PTB_RAW);
     }
     if (c == '&') {
         p = pg_ptb_entity(t, i);
@@ -305,19 +319,29 @@ bool pg_ptb_is_quote(uint32_t c)
     return c == '`' || (c >= 0x91 && c <= 0x94) || c == 0xAB || c == 0xBB || (c >= 0x2018 && c <= 0x201F) || c == 0x2039 || c == 0x203A;
 }
 
+/* Superscripts, or subscripts, with a sign of that kind before them. */
+static size_t small_digits(const ptb_text *t, size_t i)
+{
+    uint32_t c = t->c[i];
+    size_t first = c == 0x207A || c == 0x207B || c == 0x208A || c == 0x208B ? i + 1 : i, p = first;
+    while (t->k[p] == PTB_RUN && !pg_ptb_is_quote(t->c[p]) && (t->c[p] >= 0x2080) == (t->c[first] >= 0x2080))
+        p++;
+    return p > first ? p : i;
+}
+
 void pg_ptb_match(const ptb_text *t, size_t i, ptb_best *b)
 {
     size_t p = i;
     *b = (ptb_best){i, i, PTB_AS_IS};
     if (!one_of(t->c[i], " \t\n")) {
         p = pg_ptb_address(t, i);
-        ptb_offer(b, p, p);
+        ptb_offer_as(b, p, p, PTB_RAW);
     }
     switch (t->k[i]) {
     case PTB_DELETED: break;
     case PTB_RUN:
-        while (t->k[p] == PTB_RUN && !pg_ptb_is_quote(t->c[p]))
-            p++;
+    case PTB_SYMBOL:
+        p = small_digits(t, i);
         ptb_offer(b, p, p);
         break;
     case PTB_WORD:

@@ -281,16 +281,14 @@ size_t pg_ptb_markup(const ptb_text *t, size_t i)
 
 size_t pg_ptb_entity(const ptb_text *t, size_t i)
 {
-    static const char *const whole[] = {"&HT;", "&TL;", "&UR;", "&LR;", "&QC;", "&QL;", "&QR;", "&odq;", "&cdq;"};
+    static const char *const whole[] = {"&ht;", "&tl;", "&ur;", "&lr;", "&qc;", "&ql;", "&qr;", "&odq;", "&cdq;"};
     size_t p = i + 2;
     if (t->c[i] != '&')
         return i;
     for (size_t k = 0; k < sizeof whole / sizeof *whole; k++) {
-        size_t n = strlen(whole[k]), j = 0;
-        while (j < n && t->c[i + j] == (uint32_t)(unsigned char)whole[k][j])
-            j++;
-        if (j == n)
-            return i + n;
+        size_t end = pg_ptb_literal(t, i, whole[k]);
+        if (end > i)
+            return end;
     }
     if (t->c[i + 1] != '#')
         return i;

@@ -6,7 +6,7 @@
 #include "model/backward.h"
 
 enum { XENT_FLOATS = 16 << 20 }; /* logits of one chunk of rows */
-static const size_t default_budget = (size_t)4 << 30;
+static const size_t default_budget = (size_t)5 << 28; /* 1.25 GiB: an example of the 3B model at a time, many of a small one */
 
 /* What one example contributes: its text rows (as many as the loss needs) and its loss tokens. */
 typedef struct plan {
@@ -112,6 +112,12 @@ static int vit_acts(group *g, size_t R)
     return g->patches && g->vx && g->vy && g->vmean && g->vrstd ? PG_OK : nomem(g->e);
 }
 
+/* Layers whose activations are computed again in backward keep their input alone, and share one set of the others. */
+static size_t again(const pg_model *m)
+{
+    return m->recompute < m->s.depth - 1 ? m->recompute : m->s.depth - 1;
+}
+
 static int dec_acts(group *g)
 {
     const pg_model_shape *s = &g->m->s;
@@ -121,6 +127,11 @@ static int dec_acts(group *g)
     if (!g->act) return nomem(g->e);
     for (size_t l = 0; l < s->depth; l++) {
         pg_dec_act *a = &g->act[l];
+        if (l && l < again(g->m)) {
+            *a = g->act[0];
+            if (!(a->x = ROWS(R, D))) return nomem(g->e);
+            continue;
+        }
         *a = (pg_dec_act){.x = ROWS(R, D), .rstd0 = ROWS(R, 1), .y0 = ROWS(R, D), .q = ROWS(R, q), .k = ROWS(R, kv),
                           .v = ROWS(R, kv), .a = ROWS(R, q), .lse = ROWS(R, s->heads), .x_mid = ROWS(R, D), .rstd1 = ROWS(R, 1),
                           .y1 = ROWS(R, D), .gate = ROWS(R, F), .up = ROWS(R, F)};
@@ -345,7 +356,16 @@ static int backward(group *g, losses *o)
     if (!trains_decoder(m)) return PG_OK;
     size_t last = m->s.depth - 1;
     pg_dec_last_back(m, dx, dl, last > 0 || below, &g->rows, &o->pick, &g->act[last], &g->s);
-    for (size_t l = last; l-- > 0;) pg_dec_layer_back(m, l, dx, l > 0 || below, &g->rows, &g->act[l], &g->s);
+    for (size_t l = last; l-- > 0;) {
+        if (l < again(m)) {
+            pg_dec_act a = g->act[l];
+            pg_dec_scratch s = {.tmp = g->s.d0, .act = g->s.wide0, .mlp_rows = R, .seqs = g->s.seqs};
+            memcpy(g->x, a.x, R * D * sizeof *dx); /* the rows of x are no longer wanted */
+            a.x = NULL;
+            pg_dec_layer_forward(m, l, g->x, &g->rows, NULL, NULL, &a, &s);
+        }
+        pg_dec_layer_back(m, l, dx, l > 0 || below, &g->rows, &g->act[l], &g->s);
+    }
     if (m->gembed) {
         float scale = (float)sqrt((double)D);
         for (size_t i = 0; i < g->n; i++)
@@ -390,16 +410,30 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, doub
     return grad ? backward(&g, &o) : PG_OK;
 }
 
-/* Floats that one text or image row keeps in all layers together. */
+/* Floats that one text or image row keeps in one layer. */
+static size_t floats_per_layer(const pg_model_shape *s)
+{
+    return 6 * s->width + 2 * s->heads * s->head_dim + 2 * s->kv_heads * s->head_dim + s->heads + 8 + 2 * s->mlp;
+}
+
+/* In all layers together. */
 static size_t floats_per_row(const pg_model *m, bool grad)
 {
     const pg_model_shape *s = &m->s;
     size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    size_t layer = 6 * s->width + 2 * q + 2 * kv + s->heads + 8 + 2 * s->mlp;
-    size_t once = 8 * s->width + 3 * s->mlp + 2 * q;
+    size_t layer = floats_per_layer(s), once = 8 * s->width + 3 * s->mlp + 2 * q;
     if (!grad) return 6 * s->width + 2 * q + 2 * kv;
     if (pg_trains_image(m)) once += s->vit_depth * (8 * s->vit_width + s->vit_mlp) + 3 * s->vit_mlp;
     return layer * s->depth + once;
+}
+
+size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch)
+{
+    size_t saved = again(m) ? (again(m) - 1) * (floats_per_layer(&m->s) - m->s.width) : 0;
+    size_t rows_of_group = default_budget / (floats_per_row(m, true) * sizeof(float));
+    if (rows_of_group < rows) rows_of_group = rows;
+    else if (rows_of_group / rows >= batch) rows_of_group = rows * batch;
+    return rows_of_group * (floats_per_row(m, true) - saved) * sizeof(float) + 2 * XENT_FLOATS * sizeof(float);
 }
 
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,

@@ -14,10 +14,13 @@ typedef struct pg_example {
 
 /* loss_of [n]: each example's loss; *loss their mean. token_logp (may be NULL): per example an array [n] receiving log p of
  * tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds d loss * grad_scale into the params' g (zero them
- * first with pg_grads_zero). Examples are worked on in groups whose activations fit `budget` bytes (0: 4 GiB): a constant, so
- * that the bits do not depend on the machine. The last token's own row and rows after the last loss token are not computed. */
+ * first with pg_grads_zero). Examples are worked on in groups whose activations, all kept, fit `budget` bytes (0: 1.25 GiB): a
+ * constant, so that the bits do not depend on the machine. Whether they are kept or computed again (m->recompute) does not change
+ * the bits. The last token's own row and rows after the last loss token are not computed. */
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
             float *const *token_logp, double label_smoothing, pg_err *e) PG_MUST_CHECK;
+/* Bytes that a batch with gradients takes, its longest sequence having so many rows (at least 1), image and text; about. */
+size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch);
 void pg_grads_zero(pg_model *m);
 /* True if any trainable parameter is in the image tower or its head (then features cannot be cached). */
 bool pg_trains_image(const pg_model *m);

@@ -67,6 +67,7 @@ typedef struct pg_model {
     float *gembed;       /* [vocab, width] */
     pg_dec_layer *dec;
     pg_norm final_norm;
+    size_t recompute;    /* decoder layers, from the first on, whose activations training computes again instead of keeping them */
     pg_param *params;    /* the trainable ones */
     size_t n_params;
     float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */

@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "net/creds.h"
 
-enum { NOTE_MAX = 1 << 16 };
+enum { NOTE_MAX = 1 << 16, PART_DAYS = 7 };
 
 struct pg_cache {
     char *dir;
@@ -118,6 +119,15 @@ static int older_first(const void *a, const void *b)
     return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
+/* What an interrupted run left and no later one came back for. */
+static void forget_old_part(const char *dir, const char *name)
+{
+    struct stat st;
+    char *path = strstr(name, ".part") ? pg_path_join(dir, name) : NULL;
+    if (path && !stat(path, &st) && st.st_mtime < time(NULL) - PART_DAYS * 24 * 3600) unlink(path);
+    free(path);
+}
+
 static void trim(pg_cache *c)
 {
     DIR *d = opendir(c->dir);
@@ -126,6 +136,7 @@ static void trim(pg_cache *c)
     uint64_t total = 0;
     for (struct dirent *x; d && (x = readdir(d));) {
         struct stat st;
+        forget_old_part(c->dir, x->d_name);
         char *path = strchr(x->d_name, '.') ? NULL : pg_path_join(c->dir, x->d_name); /* notes and parts go with their entry */
         if (!path) continue;
         if (n == cap) {

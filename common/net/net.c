@@ -456,6 +456,7 @@ static long long attend(pg_net *n)
     for (size_t j = 0; j < n->n; j++) active += n->queue[j]->state != PG_X_QUEUED;
     while (i < n->n) {
         struct pg_exchange *x = n->queue[i];
+        size_t before = n->n;
         bool due = x->state == PG_X_QUEUED ? active < n->o.transfers : x->state != PG_X_RUNNING && x->due <= now;
         if (due) {
             if (x->state == PG_X_QUEUED) active++;
@@ -463,7 +464,7 @@ static long long attend(pg_net *n)
             else if (x->state == PG_X_WAITING) start_try(x);
             else begin(x);
         }
-        if (i >= n->n || n->queue[i] != x) { /* finished: a place is free */
+        if (n->n < before) { /* x is finished, and a place is free */
             active--;
             continue;
         }

@@ -66,7 +66,10 @@ static int wait_for_input(const pg_reader *rd, pg_err *e)
     while (poll(p, 2, -1) < 0)
         if (errno != EINTR) return PG_OK; /* the read will tell */
     if (p[0].revents || !(p[1].revents & POLLERR)) return PG_OK;
-    return pg_error(e, PG_EPIPE, "nobody reads the output any more");
+    errno = EPIPE;
+    int rc = pg_error_errno(e, "cannot write to the next program");
+    errno = EPIPE;
+    return rc;
 }
 
 static int fill(pg_reader *rd, pg_err *e)
@@ -128,7 +131,7 @@ int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
     const unsigned char *p;
     int rc = object(rd, &p, e);
     if (rc == 0) return pg_error(e, PG_EFORMAT, "bad stream '%s': empty, not even a header", rd->name);
-    if (rc < 0) return e && (e->code == PG_EIO || e->code == PG_EPIPE) ? rc : pg_error_context(e, "bad stream '%s', header", rd->name);
+    if (rc < 0) return e && e->code == PG_EIO ? rc : pg_error_context(e, "bad stream '%s', header", rd->name);
     int32_t *v = NULL;
     size_t n = 0;
     rc = pg_rec_parse(header, p, rd->scan.pos, e);
@@ -164,7 +167,7 @@ int pg_reader_next(pg_reader *rd, pg_rec *rec, pg_err *e)
     int rc = object(rd, &p, e);
     if (rc == 0)
         return pg_error(e, PG_EFORMAT, "stream '%s' is cut: no end record after %llu records", rd->name, (unsigned long long)rd->count);
-    if (rc < 0) return e && (e->code == PG_EIO || e->code == PG_EPIPE) ? rc : in_record(rd, e);
+    if (rc < 0) return e && e->code == PG_EIO ? rc : in_record(rd, e);
     if ((rc = pg_rec_parse(rec, p, rd->scan.pos, e))) return rc == PG_ENOMEM ? rc : in_record(rd, e);
     for (size_t i = 0; i < rec->n; i++) {
         const char *key = pg_rec_key(rec, i);

@@ -83,7 +83,7 @@ int pg_reader_new(pg_reader **rd, int fd, const char *name, pg_err *e) PG_MUST_C
 void pg_reader_free(pg_reader *rd);
 void pg_reader_limit(pg_reader *rd, size_t max_record); /* instead of PG_RECORD_MAX */
 /* When a read would block, w is flushed first: an interactive pipeline never waits for a full buffer. Where w is a pipe whose
- * reader is gone by then, reading fails with PG_EPIPE. */
+ * reader is gone by then, reading fails with PG_EIO and errno EPIPE. */
 void pg_reader_tie(pg_reader *rd, pg_writer *w);
 /* Three outcomes: 1 a record, 0 the clean end (end record seen, its count right), < 0 failure: bad or cut input.
  * pg_reader_header must come first: 1, or < 0 (no header, other major version: both numbers are named). */

@@ -135,3 +135,24 @@ has() {
     run bash -c "'$B/pg-info' $G/pg1.npz >/dev/full"
     [ "$status" -eq 1 ]
 }
+
+@test "a model's README.md: heading and first paragraph, without YAML and control characters; none: nothing" {
+    mkdir "$T/m"
+    cp $G/pg1.npz "$T/m/model.npz"
+    run --separate-stderr "$B/pg-info" "$T/m"
+    [ "$status" -eq 0 ]
+    ! grep -q '^about' <<<"$output"
+    printf -- '---\nlicense: x\n---\n\n# A model\n\nFirst line,\nsecond \033[31mline.\n\nNot this.\n' >"$T/m/README.md"
+    for m in "$T/m" "$T/m/model.npz"; do
+        run --separate-stderr "$B/pg-info" "$m"
+        [ "$status" -eq 0 ]
+        has about 'A model'
+        has ' ' 'First line,'
+        has ' ' 'second \?\[31mline\.'
+        ! grep -qE 'license|Not this' <<<"$output"
+    done
+    : >"$T/m/README.md"
+    run --separate-stderr "$B/pg-info" "$T/m"
+    [ "$status" -eq 0 ]
+    ! grep -q '^about' <<<"$output"
+}

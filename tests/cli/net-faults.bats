@@ -148,6 +148,27 @@ teardown() { net_teardown; }
     rm "$ROOT/storage/odd/big.bin"
 }
 
+@test "resume: an object that was replaced meanwhile, an address that expires in the middle" {
+    head -c 300000 /dev/urandom >"$ROOT/storage/odd/new.bin"
+    faults '{"role":"storage","match":"new.bin","do":"cut","at":100000}'
+    get --tries 1 gs://odd/new.bin
+    fails 'after 100000' new.bin
+    faults
+    sleep 0.01
+    head -c 300000 /dev/urandom >"$ROOT/storage/odd/new.bin" # as long as before
+    get gs://odd/new.bin
+    whole new.bin "$ROOT/storage/odd/new.bin"
+    rm "$ROOT/storage/odd/new.bin"
+
+    export KAGGLE_API_TOKEN=kaggle_good
+    faults '{"role":"storage","match":"kaggle-models-data","do":"cut","at":100000}' \
+        '{"role":"storage","match":"kaggle-models-data","do":"status","status":403,"skip":1}'
+    get "$M"
+    whole paligemma-3b-pt-224.f16.npz "$F16"
+    [ "$(requests kaggle-models-data | grep -o '"range": [^,]*' | tr '\n' ' ')" = '"range": null "range": "bytes=100000-" "range": "bytes=100000-" ' ]
+    [ "$(requests 1/download | wc -l)" -eq 3 ]
+}
+
 # --- bodies
 
 @test "bodies: chunked, cut inside chunks, without a length, gzip though not asked for, longer or shorter than announced" {

@@ -93,6 +93,10 @@ teardown() { net_teardown; }
     [[ $output == *"holds 'data_train90.jsonl'"* ]]
     mkdir "$ROOT/storage/photos"
     cp "$ROOT"/storage/longcap100/[1-4].jpeg "$ROOT/storage/photos/"
+    echo 'Two of them.' >"$ROOT/storage/photos/2.txt"
+    stream -n 2 gs://photos/
+    [[ $(sed -n 2p "$T/lines") == '{"id":"2.jpeg","source":"gs://photos/2.jpeg","image":{"bytes":'*'},"suffix":"Two of them."}' ]]
+    [ "$(wc -l <"$T/lines")" -eq 2 ]
     stream gs://photos/
     [ "$(grep -o '"id":"[^"]*"' "$T/lines" | tr '\n' ' ')" = '"id":"1.jpeg" "id":"2.jpeg" "id":"3.jpeg" "id":"4.jpeg" ' ]
     run "$B/pg-fetch" "$M"

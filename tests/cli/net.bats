@@ -290,7 +290,11 @@ teardown() { net_teardown; }
     [ "$rc" -eq 2 ]
     absent verysecret "$T/err"
     get "ftp://127.0.0.1/x"
-    [ "$rc" -eq 1 ]
+    [ "$rc" -eq 2 ]
+    grep -q "'ftp://' is no scheme that is known" "$T/err"
+    cp "$BIG" "$T/a b"
+    get "file://$T/a%20b"
+    whole 'a b' "$BIG"
     get "file://$BIG" "$ROOT/web/empty.bin"
     whole big.bin "$BIG"
     get "$T/nothing"

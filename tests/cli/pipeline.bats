@@ -6,6 +6,7 @@ setup() {
     B=$(cd "${PG_BUILD:-build}" && pwd)
     T=$BATS_TEST_TMPDIR
     M=data/nano
+    S=$("$B/pg-info" $M | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
     mkdir "$T/in"
     cp tests/golden/image/png-rgb8.png "$T/in/a.png"
     echo 'this is no picture' >"$T/in/b.png"
@@ -14,7 +15,7 @@ setup() {
 }
 
 @test "a broken picture in the middle: status 4, the others captioned, the broken one named in the report" {
-    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s 96 | '$B/pg-tokenize' -m $M | '$B/pg-infer' -m $M -n 16 >'$T/out.pgs'; echo \${PIPESTATUS[*]}"
+    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s $S | '$B/pg-tokenize' -m $M | '$B/pg-infer' -m $M -n 16 >'$T/out.pgs'; echo \${PIPESTATUS[*]}"
     [[ ${lines[-1]} == "0 4 4 4" ]] || { echo "$output"; false; }
     run -4 "$B/pg-render" -f captions "$T/out.pgs"
     [[ $output == *a.png* ]]
@@ -25,11 +26,11 @@ setup() {
 }
 
 @test "a tuned folder is a model: train, then caption with it" {
-    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s 96 | '$B/pg-tokenize' -m $M >'$T/train.pgs'"
+    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s $S | '$B/pg-tokenize' -m $M >'$T/train.pgs'"
     run -4 bash -c "'$B/pg-train' -m $M -o '$T/tuned' --steps 3 --batch 2 <'$T/train.pgs' >'$T/events.pgs'"
     [ -f "$T/tuned/model.npz" ]
     [ -f "$T/tuned/tokenizer.model" ]
-    run bash -c "PG_BIN='$B' SIZE=96 pipelines/caption.sh '$T/tuned' '$T/in' 2>/dev/null"
+    run bash -c "PG_BIN='$B' pipelines/caption.sh '$T/tuned' '$T/in' 2>/dev/null"
     [[ $output == *c.jpg* ]]
     run -0 "$B/pg-render" -f text "$T/events.pgs"
     [[ $output == *3/3* ]]
@@ -37,7 +38,7 @@ setup() {
 
 @test "numpy and big_vision's names accept what pg-train wrote" {
     PY=$(tests/find-python numpy) || skip 'no numpy'
-    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s 96 | '$B/pg-tokenize' -m $M | '$B/pg-train' -m $M -o '$T/x.npz' --steps 1 --batch 2 >/dev/null"
+    run bash -c "'$B/pg-fetch' '$T/in' | '$B/pg-resize' -s $S | '$B/pg-tokenize' -m $M | '$B/pg-train' -m $M -o '$T/x.npz' --steps 1 --batch 2 >/dev/null"
     run -0 "$PY" - "$T/x.npz" <<'P'
 import sys, numpy as np
 z = np.load(sys.argv[1], allow_pickle=False)
@@ -66,7 +67,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' "$@"; }
 }
 
 @test "the same prefix and seed give the same checkpoint bytes with 1 and 2 threads" {
-    "$B/pg-fetch" "$T/in/a.png" "$T/in/c.jpg" | "$B/pg-resize" -s 96 | "$B/pg-tokenize" -q -m $M >"$T/t.pgs"
+    "$B/pg-fetch" "$T/in/a.png" "$T/in/c.jpg" | "$B/pg-resize" -s $S | "$B/pg-tokenize" -q -m $M >"$T/t.pgs"
     for j in 1 2; do "$B/pg-train" -q -j $j -m $M -o "$T/$j.npz" --steps 4 --batch 2 <"$T/t.pgs" >/dev/null; done
     cmp "$T/1.npz" "$T/2.npz"
 }

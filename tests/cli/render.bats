@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# pg-render: every format from a stream of examples or events; escaping, cut streams, sidecar files.
+# pg-render: every format from a stream of examples or events; escaping, cut streams, sidecar files, the report.
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=$(realpath "${PG_BUILD:-build}")
@@ -55,9 +55,64 @@ P
     grep -q '&lt;script&gt;' r.html
     grep -q '<svg' r.html
     grep -q '&lt;x y&gt;' r.html
-    grep -q '<th>old</th><td>2</td><td>0 of 2' r.html
-    grep -q '<th>new</th><td>2</td><td>1 of 2' r.html
-    ! grep -qE '<script|(src|href)="?http' r.html
+    grep -q '<th scope="row">old</th><td>0 of 2</td><td>2</td>' r.html
+    grep -q '<th scope="row">new</th><td>1 of 2</td><td>2</td>' r.html
+    # The only scripts are the report's own, and nothing is fetched.
+    [ "$(grep -c '<script' r.html)" -eq 2 ]
+    ! grep -qE '(src|href)="?(http|//)' r.html
+    grep -q "default-src 'none'" r.html
+}
+
+@test "html: differences marked, the caption as the picture's alternative text" {
+    "$B/pg-render" -o r.html after.pgs
+    grep -q 'alt="a dog"' r.html
+    "$B/pg-render" -o r.html before.pgs
+    grep -q 'a <mark class="extra" title="not in the reference">cat</mark>' r.html
+    grep -q 'A <mark class="missing" title="not in the caption">Dog</mark>' r.html
+}
+
+@test "html: scores of an annotated stream, of each picture and of all" {
+    "$B/pg-score" -q --annotate before.pgs >b.pgs
+    "$B/pg-score" -q --annotate after.pgs >a.pgs
+    "$B/pg-render" --compare -o r.html b.pgs a.pgs
+    grep -q '<th scope="col">CIDEr</th>' r.html
+    grep -q 'is better on 1 pictures, worse on 0, equal on 1, by CIDEr' r.html
+    grep -q 'data-s="[0-9.]* [0-9.]*" data-m="01"' r.html
+}
+
+@test "html: training alone shows the held-out pictures with their captions over time" {
+    "$PY" - <<'P'
+import msgpack
+events = [{"event": "example", "step": 0, "id": "a", "image": open("a.png", "rb").read(), "suffix": "a dog"}]
+for step, caption in (10, "a cat"), (20, "a dog"):
+    events += [{"event": "step", "step": step, "loss": 1.0, "lr": 0.1}, {"event": "val", "step": step, "loss": 1.5, "exact": 0.5, "CIDEr": 2.0},
+               {"event": "caption", "step": step, "id": "a", "caption": caption}]
+with open("val.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "events", "chain": []}] + events + [{"pg-end": len(events)}]:
+        f.write(msgpack.packb(r))
+P
+    for input in val.pgs "< val.pgs"; do
+        bash -c "'$B/pg-render' -o r.html $input"
+        grep -q '<tr><th scope="row">step 10</th><td>a cat</td></tr><tr><th scope="row">step 20</th><td>a dog</td></tr>' r.html
+        grep -q 'data:image/jpeg' r.html
+        grep -q 'held-out CIDEr' r.html
+    done
+    "$B/pg-render" -o r.html before.pgs val.pgs
+    grep -q '<td>a cat</td></tr><tr><th scope="row">step 20' r.html
+}
+
+@test "svg: axes with units, a legend, values where the pointer rests" {
+    "$B/pg-render" -f svg <events.pgs >loss.svg
+    for text in 'loss, nats a token' 'learning rate' 'optimizer step' '>training<' '>held out<' '<title>step 1: loss 3.2345</title>' \
+        '<title>step 64: held-out loss 0.5</title>'; do
+        grep -qF "$text" loss.svg || { echo "no $text"; false; }
+    done
+}
+
+@test "several runs: a curve each, with their names" {
+    "$B/pg-render" -o r.html --label first --label second events.pgs long.pgs
+    grep -q '"label":"first"' r.html
+    grep -qF '>second</text>' r.html
 }
 
 @test "a long training is drawn with a bounded number of points" {
@@ -98,7 +153,7 @@ P
 }
 
 @test "usage errors: unknown format and ending, several streams as text" {
-    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt"; do
+    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs"; do
         run bash -c "'$B/pg-render' $args <before.pgs"
         [ "$status" -eq 2 ] || { echo "$args: $status"; false; }
     done

@@ -31,6 +31,27 @@ train() { "$B/pg-train" "$@"; }
     [[ ${lines[4]} == "done 2 path=$W/o.npz" ]]
 }
 
+@test "too little memory is warned of and changes no byte" {
+    "$A" make pg1 >"$W/in.pgs"
+    train -m $G/pg1.npz -o "$W/a.npz" --steps 3 --batch 3 <"$W/in.pgs" >/dev/null 2>"$W/err"
+    ! grep memory "$W/err"
+    train -m $G/pg1.npz -o "$W/b.npz" --steps 3 --batch 3 --max-memory 1 <"$W/in.pgs" >/dev/null 2>"$W/err"
+    [ "$(grep -c 'more than --max-memory: 1' "$W/err")" -eq 1 ]
+    cmp "$W/a.npz" "$W/b.npz"
+}
+
+@test "bfloat16 products: near the exact losses, the same bytes for any number of threads" {
+    "$A" make pg1 >"$W/in.pgs"
+    for t in 1 3; do
+        train -q -m $G/pg1.npz -o "$W/$t.npz" --steps 3 --batch 4 --no-shuffle --dtype bf16 -j $t <"$W/in.pgs" >"$W/events"
+    done
+    cmp "$W/1.npz" "$W/3.npz"
+    train -q -m $G/pg1.npz -o "$W/f32.npz" --steps 3 --batch 4 --no-shuffle <"$W/in.pgs" >"$W/f32.events"
+    # losses of 5, each of 3 steps off by less than 0.02
+    paste <("$A" show <"$W/events" | sed -n 's/^step.*loss=\([0-9.]*\).*/\1/p') <("$A" show <"$W/f32.events" | sed -n 's/^step.*loss=\([0-9.]*\).*/\1/p') |
+        awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 0.02) bad = 1; n++ } END { exit bad || n != 3 }'
+}
+
 @test "the same bytes with one thread and three, in memory and from a temporary file" {
     "$A" make pg1 >"$W/in.pgs"
     train -q -m $G/pg1.npz -o "$W/a.npz" --steps 3 --batch 3 -j 1 <"$W/in.pgs" >/dev/null
@@ -219,7 +240,7 @@ train() { "$B/pg-train" "$@"; }
     "$A" make pg1 texts "$(text 0)" "$(text 1)" nothing like >"$W/val.pgs"
     val --val "$W/val.pgs" >"$W/shown"
     [ "$(grep -c '^caption [12] id=t[0-3]' "$W/shown")" -eq 8 ]
-    [ "$(grep -c '^val [12] loss=.* exact=0.5000' "$W/shown")" -eq 2 ]
+    [ "$(grep -c '^val [12] loss=.* CIDEr=.* exact=0.5000' "$W/shown")" -eq 2 ]
     [ "$(grep -c '^example 0 id=t[0-3] suffix=.* image$' "$W/shown")" -eq 4 ]
     [ "$(grep -c '^example 0 id=t1 suffix=other references image$' "$W/shown")" -eq 1 ]
     [ "$(grep -n -m 1 '^step' "$W/shown" | cut -d: -f1)" -eq 5 ]
@@ -232,6 +253,22 @@ train() { "$B/pg-train" "$@"; }
     run bash -c "'$B/pg-train' -q -m '$W/model' -o '$W/out' --batch 4 --steps 1 --val '$W/val.pgs' <'$W/in.pgs' 2>/dev/null | '$B/pg-render' -f text"
     [[ $output != *example:* ]]
     [[ $output == *"caption: step 1   t0: "* ]]
+}
+
+@test "validation scores are pg-score's" {
+    set -- jpg-420 jpg-444 png-rgb8 png-pal8 jpg-gray png-ga8
+    i=0
+    for f in "$@"; do
+        i=$((i + 1))
+        printf '{"image": "%s", "id": "%s", "suffix": "%s"}\n' "$PWD/$(ls tests/golden/image/$f.jpg tests/golden/image/$f.png 2>/dev/null)" $f \
+            "a $([ $i -lt 4 ] && echo cat || echo "red square") on a blue background"
+    done >"$W/val.jsonl"
+    "$B/pg-fetch" "$W/val.jsonl" | "$B/pg-resize" -s 96 | "$B/pg-tokenize" -q -m data/nano -p 'describe en' >"$W/val.pgs"
+    train -q -m data/nano -o "$W/out" --steps 6 --batch 3 --lr 0.05 --val "$W/val.pgs" <"$W/val.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    want=$("$B/pg-infer" -q -m "$W/out" -n 64 <"$W/val.pgs" | "$B/pg-score" -f json | sed 's/.*"CIDEr": *\([0-9.]*\).*/\1/')
+    awk -v x="$want" 'BEGIN { exit !(x > 0.1) }'
+    grep -q "^val 6 .* CIDEr=$(printf '%.4f' "$want") exact=" "$W/shown"
+    [ "$(grep -c '^example .* image$' "$W/shown")" -eq 6 ]
 }
 
 @test "validation captions that are all the same are warned of" {

@@ -253,6 +253,8 @@ static void test_more_cases(void **state)
         {"&QUOT; &quot; &LT; &#39; caf&eacute;s", "&quot; < &#39; caf&eacute;s"},
         {"1\\/2 and a\\/b", "1\\/2 and a\\/b"},
         {"ΑΣ ΑΣ-β ΑΣ-1", "ας ασ-β ας-1"},
+        {"⁵₁ ₊₈ x_- &HT;", "⁵ ₁ ₊₈ x_- &ht;"},
+        {"5@\u01a1\u00ad a\u00adb", "5@\u01a1\u00ad ab"},
         {"\xff" "cat\xc3", "cat"},
     };
     (void)state;

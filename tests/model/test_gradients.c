@@ -360,13 +360,40 @@ static void test_bad_token(void **state)
     close_fixture(&f);
 }
 
+/* Activations computed again are the same: so are the gradients, to the bit. */
+static void test_recompute(void **state)
+{
+    (void)state;
+    for (int two = 0; two < 2; two++) {
+        fixture f = open_fixture(two ? "pg2" : "pg1", two ? "pg2.npz" : "pg1.npz", "all", 2);
+        size_t bytes = pg_loss_bytes(f.m, f.m->s.n_image + 20, N), total = 0, at = 0;
+        double loss = loss_of_batch(&f, true, 0, 0);
+        for (size_t i = 0; i < f.m->n_params; i++) total += f.m->params[i].count;
+        float *kept = pg_floats(total);
+        assert_non_null(kept);
+        for (size_t i = 0; i < f.m->n_params; at += f.m->params[i++].count)
+            memcpy(kept + at, f.m->params[i].g, f.m->params[i].count * sizeof *kept);
+        for (size_t again = 1; again <= 9; again += 2) { /* in the end more than there are: all but the last */
+            f.m->recompute = again;
+            assert_true(pg_loss_bytes(f.m, f.m->s.n_image + 20, N) <= bytes);
+            assert_true(fabs(loss_of_batch(&f, true, 0, 0) - loss) <= 0);
+            at = 0;
+            for (size_t i = 0; i < f.m->n_params; at += f.m->params[i++].count)
+                if (memcmp(kept + at, f.m->params[i].g, f.m->params[i].count * sizeof *kept))
+                    fail_msg("'%s' differs with %zu layers computed again", f.m->params[i].name, again);
+        }
+        free(kept);
+        close_fixture(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses),           cmocka_unit_test(test_all_gradients), cmocka_unit_test(test_subsets),
         cmocka_unit_test(test_features_and_groups), cmocka_unit_test(test_threads_agree), cmocka_unit_test(test_gradients_add),
         cmocka_unit_test(test_smoothing_gradient), cmocka_unit_test(test_uniform_smoothing), cmocka_unit_test(test_mask),
-        cmocka_unit_test(test_bad_token),
+        cmocka_unit_test(test_bad_token),        cmocka_unit_test(test_recompute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -188,7 +188,7 @@ static int example_loss(const char *family)
 
 static int show(void)
 {
-    static const char *const numbers[] = {"steps", "lr", "loss", "grad_norm", "examples", "exact", "best_step", "best_loss", "examples_per_s", "tokens_per_s"},
+    static const char *const numbers[] = {"steps", "lr", "loss", "grad_norm", "examples", "CIDEr", "exact", "best_step", "best_loss", "examples_per_s", "tokens_per_s"},
                       *const words[] = {"id", "path", "suffix", "caption"};
     pg_rec *r = need(pg_rec_new());
     pg_reader *rd = open_events(r);

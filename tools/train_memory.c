@@ -1,0 +1,55 @@
+/* What fits into memory: which layers keep their activations. It changes the time, never the result. */
+#include <stdio.h>
+#include <string.h>
+
+#include "train.h"
+
+enum { RESERVE = 512 << 20, OWN = 256 << 20 }; /* left to others by default; buffers and code of our own */
+
+/* What the system could give, in bytes; 0: not known. */
+static size_t available(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+    if (f) fclose(f);
+    return (size_t)kib << 10;
+}
+
+/* Everything but activations: weights (mapped, but they must stay in memory to be of use), trained copies, gradients, moments, features. */
+static size_t besides(const run *r)
+{
+    size_t trained = 0, features = r->data.n * pg_data_row(&r->data, r->m) * sizeof(float);
+    for (size_t i = 0; i < r->m->n_params; i++) trained += r->m->params[i].count * sizeof(float);
+    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : r->opt.momentum > 0 ? 3 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
+}
+
+void train_fit_memory(run *r, size_t rows)
+{
+    size_t have = r->max_memory, fixed = besides(r), most = r->m->s.depth - 1, n = 0;
+    if (rows <= r->longest) return;
+    r->longest = rows;
+    if (!have) {
+        have = available();
+        if (!have) return;
+        have = have > RESERVE ? have - RESERVE : 0;
+    }
+    for (; n < most; n++) {
+        r->m->recompute = n;
+        if (fixed + pg_loss_bytes(r->m, rows, r->batch) <= have) break;
+    }
+    r->m->recompute = n;
+    size_t need = fixed + pg_loss_bytes(r->m, rows, r->batch);
+    if (need > have && !r->memory_warned)
+        tool_warn(&r->t, "about %zu MiB of memory are needed, %s: %zu", need >> 20,
+                  r->max_memory ? "more than --max-memory" : "and less is free", have >> 20);
+    r->memory_warned = r->memory_warned || need > have;
+    if (need > have) return;
+    if (n)
+        tool_info(&r->t, "to stay below %zu MiB, %zu of %zu layers compute their activations again instead of keeping them", have >> 20, n,
+                  r->m->s.depth);
+    else
+        tool_note(&r->t, "about %zu MiB of memory, all activations kept", need >> 20);
+}
