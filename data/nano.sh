@@ -4,7 +4,7 @@
 # (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano.
 set -euo pipefail
 build=${1:?usage: nano.sh BUILD [STEPS]}
-steps=${2:-20000}
+steps=${2:-30000}
 here=$(cd "$(dirname "$0")" && pwd)
 out=${NANO_OUT:-$here/nano}
 languages='en es de fr'
@@ -35,7 +35,7 @@ fi
 [ -f "$work/init.npz" ] || "$build/data/init" --image 64 --patch 16 --vocab 4096 "$work/init.npz"
 
 if [ ! -f "$work/model.npz" ]; then
-    "$build/data/augment" --size 64 -n $((32 * steps)) --ramp $((10 * steps)) --seed 1 "${lists[@]}" |
+    "$build/data/augment" --size 64 -n $((32 * steps)) --ramp 200000 --seed 1 "${lists[@]}" |
         "$build/pg-tokenize" -q --keep-case -m "$work/tokenizer.model" |
         "$build/pg-train" -m "$work/init.npz" -o "$work/model.npz" --train all --optimizer adamw --lr 2e-3 --weight-decay 0.05 --b2 0.98 \
             --warmup 0.02 --batch 32 --stream --steps "$steps" --save-every 500 --resume |

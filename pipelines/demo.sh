@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # The demo: names 100 pictures in four languages, fine-tunes data/nano on 90 pictures of other things as the notebook does, captions the
-# 100 again, writes a report. Usage: demo.sh BUILD     environment: DEMO_STEPS (64), DEMO_PICTURES (100 for validation)
+# 100 again, writes a report. Usage: demo.sh BUILD     environment: DEMO_STEPS (64), DEMO_PICTURES (100, for validation)
 set -euo pipefail
 build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
-demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64}
+demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.2
 size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 mkdir -p "$demo"
 
 say() { printf '\n%s\n' "$1"; }
 examples() { # examples FOLDER PREFIX
     pg-fetch "$1/examples.jsonl" | pg-resize -s "$size" | pg-tokenize -q --keep-case -m "$model" -p "$2"
+}
+val_loss() { sed -n 's/^val.* loss: *\([0-9.]*\).*/\1/p' | tail -n 1; }
+score() { # score KEY STREAM FORMAT FACTOR
+    pg-score -f json "$2" | sed -nE "s/.*\"$1\":([0-9.]*).*/\1/p" | awk -v format="$3" -v factor="$4" '{ printf format, factor * $1 }'
 }
 
 say 'pictures: emoji of Noto, names of CLDR, on backgrounds of random colour, scale and shift'
@@ -20,9 +24,9 @@ rm -rf "$demo/train" "$demo/val"
 "$build/data/augment" -n 90 --size 128 --seed 1 --things described --text full -o "$demo/train" "$demo/emoji/en.jsonl"
 "$build/data/augment" -n "${DEMO_PICTURES:-100}" --size 128 --seed 2 --things named --text full -o "$demo/val" "$demo/emoji/en.jsonl"
 
-say 'the model as it is names things, in four languages (picture, en, es, de, fr):'
+say 'the model as it is names things; the prefix chooses the language (picture, en, es, de, fr):'
 for lang in en es de fr; do
-    examples "$demo/val" "caption $lang" | pg-infer -m "$model" -n 32 >"$demo/$lang.pgs"
+    examples "$demo/val" "caption $lang" | pg-infer -m "$model" -n 32 | pg-score --annotate >"$demo/$lang.pgs"
     pg-render -f captions "$demo/$lang.pgs" >"$demo/$lang.txt"
 done
 paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -f2 "$demo/fr.txt") | sed -n 1,4p
@@ -30,24 +34,48 @@ paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -
 say "fine-tuning on 90 pictures of other things: attention weights, SGD, cosine schedule, $steps steps of 8"
 examples "$demo/val" 'caption en' >"$demo/val.pgs"
 examples "$demo/train" 'caption en' >"$demo/train.pgs"
-pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr 0.1 --val "$demo/val.pgs" --val-every 16 <"$demo/train.pgs" |
+# A learning rate of 0 changes nothing: the loss before.
+before=$(pg-train -q -m "$model" -o "$demo/same" --steps 1 --lr 0 --val "$demo/val.pgs" <"$demo/train.pgs" | pg-render -f text | val_loss)
+pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr "$lr" --val "$demo/val.pgs" --val-every 8 <"$demo/train.pgs" |
     tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }'
-pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score -q --annotate >"$demo/after.pgs"
-pg-score -q --annotate "$demo/en.pgs" >"$demo/before.pgs"
+after=$(pg-render -f text "$demo/events.pgs" | val_loss)
+pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/after.pgs"
 
-pg-render -o "$demo/report.html" --label before --label after "$demo/before.pgs" "$demo/after.pgs" "$demo/events.pgs"
-say 'ten of the 100 held-out pictures: reference, before, after'
+say 'ten of the held-out pictures: reference, before, after'
 paste <(pg-render -f jsonl "$demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p') <(cut -f2 "$demo/en.txt") \
     <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p | awk -F'\t' '{ printf "  %s\n      before: %s\n      after:  %s\n", $1, $2, $3 }'
-say 'scores before (A) and after (B)'
-pg-score -q --compare "$demo/before.pgs" "$demo/after.pgs" | sed -n '5,$s/^/  /p'
+scores=$(printf '%-28s %8s %8s\n' 'held-out pictures' before after 'loss' "$before" "$after" \
+    'right to the letter' "$(score exact "$demo/en.pgs" '%.0f %%' 100)" "$(score exact "$demo/after.pgs" '%.0f %%' 100)" \
+    'CIDEr' "$(score CIDEr "$demo/en.pgs" %.2f 1)" "$(score CIDEr "$demo/after.pgs" %.2f 1)")
+say "$scores"
 
-cat <<end
-
+next=$(cat <<end
 your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON lines {"image":"cow.jpg","suffix":"a cow on a beach"}
-  PG_BIN=$build pipelines/finetune.sh MODEL pictures/ TUNED --steps 64
-  PG_BIN=$build pipelines/caption.sh TUNED more-pictures/ report.html
-MODEL is $model, or a folder with PaliGemma-3B and its tokenizer: the same commands (README.md says where it is).
-
-report: $demo/report.html
+  PG_BIN=$1 pipelines/finetune.sh MODEL pictures/ TUNED --steps 64
+  PG_BIN=$1 pipelines/caption.sh TUNED more-pictures/ report.html
+MODEL is $model, or a folder with PaliGemma-3B's weights and tokenizer: the same commands (README.md says where to get them).
 end
+)
+compare=()
+case $(pg-render --help) in *--compare*) compare=(--compare) ;; esac
+pg-render -o "$demo/report.html" "${compare[@]}" --label before --label after \
+    "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
+# What stands below the pictures: scores, commands, what to do next.
+html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
+{
+    printf '<section>\n<h2>Before and after</h2>\n<pre>%s</pre>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
+    html <<end
+pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
+pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
+pg-infer -m $model -n 32 <val.pgs | pg-score --annotate >before.pgs
+pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --val val.pgs --val-every 8 <train.pgs >events.pgs
+pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs
+pg-render -o report.html --label before --label after before.pgs after.pgs events.pgs
+end
+    printf '</pre>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
+} >"$demo/next.html"
+awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
+    "$demo/next.html" "$demo/report.html" >"$demo/report.new"
+mv "$demo/report.new" "$demo/report.html"
+say "$next"
+say "report: $demo/report.html"
