@@ -39,6 +39,7 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
 /* From now on products are of bfloat16: A (and B, where it is of another type) is rounded to nearest even, sums are kept in
  * float32. Where the CPU has no instructions for it nothing changes: products stay in float32. */
 int pg_kern_use_bf16(pg_kern *k, pg_err *e) PG_MUST_CHECK;
+bool pg_kern_uses_bf16(const pg_kern *k);
 const char *pg_kern_bf16(const pg_kern *k); /* "AVX512-BF16", or "none, float32 instead" */
 
 /* B in `blocks` matrices like m, `step` bytes apart: beside each other, or below each other where down. c_step: elements between the
