@@ -9,6 +9,7 @@
 
 /* A record between coming and going. */
 typedef struct slot {
+    char id[128]; /* for messages */
     pg_rec *rec;
     pg_sample sample;
     pg_caption caption;

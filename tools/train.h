@@ -21,6 +21,7 @@ typedef struct run {
     tool_pipe p;
     const char *model, *out, *train, *val, *schedule_name;
     size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory, max_memory, longest;
+    bool memory_warned; /* of too little of it */
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;

@@ -42,10 +42,12 @@ void train_fit_memory(run *r, size_t rows)
     }
     r->m->recompute = n;
     size_t need = fixed + pg_loss_bytes(r->m, rows, r->batch);
-    if (need > have)
+    if (need > have && !r->memory_warned)
         tool_warn(&r->t, "about %zu MiB of memory are needed, %s: %zu", need >> 20,
                   r->max_memory ? "more than --max-memory" : "and less is free", have >> 20);
-    else if (n)
+    r->memory_warned = r->memory_warned || need > have;
+    if (need > have) return;
+    if (n)
         tool_info(&r->t, "to stay below %zu MiB, %zu of %zu layers compute their activations again instead of keeping them", have >> 20, n,
                   r->m->s.depth);
     else

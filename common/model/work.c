@@ -74,8 +74,17 @@ float *pg_work_floats(pg_work *w, size_t n, pg_err *e)
     }
     if (w->n_chunks == MAX_CHUNKS)
         return pg_error_nomem(e), NULL;
-    size_t cap = need > CHUNK_FLOATS ? need : CHUNK_FLOATS;
+    /* As much again as is held: few chunks whatever the size, room for a group that is a little larger than the last, and memory that
+     * is never touched costs nothing. */
+    size_t held = 0, cap;
+    for (size_t i = 0; i < w->n_chunks; i++)
+        held += w->chunks[i].cap;
+    cap = held > CHUNK_FLOATS ? held : CHUNK_FLOATS;
+    if (cap < need)
+        cap = need;
     float *p = pg_floats(cap);
+    if (!p && cap > need)
+        p = pg_floats(cap = need);
     if (!p)
         return pg_error_nomem(e), NULL;
     w->chunks[w->n_chunks] = (chunk){p, cap};

@@ -245,3 +245,30 @@ tokenizer() {
     run bash -c "'$B/pg-infer' -m $G/pg1.npz <'$T/cut' >'$T/out'"
     [ "$status" -eq 3 ]
 }
+
+# records MASK_AR MASK_LOSS: one record of pg1's size whose four text tokens have these masks
+records() {
+    "$PY" - "$1" "$2" <<'P'
+import sys, msgpack, msgpack_numpy, numpy
+ar, loss = ([int(c) for c in a] for a in sys.argv[1:])
+out = sys.stdout.buffer
+out.write(msgpack.packb({"pg-stream": [1, 0], "kind": "examples", "chain": []}))
+out.write(msgpack.packb({"id": "odd", "pixels": numpy.zeros((56, 56, 3), "f4"), "tokens": [2, 5, 6, 1], "mask_ar": ar, "mask_loss": loss},
+                        default=msgpack_numpy.encode))
+out.write(msgpack.packb({"pg-end": 1}))
+P
+}
+
+@test "masks that show a suffix to itself, or cut a prefix, are errors that say so, in pg-infer and pg-train" {
+    PY=$(tests/find-python msgpack numpy msgpack_numpy) || skip 'no python3 with msgpack-numpy'
+    records 0011 0011 >"$T/good"
+    records 0000 0011 >"$T/seen"
+    records 0111 0001 >"$T/neither"
+    run -0 bash -c "'$B/pg-infer' -q -m $G/pg1.npz -n 3 <'$T/good' >/dev/null 2>&1"
+    for bad in seen:'seen at the same time' neither:'neither prefix'; do
+        run -4 --separate-stderr bash -c "'$B/pg-infer' -q -m $G/pg1.npz -n 3 <'$T/${bad%%:*}' >/dev/null"
+        [[ $stderr == *"'odd'"*"${bad#*:}"* ]]
+        run -1 --separate-stderr bash -c "'$B/pg-train' -q -m $G/pg1.npz -o '$T/out.npz' --steps 1 <'$T/${bad%%:*}' >/dev/null"
+        [[ $stderr == *"'odd'"*"${bad#*:}"* ]]
+    done
+}
