@@ -61,7 +61,7 @@ pg-render -o "$demo/report.html" --compare --label before --label after \
 # What stands before the pictures: scores, commands, what to do next.
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 {
-    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
+    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
 pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
 pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
@@ -70,7 +70,7 @@ pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --clip 1 --val val
 pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs
 pg-render -o report.html --label before --label after before.pgs after.pgs events.pgs
 end
-    printf '</pre>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
+    printf '</pre>\n</section>\n<section>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
 } >"$demo/next.html"
 awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby="examples">|^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
     "$demo/next.html" "$demo/report.html" >"$demo/report.new"
