@@ -67,6 +67,7 @@ $(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)
+$(BUILD)/pg-info: $(call part_of,info)
 $(BUILD)/pg-infer: $(call part_of,infer)
 $(BUILD)/pg-train: $(call part_of,train)
 $(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o

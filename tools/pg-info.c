@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "kernels/kernels.h"
-#include "tool.h"
+#include "info.h"
 #include "weights/adapter.h"
 
 static const char help[] =
@@ -223,7 +223,7 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     }
     size_t types[PG_DTYPES] = {0};
     for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
-    double bytes = (double)pg_weights_bytes(w), budget = 4.0 * 1024 * 1024 * 1024;
+    double bytes = (double)pg_weights_bytes(w), budget = 1.25 * 1024 * 1024 * 1024;
     /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
     double text = (double)s.n_image + CAPTION;
     double own = 8.0 * (double)s.depth * (double)s.kv_heads * (double)s.head_dim * text + 4.0 * (double)s.vocab +
@@ -250,8 +250,9 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     for (size_t i = 0; i < 3; i++) {
         char label[32];
         snprintf(label, sizeof label, "train %s", what[i][0]);
-        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
+        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 1.25 GiB of activations");
     }
+    info_time(t, &s, bytes);
     if (wish->checksums) status = put_checksums(t, w);
     if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);

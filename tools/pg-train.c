@@ -137,6 +137,10 @@ static void resume(run *r)
 
 static void train(run *r)
 {
+    size_t longest = 0;
+    for (size_t i = 0; i < r->data.n; i++)
+        if (longest < r->data.items[i].n) longest = r->data.items[i].n;
+    if (longest) train_fit_memory(r, r->m->s.n_image + longest);
     float *rows = pg_floats(r->batch * pg_data_row(&r->data, r->m));
     pg_example *ex = pg_calloc(r->batch, sizeof *ex);
     size_t *idx = pg_calloc(r->batch, sizeof *idx);

@@ -7,12 +7,6 @@
 #include "model/lora.h"
 #include "train.h"
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 /* The file that OUT stands for; *dir where it is a folder, which is made. `mark` (".best" or "") goes before the ending. */
 static char *weights_path(run *r, const char *mark, char **dir)
 {
@@ -36,8 +30,8 @@ static char *weights_path(run *r, const char *mark, char **dir)
 static void probe(run *r, const char *path)
 {
     pg_outfile f;
-    if (same_file(path, pg_weights_path(r->m->weights)))
-        tool_die(&r->t, EXIT_FAIL, "'%s' is the model that is being trained: choose another output", path);
+    if (r->lora ? pg_same_file(path, pg_weights_path(r->m->weights)) : pg_weights_touches(r->m->weights, path))
+        tool_die(&r->t, EXIT_FAIL, "writing '%s' would change the model that is being trained: choose another folder", path);
     for (size_t i = 0; pg_ends_with(path, ".npz") && i < pg_weights_count(r->m->weights); i++)
         if (pg_weights_at(r->m->weights, i)->dtype == PG_I8)
             tool_die(&r->t, EXIT_FAIL, "cannot write '%s': the model is int8, which only safetensors files hold", path);

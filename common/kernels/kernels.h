@@ -45,6 +45,7 @@ void pg_widen_int8(const pg_mat *b, size_t row, size_t from, size_t n, float *y)
 /* From now on products are of bfloat16: A (and B, where it is of another type) is rounded to nearest even, sums are kept in
  * float32. Where the CPU has no instructions for it nothing changes: products stay in float32. */
 int pg_kern_use_bf16(pg_kern *k, pg_err *e) PG_MUST_CHECK;
+bool pg_kern_uses_bf16(const pg_kern *k);
 const char *pg_kern_bf16(const pg_kern *k); /* "AVX512-BF16", or "none, float32 instead" */
 
 /* B in `blocks` matrices like m, `step` bytes apart: beside each other, or below each other where down. c_step: elements between the

@@ -253,7 +253,7 @@ static int patch_kernel(opener *o)
     const pg_view *v = &s.v;
     if (v->ndim == 4 && v->stride[0] == P && v->stride[1] == 1 && v->stride[2] == P * P) {
         m->patch_chw = true;
-        m->patch = (pg_linear){.w = {v->data, (pg_mat_type)v->dtype, true, in, m->s.vit_width, v->stride[3]},
+        m->patch = (pg_linear){.w = {.data = v->data, .type = (pg_mat_type)v->dtype, .trans = true, .rows = in, .cols = m->s.vit_width, .ld = v->stride[3]},
                                .blocks = 1, .in = in, .out = m->s.vit_width};
     } else if ((rc = linear(o, "img/embedding/kernel", 0, PG_WHOLE, 0, 3, in, m->s.vit_width, &m->patch))) {
         return rc;

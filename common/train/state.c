@@ -27,7 +27,7 @@ int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const 
         if ((rc = put(z, "w", &m->params[i], m->params[i].w, e))) goto fail;
         if ((o->mu && (rc = put(z, "mu", &m->params[i], o->mu[i], e))) || (o->nu && (rc = put(z, "nu", &m->params[i], o->nu[i], e)))) goto fail;
     }
-    return pg_npz_commit(z, e);
+    if (!(rc = pg_npz_commit(z, e))) return PG_OK;
 fail:
     pg_npz_abort(z);
     return rc;

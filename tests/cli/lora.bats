@@ -101,6 +101,42 @@ END
     "$B/pg-infer" -q -m "$W/ad" --adapter "$W/ad" --score-only <"$W/in.pgs" >"$W/out" || [ $? -eq 4 ]
 }
 
+@test "keys as older versions of transformers have them, factors in bfloat16" {
+    python=$(tests/find-python numpy) || skip 'no Python with numpy'
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/new" --steps 3 <"$W/in.pgs" >/dev/null
+    mkdir "$W/old"
+    cp "$W/new/adapter_config.json" "$W/old/"
+    "$python" - "$W/new/adapter_model.safetensors" "$W/old/adapter_model.safetensors" <<'END'
+import json, struct, sys
+import numpy as np
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head, body, out, at = json.loads(data[8 : 8 + n]), data[8 + n :], {}, 0
+parts = []
+for k, v in head.items():
+    if k == "__metadata__":
+        continue
+    a, b = v["data_offsets"]
+    part = (np.frombuffer(body[a:b], "<u4") >> 16).astype("<u2").tobytes()
+    key = k.replace("base_model.model.model.language_model.", "base_model.model.language_model.model.").replace(".weight", ".default.weight")
+    out[key] = {"dtype": "BF16", "shape": v["shape"], "data_offsets": [at, at + len(part)]}
+    at += len(part)
+    parts.append(part)
+text = json.dumps(out).encode()
+open(sys.argv[2], "wb").write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+END
+    "$B/pg-info" "$W/old" | grep -q '^layers  *12 of the language model'
+    f=in
+    score $G/pg1.npz --adapter "$W/new" >"$W/a"
+    score $G/pg1.npz --adapter "$W/old" >"$W/b"
+    "$python" - "$W/a" "$W/b" <<'END'
+import json, sys
+a, b = ([json.loads(x).get("logprob") for x in open(p)] for p in sys.argv[1:])
+assert all((x is None) == (y is None) and (x is None or abs(x - y) < 0.2) for x, y in zip(a, b)) and a != b
+END
+}
+
 @test "what targets match is said" {
     "$A" make pg1 >"$W/in.pgs"
     run --separate-stderr train -m $G/pg1.npz -o "$W/a" --train lora --steps 1 --batch 4 --targets q_proj <"$W/in.pgs"
