@@ -80,3 +80,4 @@ awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby
 mv "$demo/report.new" "$demo/report.html"
 say "$next"
 say "report: $demo/report.html"
+echo "a page in the browser with this model: PG_BIN=$build pipelines/serve.sh $demo/tuned"
