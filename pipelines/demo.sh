@@ -29,7 +29,8 @@ for lang in en es de fr; do
     examples "$demo/val" "caption $lang" | pg-infer -m "$model" -n 32 | pg-score --annotate >"$demo/$lang.pgs"
     pg-render -f captions "$demo/$lang.pgs" >"$demo/$lang.txt"
 done
-paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -f2 "$demo/fr.txt") | sed -n 1,4p
+paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -f2 "$demo/fr.txt") >"$demo/languages.txt"
+sed -n 1,4p "$demo/languages.txt"
 
 say "fine-tuning on 90 pictures of other things: attention weights, SGD, gradients clipped, cosine schedule, $steps steps of 8"
 examples "$demo/val" 'caption en' >"$demo/val.pgs"
@@ -61,7 +62,9 @@ pg-render -o "$demo/report.html" --compare --label before --label after \
 # What stands before the pictures: scores, commands, what to do next.
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 {
-    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
+    printf '<section class="commands">\n<h2>In four languages, before</h2>\n<pre>%s</pre>\n</section>\n' \
+        "$(sed -n 1,8p "$demo/languages.txt" | awk -F'\t' '{ printf "%-18s%-22s%-26s%-24s%s\n", $1, $2, $3, $4, $5 }' | html)"
+    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section class="commands">\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
 pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
 pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
@@ -70,7 +73,7 @@ pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --clip 1 --val val
 pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs
 pg-render -o report.html --label before --label after before.pgs after.pgs events.pgs
 end
-    printf '</pre>\n</section>\n<section>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
+    printf '</pre>\n</section>\n<section class="commands">\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
 } >"$demo/next.html"
 awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby="examples">|^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
     "$demo/next.html" "$demo/report.html" >"$demo/report.new"

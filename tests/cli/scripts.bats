@@ -8,10 +8,8 @@ setup() {
 
 # A small random model with data/nano's vocabulary, and four pictures with captions; nothing of it needs a font.
 small() {
-    local vocab
-    vocab=$("$B/pg-info" data/nano | sed -n 's/^vocabulary  *\([0-9]*\).*/\1/p')
     "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
-        --head-dim 4 --vocab "$vocab" "$T/m/model.npz"
+        --head-dim 4 --vocab "$("$B/pg-info" data/nano | sed -n 's/^vocabulary  *\([0-9]*\).*/\1/p')" "$T/m/model.npz"
 }
 
 pictures() {
@@ -65,7 +63,7 @@ pictures() {
     ln -s "$B"/pg-* "$B/data" "$T/build/"
     run pipelines/demo.sh "$T/build"
     [ "$status" -eq 0 ]
-    [ "$(awk -F'\t' 'NF == 5 && /^[0-9]+-u[0-9a-f]+/' <<<"$output" | wc -l)" -eq 4 ]
+    [ "$(awk -F'\t' '/^[0-9][0-9][0-9][0-9][0-9][0-9]-u/ { n += NF == 5 } END { print n }' <<<"$output")" -eq 4 ]
     [ "$(grep -c '^      after: ' <<<"$output")" -eq 10 ]
     [[ ${lines[-2]} == "report: $T/build/demo/report.html" ]]
     [[ ${lines[-1]} == *"pipelines/serve.sh $T/build/demo/tuned" ]]
