@@ -134,7 +134,7 @@ static void put_picture(fetch *f, ahead *a, ahead *caption, const char *id, cons
     pg_buf_free(&text);
 }
 
-/* Takes the item, leaving its name. */
+/* Takes a picture's item, leaving its name. */
 static ahead *start_listed(fetch *f, pg_item *i)
 {
     ahead *a = new_ahead(f);
@@ -148,13 +148,14 @@ static ahead *start_listed(fetch *f, pg_item *i)
 
 static int by_name(const void *key, const void *item) { return strcmp(key, ((const pg_item *)item)->name); }
 
-static ahead *start_caption(fetch *f, pg_items *l, const char *picture)
+/* A transfer of its own: cat.jpg and cat.png share cat.txt, so its item must stay. */
+static ahead *start_caption(fetch *f, const pg_items *l, const char *picture)
 {
     char *side = fetch_sidecar(picture);
     if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
+    const pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
     free(side);
-    return i ? start_listed(f, i) : NULL;
+    return i ? ahead_start(f, i->t.source) : NULL;
 }
 
 static void pictures(fetch *f, pg_items *l)

@@ -104,6 +104,20 @@ teardown() { net_teardown; }
     [[ $output == *"-o DIR"* ]]
 }
 
+@test "stream: two pictures of a bucket that share one text both have it" {
+    mkdir "$ROOT/storage/twins"
+    cp "$ROOT/storage/longcap100/1.jpeg" "$ROOT/storage/twins/cat.jpeg"
+    cp "$ROOT/storage/longcap100/2.jpeg" "$ROOT/storage/twins/cat.jpg"
+    cp tests/golden/image/png-rgb8-1x1.png "$ROOT/storage/twins/cat.png"
+    echo 'A cat.' >"$ROOT/storage/twins/cat.txt"
+    for how in --no-cache --quiet --quiet; do
+        stream "$how" gs://twins/
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        [ "$(grep -c '"suffix":"A cat."' "$T/lines")" -eq 3 ] || { cat "$T/lines"; false; }
+        [ "$(grep -o '"id":"[^"]*"' "$T/lines" | tr '\n' ' ')" = '"id":"cat.jpeg" "id":"cat.jpg" "id":"cat.png" ' ]
+    done
+}
+
 @test "credentials are in no message, no stream, no file beside the download" {
     export KAGGLE_USERNAME=alice KAGGLE_KEY=secret HF_TOKEN=hf_good
     faults '{"role":"storage","match":"kaggle-models-data","do":"cut","at":100}' '{"role":"storage","match":"cdn","do":"cut","at":100}'
