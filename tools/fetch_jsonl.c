@@ -81,6 +81,15 @@ static void set_picture(fetch *f, waiting *w)
     pg_buf_free(&b);
 }
 
+/* A URL's query may be a signature and so be no id; without it, images that differ in nothing else would be one. */
+static char *image_id(const char *image, const char *where)
+{
+    char *id = pg_url_redact(image);
+    if (!id || !strcmp(id, image)) return id;
+    free(id);
+    return pg_strdup(where);
+}
+
 static void record(fetch *f, waiting *w)
 {
     const char *image = json_string_value(json_object_get(w->o, "image")), *bad, *key, *where = w->where;
@@ -89,7 +98,7 @@ static void record(fetch *f, waiting *w)
     char *id = NULL, *source = w->path ? pg_url_redact(w->path) : NULL;
     if (json_is_string(given)) id = pg_strdup(json_string_value(given));
     else if (json_is_integer(given)) id = pg_format("%lld", (long long)json_integer_value(given));
-    else id = given && !json_is_null(given) ? pg_strdup(where) : image ? pg_url_redact(image) : pg_strdup(where);
+    else id = (given && !json_is_null(given)) || !image ? pg_strdup(where) : image_id(image, where);
     if (!id || (w->path && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
     fetch_begin(f, id, source ? source : where);
     json_object_foreach((json_t *)o, key, v)

@@ -56,7 +56,8 @@ int pg_cache_direct(pg_cache *c, pg_transfer *t, bool anew, pg_err *e)
 {
     pg_sums name = {0};
     char hex[72];
-    int rc = pg_hash_bytes(t->source, strlen(t->source), PG_SUM_SHA256, &name, e);
+    const char *key = pg_transfer_key(t); /* hashed, so a signature in it stays secret */
+    int rc = pg_hash_bytes(key, strlen(key), PG_SUM_SHA256, &name, e);
     if (rc) return rc;
     pg_sum_text(&name, PG_SUM_SHA256, hex);
     free(t->path);

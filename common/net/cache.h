@@ -1,4 +1,4 @@
-/* What was streamed before: $XDG_CACHE_HOME/pg/fetch, a file for each source, its sha256 and validator beside it. An entry is used
+/* What was streamed before: $XDG_CACHE_HOME/pg/fetch, a file for each source (on the web, for each whole URL), its sha256 and validator beside it. An entry is used
  * after the server has said that it is still the same one, and if its sha256 is right. The least recently used go first. */
 #ifndef PG_NET_CACHE_H
 #define PG_NET_CACHE_H

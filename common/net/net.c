@@ -44,6 +44,8 @@ void pg_transfer_free(pg_transfer *t)
     *t = PG_TRANSFER_INIT;
 }
 
+const char *pg_transfer_key(const pg_transfer *t) { return t->host == PG_HOST_WEB && t->url ? t->url : t->source; }
+
 int pg_net_new(pg_net **out, const pg_net_options *o, pg_err *e)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT)) return pg_error(e, PG_FAIL, "libcurl does not start");

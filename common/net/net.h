@@ -58,6 +58,8 @@ typedef struct pg_transfer {
 } pg_transfer;
 #define PG_TRANSFER_INIT ((pg_transfer){.size = PG_SIZE_UNKNOWN, .total = PG_SIZE_UNKNOWN, .max = (size_t)16 << 20})
 void pg_transfer_free(pg_transfer *t); /* must be finished, or its pg_net freed */
+/* What tells its content from others': `source`, or on the web the URL, whose query `source` hides. Not to be shown or stored. */
+const char *pg_transfer_key(const pg_transfer *t);
 
 typedef enum pg_say { PG_SAY_NOTE, PG_SAY_INFO, PG_SAY_WARNING } pg_say;
 

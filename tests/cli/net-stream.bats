@@ -118,6 +118,24 @@ teardown() { net_teardown; }
     done
 }
 
+@test "stream: URLs that differ in the query alone are two pictures, with the cache and without; the query is stored nowhere" {
+    for i in 1 2; do
+        cp "$ROOT/storage/longcap100/$i.jpeg" "$ROOT/web/d/q$i.jpeg"
+        echo "{\"image\":\"$W/picture.jpeg?id=verysecret$i\"}"
+    done >"$T/l.jsonl"
+    for how in --no-cache --quiet --quiet; do
+        faults '{"role":"web","match":"verysecret1","do":"redirect","to":"/d/q1.jpeg"}' '{"role":"web","match":"verysecret2","do":"redirect","to":"/d/q2.jpeg"}'
+        stream "$how" "$T/l.jsonl"
+        [ "$rc" -eq 0 ] || { cat "$T/err" "$T/lines"; false; }
+        for i in 1 2; do
+            "$B/pg-render" -f jsonl --with-tensors <"$T/pgs" | sed -n "${i}s/.*\"image\":\"\([^\"]*\)\".*/\1/p" | base64 -d | cmp - "$ROOT/storage/longcap100/$i.jpeg"
+            [[ $(sed -n "${i}p" "$T/lines") == '{"id":"'"$T/l.jsonl:$i"'","source":"'"$W"'/picture.jpeg?...",'* ]] || { cat "$T/lines"; false; }
+        done
+    done
+    absent -ar verysecret "$T/pgs" "$T/err" "$HOME/.cache"
+    [ "$(find "$HOME/.cache" -name '*.json' | wc -l)" -eq 2 ]
+}
+
 @test "credentials are in no message, no stream, no file beside the download" {
     export KAGGLE_USERNAME=alice KAGGLE_KEY=secret HF_TOKEN=hf_good
     faults '{"role":"storage","match":"kaggle-models-data","do":"cut","at":100}' '{"role":"storage","match":"cdn","do":"cut","at":100}'
