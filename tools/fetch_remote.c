@@ -143,7 +143,8 @@ static bool download(fetch *f, pg_items *l)
         i->t.outcome = PG_KEPT;
         if (is_there(f, i, i->t.path) || from_cache(f, i)) continue;
         i->t.outcome = PG_PENDING;
-        if (!pg_sums_merge(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
+        i->t.must = f->want;
+        if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
         if (i->t.size != PG_SIZE_UNKNOWN) {
             uint64_t have = part_size(i->t.path);
             need += i->t.size > have ? i->t.size - have : 0;

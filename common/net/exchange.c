@@ -239,7 +239,7 @@ static void judge_ok(struct pg_exchange *x)
         pg_error(&x->err, PG_EFORMAT, "it should have %llu bytes, but the server sends %llu", (unsigned long long)known, (unsigned long long)whole);
         return fail(x);
     }
-    if (!pg_sums_merge(&x->seen.sums, &t->want)) {
+    if (!pg_sums_merge(&x->seen.sums, &t->want) || !pg_sums_merge(&x->seen.sums, &t->must)) {
         pg_error(&x->err, PG_EFORMAT, "the server's checksum is not the expected one: it was replaced meanwhile, or is another file");
         return fail(x);
     }

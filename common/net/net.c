@@ -153,7 +153,7 @@ static uint64_t resume_from(const struct pg_exchange *x)
     if (!t->path || !x->part.have || !o->source || strcmp(o->source, t->source)) return 0;
     if (o->size == PG_SIZE_UNKNOWN || x->part.have > o->size) return 0;
     if (t->size != PG_SIZE_UNKNOWN && t->size != o->size) return 0;
-    return pg_sums_differ(&o->sums, &t->want) ? 0 : x->part.have;
+    return pg_sums_differ(&o->sums, &t->want) || pg_sums_differ(&o->sums, &t->must) ? 0 : x->part.have;
 }
 
 static void start_try(struct pg_exchange *x)
@@ -417,6 +417,21 @@ static void refused(struct pg_exchange *x)
     fail(x, &e, status != 401 && status != 403);
 }
 
+static bool differ(const char *a, const char *b) { return a && b && strcmp(a, b); }
+
+/* 416 to a part that is whole: it is verified like any other download, if it is still what the server has. */
+static void finish_part(struct pg_exchange *x)
+{
+    const pg_origin *o = &x->part.from;
+    pg_err e = {0};
+    bool same = pg_sums_merge(&x->seen.sums, &o->sums) && pg_sums_merge(&x->seen.sums, &x->t->want) && pg_sums_merge(&x->seen.sums, &x->t->must);
+    if (!same || differ(x->seen.etag, o->etag) || differ(x->seen.generation, o->generation))
+        return restart(x, "the server has another version than the part on the disk");
+    x->seen.size = o->size;
+    if (pg_part_hash(&x->part, x->seen.sums.have | x->t->also, &e)) return fail(x, &e, false);
+    complete(x);
+}
+
 static void answered(struct pg_exchange *x, CURLcode c)
 {
     if (x->verdict == PG_V_NONE && !c) pg_exchange_judge(x); /* no body came */
@@ -440,12 +455,7 @@ static void answered(struct pg_exchange *x, CURLcode c)
     long status = r->status;
     if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) return redirect(x);
     if (status == 416 && x->from) {
-        if (!is_complete(x)) return restart(x, "the part on the disk is longer than the file");
-        (void)!pg_sums_merge(&x->seen.sums, &x->part.from.sums);
-        x->seen.size = x->part.from.size;
-        pg_err e = {0};
-        if (pg_part_hash(&x->part, x->seen.sums.have | x->t->also, &e)) return fail(x, &e, false);
-        return complete(x);
+        return is_complete(x) ? finish_part(x) : restart(x, "the part on the disk is longer than the file");
     }
     refused(x);
 }

@@ -42,6 +42,7 @@ typedef struct pg_transfer {
     size_t max;               /* of `data` */
     uint64_t size;            /* known beforehand, or PG_SIZE_UNKNOWN */
     pg_sums want;             /* the same */
+    pg_sums must;             /* what the user demands: holds for alt_url, too */
     unsigned also;            /* sums to compute into `got` besides those that are verified */
     char *known_etag;         /* 304 for this one: PG_KEPT */
     bool probe;               /* headers only */

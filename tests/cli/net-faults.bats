@@ -242,6 +242,33 @@ teardown() { net_teardown; }
     grep -q 'stored compressed' "$T/err"
 }
 
+@test "--sha256 holds for the other way of asking, and for a part that was complete" {
+    export KAGGLE_API_TOKEN=kaggle_good
+    zeros=$(printf '%064d' 0)
+    faults '{"role":"kaggle","match":"/v1/models/","do":"status","status":404,"body":"<html>gone</html>","ctype":"text/html","times":9}'
+    get --sha256 "$zeros" "$M/1/paligemma-3b-pt-224.f16.npz"
+    fails 'its sha256 is' paligemma-3b-pt-224.f16.npz
+    requests ModelApiService | grep -q .
+    get --sha256 "$(sha256sum <"$F16" | cut -d' ' -f1)" "$M/1/paligemma-3b-pt-224.f16.npz"
+    whole paligemma-3b-pt-224.f16.npz "$F16"
+
+    half
+    faults
+    cp "$BIG" "$T/o/big.bin.part"
+    get --sha256 "$zeros" "$W/d/big.bin"
+    fails 'its sha256 is' big.bin
+    [ "$(ranges)" = '"range": "bytes=300000-" "range": null ' ]
+    no_leftovers
+
+    # Complete, and replaced by another of the same length meanwhile: the 416 has another etag.
+    half
+    cp "$BIG" "$T/o/big.bin.part"
+    head -c 300000 /dev/urandom >"$BIG"
+    faults
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+}
+
 # --- statuses
 
 @test "statuses that pass: 503, 500, 408, 429 with seconds, a date, the hub's ratelimit; given up after the tries" {

@@ -151,7 +151,8 @@ class Handler(BaseHTTPRequestHandler):
             first = int(want[6:].split("-")[0])
             last = want[6:].split("-")[1]
             if first >= size:
-                return self.reply(416, "<Error><Code>InvalidRange</Code></Error>", "application/xml", [("Content-Range", "bytes */%d" % size)])
+                return self.reply(416, "<Error><Code>InvalidRange</Code></Error>", "application/xml",
+                                  [("Content-Range", "bytes */%d" % size), ("ETag", etag)])
             status = 206
             if last:
                 size = min(size, int(last) + 1)
