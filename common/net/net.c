@@ -165,11 +165,33 @@ static void start_try(struct pg_exchange *x)
     else x->state = PG_X_RUNNING;
 }
 
+/* Another process put the file there while this one waited, and not an older one lies there still. */
+static bool appeared(const struct pg_exchange *x)
+{
+    struct stat now;
+    const struct stat *b = &x->before;
+    if (stat(x->t->path, &now) || !S_ISREG(now.st_mode)) return false;
+    return now.st_ino != b->st_ino || now.st_dev != b->st_dev || now.st_mtim.tv_sec != b->st_mtim.tv_sec || now.st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+}
+
+/* It is also what this process was to fetch, as far as is known. */
+static bool fits(const struct pg_exchange *x)
+{
+    const pg_transfer *t = x->t;
+    struct stat st;
+    pg_sums want = t->want, got = {0};
+    pg_err e = {0};
+    if (stat(t->path, &st) || (t->size != PG_SIZE_UNKNOWN && t->size != (uint64_t)st.st_size) || !pg_sums_merge(&want, &t->must)) return false;
+    unsigned which = t->must.have | pg_sum_best(t->want.have);
+    return !which || (!pg_hash_file(t->path, which, &got, &e) && !pg_sums_differ(&want, &got));
+}
+
 static void begin(struct pg_exchange *x)
 {
     pg_err e = {0};
     pg_transfer *t = x->t;
     if (t->path && !t->probe) {
+        if (x->state == PG_X_QUEUED && stat(t->path, &x->before)) x->before = (struct stat){0};
         int rc = pg_part_open(&x->part, t->path, &e);
         if (rc < 0) return fail(x, &e, false);
         if (rc == 0) {
@@ -179,7 +201,7 @@ static void begin(struct pg_exchange *x)
             return;
         }
         x->has_part = true;
-        if (x->state == PG_X_LOCKED && pg_is_file(t->path)) return finish(x, PG_KEPT, true);
+        if (x->state == PG_X_LOCKED && appeared(x) && fits(x)) return finish(x, PG_KEPT, false);
     }
     start_try(x);
 }

@@ -366,6 +366,38 @@ teardown() { net_teardown; }
     grep -q 'another process is fetching' "$T/err"
 }
 
+@test "two processes: where the first gives up, an older file is not taken for its work, and its bytes are continued" {
+    # The listing says 300000 bytes, and an older file is there: both processes fetch. The first one is stopped halfway.
+    mkdir -p "$T/o"
+    cp "$BIG" "$ROOT/storage/odd/two.bin"
+    echo old >"$T/o/two.bin"
+    faults '{"role":"storage","match":"alt=media","do":"rate","bytes_per_s":100000}'
+    "$B/pg-fetch" -q -o "$T/o" gs://odd/two.bin >/dev/null 2>"$T/err1" &
+    one=$!
+    for ((i = 0; i < 100; i++)); do [ ! -s "$T/o/two.bin.part" ] || break; sleep 0.05; done
+    (for ((i = 0; i < 200; i++)); do
+        ! grep -q 'another process' "$T/err" || break
+        sleep 0.05
+    done; kill "$one") 3>&- &
+    get gs://odd/two.bin
+    wait "$one" || true
+    whole two.bin "$ROOT/storage/odd/two.bin"
+    grep -q 'another process is fetching' "$T/err"
+    requests '"range": "bytes=' | grep -q two.bin
+
+    # The first one's file is not what the second one demands.
+    rm -r "$T/o"
+    faults '{"role":"web","do":"rate","bytes_per_s":300000}'
+    "$B/pg-fetch" -o "$T/o" "$W/d/big.bin" >/dev/null 2>"$T/err1" &
+    one=$!
+    for ((i = 0; i < 100; i++)); do [ ! -s "$T/o/big.bin.part" ] || break; sleep 0.05; done
+    get --sha256 "$(printf '%064d' 0)" "$W/d/big.bin"
+    wait "$one"
+    fails 'its sha256 is'
+    grep -q 'another process is fetching' "$T/err"
+    rm "$ROOT/storage/odd/two.bin"
+}
+
 @test "kill -9 at random moments: every rerun goes on, the result is whole, nothing is left" {
     # PG_KILLS and PG_KILL_MB: 50 and 200 for the long run.
     kills=${PG_KILLS:-6} mb=${PG_KILL_MB:-20}

@@ -251,6 +251,15 @@ static void parts(void **state)
     free(dir);
 }
 
+static void best_sum(void **state)
+{
+    (void)state;
+    assert_int_equal(pg_sum_best(0), 0);
+    assert_int_equal(pg_sum_best(PG_SUM_CRC32C), PG_SUM_CRC32C);
+    assert_int_equal(pg_sum_best(PG_SUM_CRC32C | PG_SUM_MD5), PG_SUM_MD5);
+    assert_int_equal(pg_sum_best(15), PG_SUM_SHA256);
+}
+
 static void origins(void **state)
 {
     (void)state;
@@ -327,6 +336,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sums),    cmocka_unit_test(crc_agrees), cmocka_unit_test(malformed_sums), cmocka_unit_test(url_text),
                                        cmocka_unit_test(names),   cmocka_unit_test(sources),    cmocka_unit_test(beside),         cmocka_unit_test(selection),
-                                       cmocka_unit_test(parts),   cmocka_unit_test(origins),    cmocka_unit_test(follower),       cmocka_unit_test(google_token)};
+                                       cmocka_unit_test(parts),   cmocka_unit_test(origins),    cmocka_unit_test(follower),       cmocka_unit_test(google_token),
+                                       cmocka_unit_test(best_sum)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
