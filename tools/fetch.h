@@ -21,7 +21,7 @@ typedef struct fetch {
     pg_tool t;
     tool_pipe p;
     size_t limit, done;
-    uint64_t *seen; /* hashes of ids, open addressing, 0 is free */
+    uint64_t *seen; /* hashes of ids, or with -o of paths, open addressing, 0 is free */
     size_t n_seen, cap_seen;
     char *unknown[16]; /* unknown JSONL keys that were said */
     size_t n_unknown;
@@ -41,6 +41,8 @@ void fetch_image(fetch *f, const char *path, const char *id); /* with its sideca
 void fetch_folder(fetch *f, const char *path);
 /* base: the remote source that images are beside, else NULL and they are relative to dir. */
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base);
+/* False where the text was there before (or, with odds of n^2 / 2^65, another one has its hash). */
+bool fetch_is_new(fetch *f, const char *text);
 void fetch_free(fetch *f);
 
 /* Steps of one record, for the sources: begin; then keys; then put, which checks that the id is new. */

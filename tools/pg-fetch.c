@@ -140,7 +140,6 @@ static int stream(fetch *f, char **sources, size_t n)
     }
     fetch_disconnect(f);
     pg_cache_close(f->cache);
-    fetch_free(f);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);
     return tool_finish(&f->t, &f->p, NULL);
 }
@@ -160,6 +159,7 @@ int main(int argc, char **argv)
         if (!f.out) f.out = ".";
         rc = fetch_download(&f, sources, n);
     } else rc = stream(&f, sources, n);
+    fetch_free(&f);
     pg_strs_free(sources, n);
     return rc;
 }

@@ -267,6 +267,29 @@ teardown() { net_teardown; }
     whole paligemma-3b-pt-224.f16.npz "$F16"
 }
 
+@test "a file that is there is compared with the listing's checksum, too; two sources are not one file" {
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    head -c 100000 /dev/urandom >"$T/o/model-00001-of-00002.safetensors" # of an older commit: as long
+    faults
+    get hf://google/pg
+    cmp "$T/o/model-00001-of-00002.safetensors" "$ROOT/hub/google/pg/model-00001-of-00002.safetensors"
+    grep -q 'is another file than the source has now' "$T/err"
+    [ "$(requests /cdn/ | wc -l)" -eq 1 ]
+
+    mkdir -p "$ROOT/web/e"
+    echo other >"$ROOT/web/e/big.bin"
+    get "$W/d/big.bin" "$W/e/big.bin" "$W/d/big.bin"
+    fails "cannot fetch '$W/e/big.bin': another source of this run is '$T/o/big.bin' already"
+    cmp "$T/o/big.bin" "$BIG"
+    [ "$(wc -l <"$T/out")" -eq 2 ]
+    get "$W/d/big.bin?id=1" "$W/d/big.bin?id=2"
+    fails 'another source of this run'
+    get "$ROOT/web/e/big.bin" "file://$BIG"
+    fails 'another source of this run'
+    cmp "$T/o/big.bin" "$ROOT/web/e/big.bin"
+}
+
 @test "the web: a file, an empty one, checksums given, what is no file; file:// and paths" {
     get "$W/d/big.bin" "$W/empty.bin" "$W/d/p%20q.png"
     whole big.bin "$BIG"
