@@ -33,6 +33,7 @@ static int begin(fetch *f, ahead *a, pg_err *e)
 static void start_item(fetch *f, ahead *a, size_t max)
 {
     a->item.t.max = max;
+    a->item.t.most = max;
     if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
 }
 
@@ -88,7 +89,11 @@ int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)
 {
     int rc = settle(f, a, e);
     if (rc) return rc;
-    if (f->cache) return pg_file_read(a->item.t.path, max_image, out, e);
+    if (f->cache) {
+        rc = pg_file_read(a->item.t.path, max_image, out, e);
+        pg_cache_ease(f->cache);
+        return rc;
+    }
     *out = a->item.t.data;
     a->item.t.data = (pg_buf){0};
     return PG_OK;

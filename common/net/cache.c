@@ -17,7 +17,7 @@ enum { NOTE_MAX = 1 << 16, PART_DAYS = 7 };
 
 struct pg_cache {
     char *dir;
-    uint64_t limit;
+    uint64_t limit, since; /* since: bytes fetched since the last look at the limit */
 };
 
 int pg_cache_open(pg_cache **out, uint64_t limit, pg_err *e)
@@ -92,8 +92,10 @@ static int write_note(const pg_transfer *t, pg_err *e)
 
 int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e)
 {
-    (void)c;
-    if (t->outcome == PG_FETCHED) return write_note(t, e);
+    if (t->outcome == PG_FETCHED) {
+        c->since += t->done;
+        return write_note(t, e);
+    }
     pg_sums want = {0}, got = {0};
     json_t *note = read_note(t->path);
     const char *hex = json_string_value(json_object_get(note, "sha256"));
@@ -129,7 +131,8 @@ static void forget_old_part(const char *dir, const char *name)
     free(path);
 }
 
-static void trim(pg_cache *c)
+/* What this or another process fetched ahead and has not read yet has no note; it goes only with `unread`. */
+static void trim(pg_cache *c, bool unread)
 {
     DIR *d = opendir(c->dir);
     entry *all = NULL;
@@ -160,7 +163,7 @@ static void trim(pg_cache *c)
     if (n) qsort(all, n, sizeof *all, older_first);
     for (size_t i = 0; i < n; i++) {
         char *note = total > c->limit ? pg_format("%s.json", all[i].path) : NULL;
-        if (note) {
+        if (note && (unread || pg_is_file(note))) {
             unlink(all[i].path);
             unlink(note);
             total -= all[i].size;
@@ -169,12 +172,18 @@ static void trim(pg_cache *c)
         free(all[i].path);
     }
     free(all);
+    c->since = 0;
+}
+
+void pg_cache_ease(pg_cache *c)
+{
+    if (c->since > c->limit / 8) trim(c, false);
 }
 
 void pg_cache_close(pg_cache *c)
 {
     if (!c) return;
-    trim(c);
+    trim(c, true);
     free(c->dir);
     free(c);
 }

@@ -11,6 +11,8 @@ int pg_cache_open(pg_cache **c, uint64_t limit, pg_err *e) PG_MUST_CHECK;
 int pg_cache_direct(pg_cache *c, pg_transfer *t, bool anew, pg_err *e) PG_MUST_CHECK;
 /* After the transfer: notes what arrived, or verifies what was kept. PG_EFORMAT: the entry was damaged and is gone; ask anew. */
 int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e) PG_MUST_CHECK;
+/* Once the entry was read: keeps to the limit, give or take an eighth and what is fetched ahead. */
+void pg_cache_ease(pg_cache *c);
 /* Keeps to the limit. */
 void pg_cache_close(pg_cache *c);
 

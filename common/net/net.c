@@ -460,7 +460,7 @@ static void answered(struct pg_exchange *x, CURLcode c)
     switch (x->verdict) {
     case PG_V_FAIL: {
         pg_err e = x->err;
-        return fail(x, &e, false);
+        return fail(x, &e, x->t->most && e.code == PG_ELIMIT);
     }
     case PG_V_UNCHANGED: return finish(x, PG_KEPT, false);
     case PG_V_PROBED: return finish(x, PG_FETCHED, false);

@@ -40,6 +40,7 @@ typedef struct pg_transfer {
     const pg_auth *auth;      /* may be NULL; must outlive the transfer */
     char *path;               /* the file; NULL: into `data` */
     size_t max;               /* of `data` */
+    uint64_t most;            /* of the file at path; 0: any size */
     uint64_t size;            /* known beforehand, or PG_SIZE_UNKNOWN */
     pg_sums want;             /* the same */
     pg_sums must;             /* what the user demands: holds for alt_url, too */
