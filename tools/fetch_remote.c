@@ -171,7 +171,7 @@ static bool download(fetch *f, pg_items *l)
     }
     if (n && !enough_disk(f, need)) tool_die(&f->t, EXIT_FAIL, "nothing was fetched");
     for (size_t k = 0; k < n; k++)
-        if (pg_net_add(f->hosts.net, all[k], &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        if (pg_net_add(f->hosts.net, all[k], &all[k]->err)) all[k]->outcome = PG_FAILED;
     progress_start(f, all, n);
     for (size_t k = 0; k < l->n; k++) {
         pg_transfer *t = &l->at[k].t;
@@ -195,7 +195,9 @@ static void dry_run(fetch *f, pg_items *l)
     pg_err e = {0};
     for (size_t k = 0; k < l->n; k++) {
         pg_transfer *t = &l->at[k].t;
+        struct stat st;
         if (l->at[k].skip) continue;
+        if (t->size == PG_SIZE_UNKNOWN && l->at[k].cached && !stat(l->at[k].cached, &st)) t->size = (uint64_t)st.st_size;
         if (t->size == PG_SIZE_UNKNOWN) {
             t->probe = true;
             if (pg_net_fetch(f->hosts.net, t, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);

@@ -13,6 +13,7 @@ struct ahead {
     pg_item item;
     pg_err err; /* of the start */
     bool anew;
+    bool local; /* nothing is transferred: item.cached, in another client's cache, is it */
 };
 
 static void open_cache(fetch *f)
@@ -47,11 +48,25 @@ static ahead *new_ahead(fetch *f)
     return a;
 }
 
+/* Another client has it, and it is right as far as is known. */
+static bool is_cached(fetch *f, const pg_item *i)
+{
+    pg_sums got = {0};
+    pg_err e = {0};
+    if (!i->cached) return false;
+    if (!i->t.want.have || (!pg_hash_file(i->cached, i->t.want.have, &got, &e) && !pg_sums_differ(&i->t.want, &got))) return true;
+    tool_info(&f->t, "'%s' is damaged; fetching it instead", i->cached);
+    return false;
+}
+
 static ahead *start(fetch *f, const char *source, size_t max)
 {
     ahead *a = new_ahead(f);
     pg_source s = {0};
-    if (!pg_source_parse(&s, source, &a->err) && !pg_source_item(&f->hosts, &s, &a->item, &a->err)) start_item(f, a, max);
+    if (!pg_source_parse(&s, source, &a->err) && !pg_source_item(&f->hosts, &s, &a->item, &a->err)) {
+        a->local = is_cached(f, &a->item);
+        if (!a->local) start_item(f, a, max);
+    }
     pg_source_free(&s);
     return a;
 }
@@ -61,6 +76,7 @@ ahead *ahead_start(fetch *f, const char *source) { return start(f, source, max_i
 static int wait_for(fetch *f, ahead *a, pg_err *e)
 {
     pg_transfer *t = &a->item.t;
+    if (a->local) return PG_OK;
     while (!a->err.code && t->outcome == PG_PENDING) {
         int rc = pg_net_step(f->hosts.net, WAIT_MS, e);
         if (rc < 0) return rc;
@@ -76,7 +92,7 @@ static int wait_for(fetch *f, ahead *a, pg_err *e)
 static int settle(fetch *f, ahead *a, pg_err *e)
 {
     int rc = wait_for(f, a, e);
-    if (rc || !f->cache || (rc = pg_cache_settle(f->cache, &a->item.t, e)) != PG_EFORMAT || a->anew) return rc;
+    if (rc || a->local || !f->cache || (rc = pg_cache_settle(f->cache, &a->item.t, e)) != PG_EFORMAT || a->anew) return rc;
     tool_info(&f->t, "%s; fetching it again", e->msg);
     a->anew = true;
     a->item.t.outcome = PG_PENDING;
@@ -89,6 +105,7 @@ int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)
 {
     int rc = settle(f, a, e);
     if (rc) return rc;
+    if (a->local) return pg_file_read(a->item.cached, max_image, out, e);
     if (f->cache) {
         rc = pg_file_read(a->item.t.path, max_image, out, e);
         pg_cache_ease(f->cache);
@@ -115,7 +132,7 @@ static void remote_lines(fetch *f, const char *source)
     if (!said) tool_die(&f->t, EXIT_FAIL, "out of memory");
     if (settle(f, a, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     pg_buf *b = &a->item.t.data;
-    if (f->cache) in = fopen(a->item.t.path, "rb");
+    if (a->local || f->cache) in = fopen(a->local ? a->item.cached : a->item.t.path, "rb");
     else in = b->len ? fmemopen(b->data, b->len, "rb") : fopen("/dev/null", "rb");
     if (!in) tool_die(&f->t, EXIT_FAIL, "cannot open what was fetched of '%s'", said);
     fetch_jsonl(f, in, said, ".", source);

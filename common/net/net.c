@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "net/creds.h"
 #include "net/internal.h"
 #include "net/url.h"
 
@@ -88,6 +89,8 @@ void pg_net_free(pg_net *n)
 
 int pg_net_add(pg_net *n, pg_transfer *t, pg_err *e)
 {
+    if (t->host == PG_HOST_HUB && pg_hub_offline())
+        return pg_error(e, PG_FAIL, "cannot fetch '%s': it is not in the hub's cache, or damaged there, and HF_HUB_OFFLINE is set", t->source);
     if (n->n == n->cap) {
         size_t cap = n->cap ? n->cap * 2 : 16;
         struct pg_exchange **q = pg_realloc(n->queue, cap, sizeof(*q));

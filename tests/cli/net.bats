@@ -250,8 +250,25 @@ teardown() { net_teardown; }
     [ "$(wc -l <"$T/out")" -eq 2 ]
     HF_HUB_OFFLINE=1 get hf://google/pg/config.json
     fails 'HF_HUB_OFFLINE'
-    [ -z "$(requests '"role": "hub"')" ]
+    HF_HUB_OFFLINE=1 get --dry-run hf://google/pg/tokenizer.model
+    [ "$(cat "$T/out")" = "100000	tokenizer.model" ]
+    for f in train.jsonl cow.jpg; do cp "$ROOT/hub/google/pg/$f" "$c/snapshots/$sha/$f"; done
+    for how in --no-cache --quiet; do
+        HF_HUB_OFFLINE=1 stream "$how" hf://google/pg/train.jsonl
+        [[ $(cat "$T/lines") == *'"suffix":"a cow","image":{"bytes":'"$(wc -c <"$ROOT/hub/google/pg/cow.jpg")"'}'* ]] || { cat "$T/err" "$T/lines"; false; }
+    done
+    rm "$c/snapshots/$sha/cow.jpg"
+    HF_HUB_OFFLINE=1 stream hf://google/pg/train.jsonl
+    [ "$rc" -eq 4 ]
+    [[ $(cat "$T/lines") == *'"error":'*HF_HUB_OFFLINE* ]]
+    cp "$c/blobs/$sum" "$T/blob"
+    echo broken >>"$c/blobs/$sum"
     rm -r "$T/o"
+    HF_HUB_OFFLINE=1 get hf://google/pg/tokenizer.model
+    fails 'HF_HUB_OFFLINE' tokenizer.model
+    cp "$T/blob" "$c/blobs/$sum"
+    [ -z "$(requests '"role": "hub"')" ]
+    rm -rf "$T/o"
     echo broken >>"$c/blobs/$sum"
     get hf://google/pg/tokenizer.model
     whole tokenizer.model "$ROOT/hub/google/pg/tokenizer.model"
