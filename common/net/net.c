@@ -439,7 +439,7 @@ static void refused(struct pg_exchange *x)
     }
     if (!x->away && (status == 404 || status == 410) && other_way(x)) return;
     pg_explain(x->t, &e);
-    fail(x, &e, status != 401 && status != 403);
+    fail(x, &e, !x->away && (status == 404 || status == 410)); /* a proxy or a firewall may say anything else; the file is still there */
 }
 
 static bool differ(const char *a, const char *b) { return a && b && strcmp(a, b); }

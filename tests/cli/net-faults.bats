@@ -317,6 +317,22 @@ teardown() { net_teardown; }
     done
 }
 
+@test "statuses that are not the file's keep what has arrived; 404 does not" {
+    for s in 400 407 451; do
+        half
+        faults "{\"role\":\"web\",\"do\":\"status\",\"status\":$s,\"times\":9}"
+        get "$W/d/big.bin"
+        fails "$s" big.bin
+        [ "$(wc -c <"$T/o/big.bin.part")" -eq 150000 ]
+        rm -r "$T/o"
+    done
+    half
+    faults '{"role":"web","do":"status","status":404}'
+    get "$W/d/big.bin"
+    fails 404 big.bin
+    no_leftovers
+}
+
 @test "a connection that drips is given up and tried again; nobody there is an error" {
     faults '{"role":"web","do":"drip"}'
     get --stall 1 "$W/d/big.bin"
