@@ -88,17 +88,20 @@ static int wait_for(fetch *f, ahead *a, pg_err *e)
     return PG_OK;
 }
 
-/* A cached copy that turns out damaged is fetched once more. */
+/* A cached copy that turns out damaged, or that another process has trimmed meanwhile, is fetched once more. */
 static int settle(fetch *f, ahead *a, pg_err *e)
 {
+    const pg_transfer *t = &a->item.t;
     int rc = wait_for(f, a, e);
-    if (rc || a->local || !f->cache || (rc = pg_cache_settle(f->cache, &a->item.t, e)) != PG_EFORMAT || a->anew) return rc;
+    if (rc || a->local || !f->cache) return rc;
+    rc = pg_cache_settle(f->cache, t, e);
+    if (!rc && !pg_is_file(t->path)) rc = pg_error(e, PG_EFORMAT, "the cached copy of '%s' is gone", t->source);
+    if (rc != PG_EFORMAT || a->anew) return rc;
     tool_info(&f->t, "%s; fetching it again", e->msg);
     a->anew = true;
     a->item.t.outcome = PG_PENDING;
     rc = begin(f, a, e);
-    if (!rc) rc = wait_for(f, a, e);
-    return rc ? rc : pg_cache_settle(f->cache, &a->item.t, e);
+    return rc ? rc : settle(f, a, e);
 }
 
 int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)

@@ -105,7 +105,6 @@ int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e)
         (void)utimensat(AT_FDCWD, t->path, NULL, 0); /* used now */
         return PG_OK;
     }
-    unlink(t->path);
     return pg_error(e, PG_EFORMAT, "the cached copy of '%s' is damaged", t->source);
 }
 

@@ -9,7 +9,8 @@ typedef struct pg_cache pg_cache;
 int pg_cache_open(pg_cache **c, uint64_t limit, pg_err *e) PG_MUST_CHECK;
 /* Directs a transfer into the cache, asking only for what has changed (not where `anew`). */
 int pg_cache_direct(pg_cache *c, pg_transfer *t, bool anew, pg_err *e) PG_MUST_CHECK;
-/* After the transfer: notes what arrived, or verifies what was kept. PG_EFORMAT: the entry was damaged and is gone; ask anew. */
+/* After the transfer: notes what arrived, or verifies what was kept. PG_EFORMAT: the entry is damaged, or
+ * another process replaced it and has not noted it yet; it stays, for that one: ask anew. */
 int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e) PG_MUST_CHECK;
 /* Once the entry was read: keeps to the limit, give or take an eighth and what is fetched ahead. */
 void pg_cache_ease(pg_cache *c);

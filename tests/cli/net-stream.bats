@@ -159,6 +159,21 @@ teardown() { net_teardown; }
     [ -z "$(find "$HOME/.cache" -type f)" ]
 }
 
+@test "stream: cached pictures that another process removes before their turn are fetched again" {
+    stream gs://longcap100/data_train90.jsonl
+    cp "$T/lines" "$T/first"
+    rm -r "$HOME/.cache"
+    faults '{"role":"storage","match":"o/1.jpeg","do":"drip","every":0.0005}'
+    "$B/pg-fetch" gs://longcap100/data_train90.jsonl >"$T/pgs" 2>"$T/err" &
+    one=$!
+    ahead() { find "$HOME/.cache" -type f ! -name '*.*'; }
+    for ((i = 0; i < 100; i++)); do [ "$(ahead | wc -l)" -lt 8 ] || break; sleep 0.05; done
+    ahead | xargs rm
+    wait "$one"
+    "$B/pg-render" -f jsonl <"$T/pgs" | cmp - "$T/first"
+    grep -q 'is gone; fetching it again' "$T/err"
+}
+
 @test "credentials are in no message, no stream, no file beside the download" {
     export KAGGLE_USERNAME=alice KAGGLE_KEY=secret HF_TOKEN=hf_good
     faults '{"role":"storage","match":"kaggle-models-data","do":"cut","at":100}' '{"role":"storage","match":"cdn","do":"cut","at":100}'
