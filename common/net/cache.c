@@ -76,7 +76,8 @@ static int write_note(const pg_transfer *t, pg_err *e)
 {
     char hex[72], *path = pg_format("%s.json", t->path), *text = NULL;
     pg_sum_text(&t->got, PG_SUM_SHA256, hex);
-    json_t *o = json_pack("{s:s,s:s}", "source", t->source, "sha256", hex);
+    json_t *o = json_pack("{s:s}", "sha256", hex);
+    if (o) (void)json_object_set_new(o, "source", json_string(t->source)); /* for people; left out where it is not UTF-8 */
     if (o && t->etag) (void)json_object_set_new(o, "etag", json_string(t->etag));
     pg_outfile f;
     int rc = path && o && (text = json_dumps(o, 0)) ? pg_outfile_open(&f, path, e) : pg_error_nomem(e);

@@ -284,6 +284,21 @@ teardown() { net_teardown; }
     whole paligemma-3b-pt-224.f16.npz "$F16"
 }
 
+@test "names and validators that are not UTF-8" {
+    cp "$BIG" "$T/$(printf 'caf\351.bin')"
+    get "$T/$(printf 'caf\351.bin')"
+    whole "$(printf 'caf\351.bin')" "$BIG"
+    faults '{"role":"web","do":"latin1"}'
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    printf '{"image":"%s/d/p%%20q.png"}\n' "$W" >"$T/l.jsonl"
+    faults '{"role":"web","do":"latin1"}'
+    stream "$T/l.jsonl"
+    [ "$rc" -eq 0 ]
+    stream "$T/l.jsonl"
+    [ "$rc" -eq 0 ]
+}
+
 @test "a file that is there is compared with the listing's checksum, too; two sources are not one file" {
     get hf://google/pg
     [ "$rc" -eq 0 ]
