@@ -108,8 +108,8 @@ static void url_text(void **state)
 static void names(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "/a", "..", "a/../b", "a/.", "./a", "a//b", "a/", "a\\b", "a\nb", "../x"};
-    static const char *const good[] = {"a", "a/b", "..a", "a..", "...", "a b#?%", "\xc3\xa9"};
+    static const char *const bad[] = {"", "/a", "..", "a/../b", "a/.", "./a", "a//b", "a/", "a\\b", "a\nb", "../x", "a.part", "a/b.part.lock", "a.part.json"};
+    static const char *const good[] = {"a", "a/b", "..a", "a..", "...", "a b#?%", "part", "a.part.txt", "\xc3\xa9"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (!pg_name_reject(bad[i])) fail_msg("'%s' is taken", bad[i]);
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
