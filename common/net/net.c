@@ -213,8 +213,9 @@ static void begin(struct pg_exchange *x)
 static long long asked_wait(const struct pg_exchange *x)
 {
     curl_off_t s = 0;
-    const char *limit = pg_reply_header(&x->t->reply, "ratelimit", 0), *left = limit ? strstr(limit, "t=") : NULL;
+    const char *limit = pg_reply_header(&x->t->reply, "ratelimit", 0), *left = limit;
     if (!curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &s) && s > 0) return s;
+    while (left && (left = strstr(left, "t=")) && left > limit && !strchr("; ,", left[-1])) left += 2; /* not the end of limit= or reset= */
     if (left && left[2] >= '0' && left[2] <= '9') return strtol(left + 2, NULL, 10) + 1;
     return -1;
 }

@@ -295,6 +295,10 @@ teardown() { net_teardown; }
     whole tokenizer.model "$ROOT/hub/google/pg/tokenizer.model"
     grep -q 'next try in 2.0 s' "$T/err"
     rm -r "$T/o"
+    faults '{"role":"web","do":"status","status":429,"headers":{"RateLimit":"limit=5000, remaining=0, reset=5000"}}'
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    rm -r "$T/o"
     faults '{"role":"web","do":"status","status":429,"headers":{"Retry-After":"7200"}}'
     get "$W/d/big.bin"
     fails 'the server asks to come back in 7200 s' big.bin
