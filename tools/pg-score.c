@@ -238,10 +238,12 @@ static int score(pg_tool *t, const options *o, const pg_coco *coco)
     set_read(t, &s, fd, path, coco);
     pg_corpus *c = score_set(t, &s, &o->s);
     status = s.scored < s.n ? EXIT_RECORDS : EXIT_OK;
-    if (o->results)
-        write_results(t, &s, o->results);
-    if (o->annotate)
-        status = annotate(t, fd, &s, c);
+    if (o->results && write_results(t, &s, o->results))
+        status = EXIT_RECORDS;
+    if (o->annotate) {
+        int done = annotate(t, fd, &s, c);
+        status = done ? done : status;
+    }
     else
         put_scores(t, &s, c, &o->s);
     pg_corpus_free(c);
