@@ -133,6 +133,8 @@ static int annotate(pg_tool *t, int fd, const set *s, const pg_corpus *c)
     tool_open_out(t, &p, NULL, NULL);
     while (tool_next(t, &p)) {
         if (!pg_rec_has(p.rec, "event") && !pg_rec_has(p.rec, "partial")) {
+            if (i == s->n)
+                tool_die(t, EXIT_FAIL, "'%s' has changed while it was read", s->name);
             const item *it = &s->items[i++];
             pg_scores v = it->why_not ? total : pg_corpus_image(c, it->scored);
             if (!it->why_not)
