@@ -25,6 +25,7 @@ typedef struct fetch {
     size_t n_seen, cap_seen;
     char *unknown[16]; /* unknown JSONL keys that were said */
     size_t n_unknown;
+    const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
     const char *out;
     bool all, dry_run, no_cache;
@@ -39,6 +40,7 @@ typedef struct fetch {
 bool fetch_is_image(const char *path);
 void fetch_image(fetch *f, const char *path, const char *id); /* with its sidecar text */
 void fetch_folder(fetch *f, const char *path);
+void fetch_coco(fetch *f, const char *file);
 /* base: the remote source that images are beside, else NULL and they are relative to dir. */
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base);
 /* False where the text was there before (or, with odds of n^2 / 2^65, another one has its hash). */

@@ -63,6 +63,46 @@ line() { sed -n "$1p" "$T/out"; }
     grep -q 'warning: no images' "$T/err"
 }
 
+@test "COCO: every image a record, its captions the references, the first one the suffix" {
+    mkdir -p "$T/in/val" "$T/ann"
+    cp "$PNG" "$T/in/val/COCO_9.png"
+    cp "$PNG" "$T/in/b.png"
+    cat >"$T/ann/captions.json" <<'J'
+{"info": {}, "images": [{"id": 9, "file_name": "val/COCO_9.png"}, {"id": 2, "file_name": "none.png"}, {"id": "b", "file_name": "b.png"}],
+ "annotations": [{"image_id": "b", "caption": "A bee."}, {"image_id": 9, "caption": "First."}, {"image_id": 9, "caption": "Zweite \u00fc."},
+  {"image_id": 7, "caption": "An image that the file does not name."}]}
+J
+    fetch --images "$T/in" "$T/ann/captions.json"
+    [ "$rc" -eq 4 ]
+    size=$(wc -c <"$PNG")
+    [ "$(line 1)" = '{"id":"9","source":"'"$T"'/in/val/COCO_9.png","suffix":"First.","references":["First.","Zweite ü."],"image":{"bytes":'"$size"'}}' ] || { line 1; false; }
+    [[ $(line 2) == '{"id":"2","source":"'"$T"'/in/none.png","error":'*"$T/in/none.png"* ]]
+    [[ $(line 3) == '{"id":"b",'*'"suffix":"A bee.","references":["A bee."],"image":'* ]]
+    [[ $(line 4) == '{"id":"7",'*'"error":'*"the image '7' has no file_name"* ]]
+    [ "$(wc -l <"$T/out")" -eq 4 ]
+    fetch -n 1 --images "$T/in" "$T/ann/captions.json"
+    [ "$(wc -l <"$T/out")" -eq 1 ]
+    cp "$T/ann/captions.json" "$T/in/" # without --images: beside the file
+    fetch "$T/in/captions.json"
+    [ "$(grep -c '"image":' "$T/out")" -eq 2 ]
+}
+
+@test "COCO: what is no captions file, and --images without one" {
+    echo '[{"image_id": 1, "caption": "a result"}]' >"$T/in/results.json"
+    run "$B/pg-fetch" "$T/in/results.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"results.json' is no COCO captions file"* ]]
+    echo '{"annotations": [' >"$T/in/cut.json"
+    run "$B/pg-fetch" "$T/in/cut.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"cut.json'"* ]]
+    run "$B/pg-fetch" --images "$T/in" "$T/in"
+    [ "$status" -eq 2 ]
+    run "$B/pg-fetch" --images "$T/none" "$T/in/results.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"--images '$T/none'"* ]]
+}
+
 @test "JSON lines: every key, paths relative to the file, blank lines" {
     cp "$PNG" "$T/in/b/x.png"
     cat >"$T/in/data.jsonl" <<'J'
