@@ -17,7 +17,7 @@ static const char help[] =
     "\n"
     "SOURCE is an image (PNG, JPEG), a folder of images (recursive, sorted; name.txt beside name.jpg is its caption),\n"
     "a .jsonl file (keys image, suffix, prefix, references, id; paths relative to the file), - for JSON lines on stdin,\n"
-    "a .json file of COCO's captions, or one of these from elsewhere:\n"
+    "a .json file of COCO's captions, a .tar of WebDataset's shape, or one of these from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "\n"
@@ -123,8 +123,9 @@ static void local(fetch *f, const char *path)
         fclose(in);
         free(dir);
     } else if (pg_ends_with(path, ".json")) fetch_coco(f, path);
+    else if (pg_ends_with(path, ".tar")) fetch_tar(f, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl or .json file", path);
+    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json or .tar file", path);
 }
 
 static int stream(fetch *f, char **sources, size_t n)
