@@ -28,6 +28,7 @@ LIBS_TEXT = -lsentencepiece -lunistring
 LIBS_KERNELS = $(if $(BLIS_DIR),$(BLIS_DIR)/libblis.a,-lblis)
 LIBS_DATA = -lexpat
 LIBS_NET = -lcurl -lcrypto
+LIBS_FETCH = -larchive
 LIBS_SERVE = -lmicrohttpd -lcrypt
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
@@ -65,6 +66,7 @@ $(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
 	@mkdir -p $(@D)
 	$(CC) -c $< -o $@
 $(BUILD)/pg-fetch: $(call part_of,fetch)
+$(BUILD)/pg-fetch: LDLIBS += $(LIBS_FETCH)
 $(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)
 $(BUILD)/pg-info: $(call part_of,info)

@@ -2,6 +2,7 @@
 #ifndef PG_FETCH_H
 #define PG_FETCH_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "net/cache.h"
@@ -21,10 +22,11 @@ typedef struct fetch {
     pg_tool t;
     tool_pipe p;
     size_t limit, done;
-    uint64_t *seen; /* hashes of ids, open addressing, 0 is free */
+    uint64_t *seen; /* hashes of ids, or with -o of paths, open addressing, 0 is free */
     size_t n_seen, cap_seen;
-    char *unknown[16]; /* unknown JSONL keys that were said */
+    char *unknown[16]; /* unknown keys, and endings of a tar's members, that were said */
     size_t n_unknown;
+    const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
     const char *out;
     bool all, dry_run, no_cache;
@@ -39,8 +41,12 @@ typedef struct fetch {
 bool fetch_is_image(const char *path);
 void fetch_image(fetch *f, const char *path, const char *id); /* with its sidecar text */
 void fetch_folder(fetch *f, const char *path);
+void fetch_coco(fetch *f, const char *file);
+void fetch_tar(fetch *f, const char *file);
 /* base: the remote source that images are beside, else NULL and they are relative to dir. */
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base);
+/* False where the text was there before (or, with odds of n^2 / 2^65, another one has its hash). */
+bool fetch_is_new(fetch *f, const char *text);
 void fetch_free(fetch *f);
 
 /* Steps of one record, for the sources: begin; then keys; then put, which checks that the id is new. */
@@ -48,6 +54,9 @@ void fetch_begin(fetch *f, const char *id, const char *source);
 bool fetch_bytes(fetch *f, const char *path, const char *where); /* the image key; false: the record carries an error now */
 bool fetch_set_image(fetch *f, const pg_buf *b);
 void fetch_set_caption(fetch *f, const pg_buf *text, const char *name); /* the text of a sidecar, as the suffix */
+bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: as fetch_bytes; o may be NULL */
+char *fetch_given_id(const fetch *f, const json_t *o, bool *bad); /* NULL: o gives none; *bad: it gives what is no id */
+bool fetch_first_time(fetch *f, const char *what); /* something unknown that was not said yet */
 char *fetch_sidecar(const char *path); /* name.txt of name.jpg; NULL on no memory */
 void fetch_put(fetch *f, const char *id);
 

@@ -58,8 +58,7 @@ static uint64_t hash(const char *s)
     return h ? h : 1;
 }
 
-/* False where the id was there before (or, with odds of n^2 / 2^65, another one has its hash). */
-static bool is_new(fetch *f, const char *id)
+bool fetch_is_new(fetch *f, const char *text)
 {
     if (2 * (f->n_seen + 1) > f->cap_seen) {
         size_t cap = f->cap_seen ? f->cap_seen * 2 : 1024;
@@ -75,7 +74,7 @@ static bool is_new(fetch *f, const char *id)
         f->seen = t;
         f->cap_seen = cap;
     }
-    uint64_t h = hash(id);
+    uint64_t h = hash(text);
     size_t at = h & (f->cap_seen - 1);
     for (; f->seen[at]; at = (at + 1) & (f->cap_seen - 1))
         if (f->seen[at] == h) return false;
@@ -97,7 +96,7 @@ bool fetch_set_image(fetch *f, const pg_buf *b)
 
 void fetch_put(fetch *f, const char *id)
 {
-    if (!is_new(f, id)) tool_record_error(&f->t, f->p.rec, "the id '%s' was there before", id);
+    if (!fetch_is_new(f, id)) tool_record_error(&f->t, f->p.rec, "the id '%s' was there before", id);
     tool_put(&f->t, &f->p, f->p.rec);
     f->done++;
 }

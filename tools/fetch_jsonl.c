@@ -15,16 +15,20 @@ static void must(fetch *f, int rc, const pg_err *e)
     if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
 }
 
+bool fetch_first_time(fetch *f, const char *what)
+{
+    for (size_t i = 0; i < f->n_unknown; i++)
+        if (!strcmp(f->unknown[i], what)) return false;
+    if (f->n_unknown == sizeof f->unknown / sizeof *f->unknown) return false;
+    if (!(f->unknown[f->n_unknown] = pg_strdup(what))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    f->n_unknown++;
+    return true;
+}
+
 /* A misspelt key must not be lost in silence: each is said once, with the place of its first use. */
 static void unknown_key(fetch *f, const char *where, const char *key)
 {
-    for (size_t i = 0; i < f->n_unknown; i++)
-        if (!strcmp(f->unknown[i], key)) return;
-    if (f->n_unknown < sizeof f->unknown / sizeof *f->unknown) {
-        if (!(f->unknown[f->n_unknown] = pg_strdup(key))) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        f->n_unknown++;
-        tool_warn(&f->t, "%s: unknown key '%s' is left out (known: image, suffix, prefix, references, id)", where, key);
-    }
+    if (fetch_first_time(f, key)) tool_warn(&f->t, "%s: unknown key '%s' is left out (known: image, suffix, prefix, references, id)", where, key);
 }
 
 /* NULL, or what is wrong. */
@@ -61,6 +65,30 @@ static const char *references(fetch *f, const json_t *v)
     return NULL;
 }
 
+bool fetch_keys(fetch *f, const json_t *o, const char *where)
+{
+    const char *key, *bad;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+        if (strcmp(key, "image") && strcmp(key, "suffix") && strcmp(key, "prefix") && strcmp(key, "references") && strcmp(key, "id"))
+            unknown_key(f, where, key);
+    if ((bad = text_key(f, o, "prefix"))) tool_record_error(&f->t, f->p.rec, "%s: 'prefix' %s", where, bad);
+    else if ((bad = text_key(f, o, "suffix"))) tool_record_error(&f->t, f->p.rec, "%s: 'suffix' %s", where, bad);
+    else if ((bad = references(f, json_object_get(o, "references")))) tool_record_error(&f->t, f->p.rec, "%s: 'references' %s", where, bad);
+    return !bad;
+}
+
+char *fetch_given_id(const fetch *f, const json_t *o, bool *bad)
+{
+    const json_t *v = json_object_get(o, "id");
+    char *id = NULL;
+    *bad = v && !json_is_null(v) && !json_is_string(v) && !json_is_integer(v);
+    if (!v || json_is_null(v) || *bad) return NULL;
+    id = json_is_string(v) ? pg_strdup(json_string_value(v)) : pg_format("%lld", (long long)json_integer_value(v));
+    if (!id) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    return id;
+}
+
 /* A line that waits for its turn: records come out in the order of lines, while pictures of later ones are fetched. */
 typedef struct waiting {
     char *where, *path; /* path: of the picture, or its remote source; NULL where there is none */
@@ -81,27 +109,28 @@ static void set_picture(fetch *f, waiting *w)
     pg_buf_free(&b);
 }
 
+/* A URL's query may be a signature and so be no id; without it, images that differ in nothing else would be one. */
+static char *image_id(const char *image, const char *where)
+{
+    char *id = pg_url_redact(image);
+    if (!id || !strcmp(id, image)) return id;
+    free(id);
+    return pg_strdup(where);
+}
+
 static void record(fetch *f, waiting *w)
 {
-    const char *image = json_string_value(json_object_get(w->o, "image")), *bad, *key, *where = w->where;
-    const json_t *o = w->o, *given = json_object_get(o, "id");
-    json_t *v;
-    char *id = NULL, *source = w->path ? pg_url_redact(w->path) : NULL;
-    if (json_is_string(given)) id = pg_strdup(json_string_value(given));
-    else if (json_is_integer(given)) id = pg_format("%lld", (long long)json_integer_value(given));
-    else id = given && !json_is_null(given) ? pg_strdup(where) : image ? pg_url_redact(image) : pg_strdup(where);
+    const char *image = json_string_value(json_object_get(w->o, "image")), *where = w->where;
+    bool bad_id = false;
+    char *id = fetch_given_id(f, w->o, &bad_id), *source = w->path ? pg_url_redact(w->path) : NULL;
+    if (!id) id = bad_id || !image ? pg_strdup(where) : image_id(image, where);
     if (!id || (w->path && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
     fetch_begin(f, id, source ? source : where);
-    json_object_foreach((json_t *)o, key, v)
-        if (strcmp(key, "image") && strcmp(key, "suffix") && strcmp(key, "prefix") && strcmp(key, "references") && strcmp(key, "id"))
-            unknown_key(f, where, key);
-    if (given && !json_is_null(given) && !json_is_string(given) && !json_is_integer(given))
-        tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
-    else if ((bad = text_key(f, o, "prefix"))) tool_record_error(&f->t, f->p.rec, "%s: 'prefix' %s", where, bad);
-    else if ((bad = text_key(f, o, "suffix"))) tool_record_error(&f->t, f->p.rec, "%s: 'suffix' %s", where, bad);
-    else if ((bad = references(f, json_object_get(o, "references")))) tool_record_error(&f->t, f->p.rec, "%s: 'references' %s", where, bad);
-    else if (!image) tool_record_error(&f->t, f->p.rec, "%s: no 'image'", where);
-    else set_picture(f, w);
+    if (fetch_keys(f, w->o, where)) {
+        if (bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
+        else if (!image) tool_record_error(&f->t, f->p.rec, "%s: no 'image'", where);
+        else set_picture(f, w);
+    }
     fetch_put(f, id);
     free(id);
     free(source);

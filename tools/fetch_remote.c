@@ -57,18 +57,31 @@ static void tidy(const char *path)
     free(names[1]);
 }
 
-/* A file that is there was put there whole. It stays unless the source now says another size, or --sha256 or --md5 another sum. */
+/* A file that is there was put there whole. It stays unless the source now says another size or checksum, or the user does. */
 static bool is_there(fetch *f, const pg_item *i, const char *path)
 {
     struct stat st;
-    pg_sums got;
+    pg_sums got, want = i->t.want;
     pg_err e = {0};
     if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
-    bool same = i->t.size == PG_SIZE_UNKNOWN || (uint64_t)st.st_size == i->t.size;
-    if (same && f->want.have) same = !pg_hash_file(path, f->want.have, &got, &e) && !pg_sums_differ(&f->want, &got);
+    bool same = (i->t.size == PG_SIZE_UNKNOWN || (uint64_t)st.st_size == i->t.size) && pg_sums_merge(&want, &f->want);
+    unsigned which = f->want.have ? f->want.have : pg_sum_best(want.have);
+    if (same && which) same = !pg_hash_file(path, which, &got, &e) && !pg_sums_differ(&want, &got);
     if (same) tidy(path);
     else tool_info(&f->t, "'%s' is another file than the source has now; fetching it again", path);
     return same;
+}
+
+/* A path belongs to one source of a run: a second one would be taken for there already. The same source may come twice. */
+static bool claim(fetch *f, const char *path, const char *key, const char *source)
+{
+    char *both = pg_format("%s\n%s", path, key);
+    if (!both) nomem(f);
+    bool first = fetch_is_new(f, path), known = !fetch_is_new(f, both);
+    free(both);
+    if (first || known) return true;
+    fprintf(stderr, "%s: cannot fetch '%s': another source of this run is '%s' already\n", f->t.name, source, path);
+    return false;
 }
 
 static uint64_t part_size(const char *path)
@@ -140,10 +153,16 @@ static bool download(fetch *f, pg_items *l)
         pg_item *i = &l->at[k];
         if (i->skip) continue;
         if (!(i->t.path = pg_path_join(f->out, i->name))) nomem(f);
+        if (!claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
+            i->skip = true;
+            ok = false;
+            continue;
+        }
         i->t.outcome = PG_KEPT;
         if (is_there(f, i, i->t.path) || from_cache(f, i)) continue;
         i->t.outcome = PG_PENDING;
-        if (!pg_sums_merge(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
+        i->t.must = f->want;
+        if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
         if (i->t.size != PG_SIZE_UNKNOWN) {
             uint64_t have = part_size(i->t.path);
             need += i->t.size > have ? i->t.size - have : 0;
@@ -152,7 +171,7 @@ static bool download(fetch *f, pg_items *l)
     }
     if (n && !enough_disk(f, need)) tool_die(&f->t, EXIT_FAIL, "nothing was fetched");
     for (size_t k = 0; k < n; k++)
-        if (pg_net_add(f->hosts.net, all[k], &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        if (pg_net_add(f->hosts.net, all[k], &all[k]->err)) all[k]->outcome = PG_FAILED;
     progress_start(f, all, n);
     for (size_t k = 0; k < l->n; k++) {
         pg_transfer *t = &l->at[k].t;
@@ -176,7 +195,9 @@ static void dry_run(fetch *f, pg_items *l)
     pg_err e = {0};
     for (size_t k = 0; k < l->n; k++) {
         pg_transfer *t = &l->at[k].t;
+        struct stat st;
         if (l->at[k].skip) continue;
+        if (t->size == PG_SIZE_UNKNOWN && l->at[k].cached && !stat(l->at[k].cached, &st)) t->size = (uint64_t)st.st_size;
         if (t->size == PG_SIZE_UNKNOWN) {
             t->probe = true;
             if (pg_net_fetch(f->hosts.net, t, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
@@ -266,9 +287,9 @@ static bool one_local(fetch *f, const char *path)
     char *to = pg_path_join(f->out, name);
     if (!to) nomem(f);
     const pg_item i = {.t = {.size = (uint64_t)st.st_size}};
-    bool ok = true;
+    bool ok = f->dry_run || claim(f, to, path, path);
     if (f->dry_run) printf("%llu\t%s\n", (unsigned long long)st.st_size, name);
-    else if (!is_there(f, &i, to) && pg_local_fetch(path, to, &f->want, false, &e)) {
+    else if (ok && !is_there(f, &i, to) && pg_local_fetch(path, to, &f->want, false, &e)) {
         ok = false;
         fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
     }

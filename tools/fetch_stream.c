@@ -13,6 +13,7 @@ struct ahead {
     pg_item item;
     pg_err err; /* of the start */
     bool anew;
+    bool local; /* nothing is transferred: item.cached, in another client's cache, is it */
 };
 
 static void open_cache(fetch *f)
@@ -33,6 +34,7 @@ static int begin(fetch *f, ahead *a, pg_err *e)
 static void start_item(fetch *f, ahead *a, size_t max)
 {
     a->item.t.max = max;
+    a->item.t.most = max;
     if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
 }
 
@@ -46,11 +48,25 @@ static ahead *new_ahead(fetch *f)
     return a;
 }
 
+/* Another client has it, and it is right as far as is known. */
+static bool is_cached(fetch *f, const pg_item *i)
+{
+    pg_sums got = {0};
+    pg_err e = {0};
+    if (!i->cached) return false;
+    if (!i->t.want.have || (!pg_hash_file(i->cached, i->t.want.have, &got, &e) && !pg_sums_differ(&i->t.want, &got))) return true;
+    tool_info(&f->t, "'%s' is damaged; fetching it instead", i->cached);
+    return false;
+}
+
 static ahead *start(fetch *f, const char *source, size_t max)
 {
     ahead *a = new_ahead(f);
     pg_source s = {0};
-    if (!pg_source_parse(&s, source, &a->err) && !pg_source_item(&f->hosts, &s, &a->item, &a->err)) start_item(f, a, max);
+    if (!pg_source_parse(&s, source, &a->err) && !pg_source_item(&f->hosts, &s, &a->item, &a->err)) {
+        a->local = is_cached(f, &a->item);
+        if (!a->local) start_item(f, a, max);
+    }
     pg_source_free(&s);
     return a;
 }
@@ -60,6 +76,7 @@ ahead *ahead_start(fetch *f, const char *source) { return start(f, source, max_i
 static int wait_for(fetch *f, ahead *a, pg_err *e)
 {
     pg_transfer *t = &a->item.t;
+    if (a->local) return PG_OK;
     while (!a->err.code && t->outcome == PG_PENDING) {
         int rc = pg_net_step(f->hosts.net, WAIT_MS, e);
         if (rc < 0) return rc;
@@ -71,24 +88,32 @@ static int wait_for(fetch *f, ahead *a, pg_err *e)
     return PG_OK;
 }
 
-/* A cached copy that turns out damaged is fetched once more. */
+/* A cached copy that turns out damaged, or that another process has trimmed meanwhile, is fetched once more. */
 static int settle(fetch *f, ahead *a, pg_err *e)
 {
+    const pg_transfer *t = &a->item.t;
     int rc = wait_for(f, a, e);
-    if (rc || !f->cache || (rc = pg_cache_settle(f->cache, &a->item.t, e)) != PG_EFORMAT || a->anew) return rc;
+    if (rc || a->local || !f->cache) return rc;
+    rc = pg_cache_settle(f->cache, t, e);
+    if (!rc && !pg_is_file(t->path)) rc = pg_error(e, PG_EFORMAT, "the cached copy of '%s' is gone", t->source);
+    if (rc != PG_EFORMAT || a->anew) return rc;
     tool_info(&f->t, "%s; fetching it again", e->msg);
     a->anew = true;
     a->item.t.outcome = PG_PENDING;
     rc = begin(f, a, e);
-    if (!rc) rc = wait_for(f, a, e);
-    return rc ? rc : pg_cache_settle(f->cache, &a->item.t, e);
+    return rc ? rc : settle(f, a, e);
 }
 
 int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)
 {
     int rc = settle(f, a, e);
     if (rc) return rc;
-    if (f->cache) return pg_file_read(a->item.t.path, max_image, out, e);
+    if (a->local) return pg_file_read(a->item.cached, max_image, out, e);
+    if (f->cache) {
+        rc = pg_file_read(a->item.t.path, max_image, out, e);
+        pg_cache_ease(f->cache);
+        return rc;
+    }
     *out = a->item.t.data;
     a->item.t.data = (pg_buf){0};
     return PG_OK;
@@ -110,7 +135,7 @@ static void remote_lines(fetch *f, const char *source)
     if (!said) tool_die(&f->t, EXIT_FAIL, "out of memory");
     if (settle(f, a, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     pg_buf *b = &a->item.t.data;
-    if (f->cache) in = fopen(a->item.t.path, "rb");
+    if (a->local || f->cache) in = fopen(a->local ? a->item.cached : a->item.t.path, "rb");
     else in = b->len ? fmemopen(b->data, b->len, "rb") : fopen("/dev/null", "rb");
     if (!in) tool_die(&f->t, EXIT_FAIL, "cannot open what was fetched of '%s'", said);
     fetch_jsonl(f, in, said, ".", source);
@@ -134,7 +159,7 @@ static void put_picture(fetch *f, ahead *a, ahead *caption, const char *id, cons
     pg_buf_free(&text);
 }
 
-/* Takes the item, leaving its name. */
+/* Takes a picture's item, leaving its name. */
 static ahead *start_listed(fetch *f, pg_item *i)
 {
     ahead *a = new_ahead(f);
@@ -148,13 +173,14 @@ static ahead *start_listed(fetch *f, pg_item *i)
 
 static int by_name(const void *key, const void *item) { return strcmp(key, ((const pg_item *)item)->name); }
 
-static ahead *start_caption(fetch *f, pg_items *l, const char *picture)
+/* A transfer of its own: cat.jpg and cat.png share cat.txt, so its item must stay. */
+static ahead *start_caption(fetch *f, const pg_items *l, const char *picture)
 {
     char *side = fetch_sidecar(picture);
     if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
+    const pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
     free(side);
-    return i ? start_listed(f, i) : NULL;
+    return i ? ahead_start(f, i->t.source) : NULL;
 }
 
 static void pictures(fetch *f, pg_items *l)

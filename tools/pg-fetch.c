@@ -17,11 +17,12 @@ static const char help[] =
     "\n"
     "SOURCE is an image (PNG, JPEG), a folder of images (recursive, sorted; name.txt beside name.jpg is its caption),\n"
     "a .jsonl file (keys image, suffix, prefix, references, id; paths relative to the file), - for JSON lines on stdin,\n"
-    "or one of these from elsewhere:\n"
+    "a .json file of COCO's captions, a .tar of WebDataset's shape, or one of these from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "\n"
     "  -n, --limit N       stop after N examples\n"
+    "      --images DIR    where the pictures of a .json file are (default: beside it)\n"
     "  -o, --output DIR    download into DIR and print the paths; of a model's folder, what a model needs\n"
     "      --all           everything in the folder\n"
     "      --dry-run       list sizes and names only\n"
@@ -38,7 +39,7 @@ static const char help[] =
     "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
     "  pg-fetch -o model kaggle://google/paligemma/jax/paligemma-3b-pt-224 gs://big_vision/paligemma_tokenizer.model\n";
 
-enum { OPT_ALL = 256, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
+enum { OPT_ALL = 256, OPT_IMAGES, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
 
 /* 500M, 4G, or bytes */
 static uint64_t size_option(fetch *f, const char *value)
@@ -57,13 +58,14 @@ static uint64_t size_option(fetch *f, const char *value)
 static void options(fetch *f)
 {
     static const struct option opts[] = {
-        {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
+        {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
         {"md5", 1, NULL, OPT_MD5}, {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
         {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, {NULL, 0, NULL, 0}};
     for (int c; (c = tool_getopt(&f->t, "n:o:", opts, false)) != -1;) {
         switch (c) {
         case 'n': f->limit = tool_size(&f->t, "--limit", optarg, 0, SIZE_MAX / 2); break;
         case 'o': f->out = *optarg ? optarg : "."; break;
+        case OPT_IMAGES: f->images = *optarg ? optarg : "."; break;
         case OPT_ALL: f->all = true; break;
         case OPT_DRY: f->dry_run = true; break;
         case OPT_SHA256:
@@ -120,13 +122,19 @@ static void local(fetch *f, const char *path)
         fetch_jsonl(f, in, path, dir, NULL);
         fclose(in);
         free(dir);
-    } else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl file", path);
+    } else if (pg_ends_with(path, ".json")) fetch_coco(f, path);
+    else if (pg_ends_with(path, ".tar")) fetch_tar(f, path);
+    else if (fetch_is_image(path)) fetch_image(f, path, path);
+    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json or .tar file", path);
 }
 
 static int stream(fetch *f, char **sources, size_t n)
 {
     if (f->all || f->want.have) tool_usage(&f->t, "%s is for downloads: give -o DIR", f->all ? "--all" : "a checksum");
+    bool coco = false;
+    for (size_t i = 0; i < n; i++) coco = coco || (!pg_source_is_remote(sources[i]) && pg_ends_with(sources[i], ".json"));
+    if (f->images && !coco) tool_usage(&f->t, "--images '%s': no source is a .json file of COCO's captions", f->images);
+    if (f->images && !pg_is_dir(f->images)) tool_die(&f->t, EXIT_FAIL, "--images '%s': no such folder", f->images);
     for (size_t i = 0; i < n; i++)
         if (!pg_source_is_remote(sources[i]) && strcmp(sources[i], "-") && access(sources[i], R_OK))
             tool_die(&f->t, EXIT_FAIL, "cannot read '%s': no such file or no permission", sources[i]);
@@ -140,7 +148,6 @@ static int stream(fetch *f, char **sources, size_t n)
     }
     fetch_disconnect(f);
     pg_cache_close(f->cache);
-    fetch_free(f);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);
     return tool_finish(&f->t, &f->p, NULL);
 }
@@ -157,9 +164,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < n; i++) sources[i] = source_of(&f, argv[optind + (int)i]);
     int rc;
     if (f.out || f.dry_run) {
+        if (f.images) tool_usage(&f.t, "--images is for streams, not for downloads");
         if (!f.out) f.out = ".";
         rc = fetch_download(&f, sources, n);
     } else rc = stream(&f, sources, n);
+    fetch_free(&f);
     pg_strs_free(sources, n);
     return rc;
 }

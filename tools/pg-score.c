@@ -133,6 +133,8 @@ static int annotate(pg_tool *t, int fd, const set *s, const pg_corpus *c)
     tool_open_out(t, &p, NULL, NULL);
     while (tool_next(t, &p)) {
         if (!pg_rec_has(p.rec, "event") && !pg_rec_has(p.rec, "partial")) {
+            if (i == s->n)
+                tool_die(t, EXIT_FAIL, "'%s' has changed while it was read", s->name);
             const item *it = &s->items[i++];
             pg_scores v = it->why_not ? total : pg_corpus_image(c, it->scored);
             if (!it->why_not)
@@ -238,10 +240,12 @@ static int score(pg_tool *t, const options *o, const pg_coco *coco)
     set_read(t, &s, fd, path, coco);
     pg_corpus *c = score_set(t, &s, &o->s);
     status = s.scored < s.n ? EXIT_RECORDS : EXIT_OK;
-    if (o->results)
-        write_results(t, &s, o->results);
-    if (o->annotate)
-        status = annotate(t, fd, &s, c);
+    if (o->results && write_results(t, &s, o->results))
+        status = EXIT_RECORDS;
+    if (o->annotate) {
+        int done = annotate(t, fd, &s, c);
+        status = done ? done : status;
+    }
     else
         put_scores(t, &s, c, &o->s);
     pg_corpus_free(c);

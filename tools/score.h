@@ -44,6 +44,6 @@ void put_scores(pg_tool *t, const set *s, const pg_corpus *c, const scoring *o);
 /* a and b hold the same pictures in the same order. */
 void put_comparison(pg_tool *t, const set *a, const set *b, const scoring *o);
 /* COCO's results shape: [{"image_id": .., "caption": ".."}]. */
-void write_results(pg_tool *t, const set *s, const char *path);
+size_t write_results(pg_tool *t, const set *s, const char *path); /* how many could not be written: JSON is UTF-8 */
 
 #endif

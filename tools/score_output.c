@@ -145,18 +145,25 @@ static json_t *result_id(const item *it)
     return number ? json_integer(v) : json_string(id);
 }
 
-void write_results(pg_tool *t, const set *s, const char *path)
+size_t write_results(pg_tool *t, const set *s, const char *path)
 {
+    size_t dropped = 0;
     json_t *all = json_array();
     pg_outfile f = {.fd = -1};
     pg_err e = {0};
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->items[i];
-        json_t *caption = it->why_not ? NULL : json_stringn(it->caption, it->length);
-        if (caption)
-            json_array_append_new(all, json_pack("{s:o,s:o}", "image_id", result_id(it), "caption", caption));
-        else if (!it->why_not)
-            tool_warn(t, "'%s': the caption of '%s' is not UTF-8 and not written", s->name, it->id);
+        if (it->why_not)
+            continue;
+        json_t *caption = json_stringn(it->caption, it->length), *id = result_id(it);
+        json_t *row = caption && id ? json_pack("{s:O,s:O}", "image_id", id, "caption", caption) : NULL;
+        if (!row) {
+            tool_warn(t, "'%s': the %s of '%s' is not UTF-8 and not written", s->name, caption ? "id" : "caption", it->id);
+            dropped++;
+        } else if (json_array_append_new(all, row))
+            tool_die(t, EXIT_FAIL, "out of memory");
+        json_decref(caption);
+        json_decref(id);
     }
     char *text = json_dumps(all, JSON_COMPACT);
     if (!text)
@@ -173,4 +180,5 @@ void write_results(pg_tool *t, const set *s, const char *path)
     }
     free(text);
     json_decref(all);
+    return dropped;
 }

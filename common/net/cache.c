@@ -17,7 +17,7 @@ enum { NOTE_MAX = 1 << 16, PART_DAYS = 7 };
 
 struct pg_cache {
     char *dir;
-    uint64_t limit;
+    uint64_t limit, since; /* since: bytes fetched since the last look at the limit */
 };
 
 int pg_cache_open(pg_cache **out, uint64_t limit, pg_err *e)
@@ -56,7 +56,8 @@ int pg_cache_direct(pg_cache *c, pg_transfer *t, bool anew, pg_err *e)
 {
     pg_sums name = {0};
     char hex[72];
-    int rc = pg_hash_bytes(t->source, strlen(t->source), PG_SUM_SHA256, &name, e);
+    const char *key = pg_transfer_key(t); /* hashed, so a signature in it stays secret */
+    int rc = pg_hash_bytes(key, strlen(key), PG_SUM_SHA256, &name, e);
     if (rc) return rc;
     pg_sum_text(&name, PG_SUM_SHA256, hex);
     free(t->path);
@@ -75,7 +76,8 @@ static int write_note(const pg_transfer *t, pg_err *e)
 {
     char hex[72], *path = pg_format("%s.json", t->path), *text = NULL;
     pg_sum_text(&t->got, PG_SUM_SHA256, hex);
-    json_t *o = json_pack("{s:s,s:s}", "source", t->source, "sha256", hex);
+    json_t *o = json_pack("{s:s}", "sha256", hex);
+    if (o) (void)json_object_set_new(o, "source", json_string(t->source)); /* for people; left out where it is not UTF-8 */
     if (o && t->etag) (void)json_object_set_new(o, "etag", json_string(t->etag));
     pg_outfile f;
     int rc = path && o && (text = json_dumps(o, 0)) ? pg_outfile_open(&f, path, e) : pg_error_nomem(e);
@@ -91,8 +93,10 @@ static int write_note(const pg_transfer *t, pg_err *e)
 
 int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e)
 {
-    (void)c;
-    if (t->outcome == PG_FETCHED) return write_note(t, e);
+    if (t->outcome == PG_FETCHED) {
+        c->since += t->done;
+        return write_note(t, e);
+    }
     pg_sums want = {0}, got = {0};
     json_t *note = read_note(t->path);
     const char *hex = json_string_value(json_object_get(note, "sha256"));
@@ -102,7 +106,6 @@ int pg_cache_settle(pg_cache *c, const pg_transfer *t, pg_err *e)
         (void)utimensat(AT_FDCWD, t->path, NULL, 0); /* used now */
         return PG_OK;
     }
-    unlink(t->path);
     return pg_error(e, PG_EFORMAT, "the cached copy of '%s' is damaged", t->source);
 }
 
@@ -128,7 +131,8 @@ static void forget_old_part(const char *dir, const char *name)
     free(path);
 }
 
-static void trim(pg_cache *c)
+/* What this or another process fetched ahead and has not read yet has no note; it goes only with `unread`. */
+static void trim(pg_cache *c, bool unread)
 {
     DIR *d = opendir(c->dir);
     entry *all = NULL;
@@ -159,7 +163,7 @@ static void trim(pg_cache *c)
     if (n) qsort(all, n, sizeof *all, older_first);
     for (size_t i = 0; i < n; i++) {
         char *note = total > c->limit ? pg_format("%s.json", all[i].path) : NULL;
-        if (note) {
+        if (note && (unread || pg_is_file(note))) {
             unlink(all[i].path);
             unlink(note);
             total -= all[i].size;
@@ -168,12 +172,18 @@ static void trim(pg_cache *c)
         free(all[i].path);
     }
     free(all);
+    c->since = 0;
+}
+
+void pg_cache_ease(pg_cache *c)
+{
+    if (c->since > c->limit / 8) trim(c, false);
 }
 
 void pg_cache_close(pg_cache *c)
 {
     if (!c) return;
-    trim(c);
+    trim(c, true);
     free(c->dir);
     free(c);
 }

@@ -22,6 +22,8 @@ bool pg_env_flag(const char *name)
     return s && (!strcmp(s, "1") || !strcasecmp(s, "on") || !strcasecmp(s, "yes") || !strcasecmp(s, "true"));
 }
 
+bool pg_hub_offline(void) { return pg_env_flag("HF_HUB_OFFLINE") || pg_env_flag("TRANSFORMERS_OFFLINE"); }
+
 char *pg_env_dir(const char *variable, const char *below)
 {
     const char *s = env(variable), *home = env("HOME");

@@ -14,6 +14,7 @@ void pg_auth_free(pg_auth *a);
 /* Where a host is: HF_ENDPOINT, KAGGLE_API_ENDPOINT, STORAGE_EMULATOR_HOST, else the public one. No slash at the end; free(). */
 char *pg_endpoint(pg_host host);
 bool pg_env_flag(const char *name); /* 1, ON, YES, TRUE in any case */
+bool pg_hub_offline(void); /* HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE: nothing is asked of the hub */
 /* $variable, else $HOME/below; NULL where neither is set, or no memory. */
 char *pg_env_dir(const char *variable, const char *below);
 /* Folders of the hub's and kagglehub's own clients. */

@@ -57,6 +57,14 @@ static int take_memory(pg_transfer *t, const void *p, size_t n, pg_err *e)
     return pg_buf_add(&t->data, p, n, e);
 }
 
+static bool too_long(const pg_transfer *t, uint64_t n, pg_err *e)
+{
+    uint64_t most = t->path ? t->most : t->max;
+    if (!most || n == PG_SIZE_UNKNOWN || n <= most) return false;
+    pg_error(e, PG_ELIMIT, "larger than %llu bytes", (unsigned long long)most);
+    return true;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
     struct pg_exchange *x = ctx;
@@ -72,6 +80,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     uint64_t end = x->from + x->body + n;
     int rc = PG_OK;
     if (x->seen.size != PG_SIZE_UNKNOWN && end > x->seen.size) rc = pg_error(&x->err, PG_EFORMAT, "the server sends more bytes than it announced");
+    else if (too_long(t, end, &x->err)) rc = PG_ELIMIT;
     else rc = t->path ? pg_part_write(&x->part, p, n, &x->err) : take_memory(t, p, n, &x->err);
     if (rc) {
         x->verdict = PG_V_FAIL;
@@ -239,7 +248,7 @@ static void judge_ok(struct pg_exchange *x)
         pg_error(&x->err, PG_EFORMAT, "it should have %llu bytes, but the server sends %llu", (unsigned long long)known, (unsigned long long)whole);
         return fail(x);
     }
-    if (!pg_sums_merge(&x->seen.sums, &t->want)) {
+    if (!pg_sums_merge(&x->seen.sums, &t->want) || !pg_sums_merge(&x->seen.sums, &t->must)) {
         pg_error(&x->err, PG_EFORMAT, "the server's checksum is not the expected one: it was replaced meanwhile, or is another file");
         return fail(x);
     }
@@ -257,6 +266,7 @@ static void judge_ok(struct pg_exchange *x)
         pg_error(&x->err, PG_EFORMAT, "the server gives neither a length nor a checksum, so nobody could tell whether it arrived whole");
         return fail(x);
     }
+    if (too_long(t, x->seen.size, &x->err) || too_long(t, length, &x->err)) return fail(x);
     if (t->path) judge_file(x, length);
     else {
         t->data.len = 0;

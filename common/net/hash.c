@@ -88,6 +88,14 @@ unsigned pg_sums_differ(const pg_sums *a, const pg_sums *b)
     return 0;
 }
 
+unsigned pg_sum_best(unsigned have)
+{
+    static const unsigned order[] = {PG_SUM_SHA256, PG_SUM_GIT, PG_SUM_MD5, PG_SUM_CRC32C};
+    for (size_t i = 0; i < PG_SUM_KINDS; i++)
+        if (have & order[i]) return order[i];
+    return 0;
+}
+
 void pg_sum_text(const pg_sums *s, unsigned bit, char out[72])
 {
     pg_sums copy = *s;

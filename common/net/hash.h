@@ -32,6 +32,7 @@ bool pg_sum_base64(pg_sums *s, unsigned bit, const char *base64, size_t n);
 bool pg_sums_merge(pg_sums *a, const pg_sums *b);
 /* 0, or the bit of the first kind that both have and that differs. */
 unsigned pg_sums_differ(const pg_sums *a, const pg_sums *b);
+unsigned pg_sum_best(unsigned have); /* the bit of the one that says most; 0 of 0 */
 void pg_sum_text(const pg_sums *s, unsigned bit, char out[72]); /* hex */
 
 /* The CRC-32C of more bytes: start with 0. _table is the portable one; pg_crc32c takes the CPU's instruction where there is one. */

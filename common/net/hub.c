@@ -22,8 +22,6 @@ static char *cache_of(const pg_source *s)
     return path;
 }
 
-static bool offline(void) { return pg_env_flag("HF_HUB_OFFLINE") || pg_env_flag("TRANSFORMERS_OFFLINE"); }
-
 static int cached_commit(const pg_source *s, const char *cache, char **commit, pg_err *e)
 {
     char *ref = pg_format("%s/refs/%s", cache, s->version ? s->version : "main");
@@ -43,7 +41,7 @@ static int find_commit(pg_hosts *h, const pg_source *s, const char *cache, const
     *commit = NULL;
     const char *given = is_commit(s->version) ? s->version : pg_hosts_recall(h, s);
     if (given) return (*commit = pg_strdup(given)) ? PG_OK : pg_error_nomem(e);
-    if (offline()) return cached_commit(s, cache, commit, e);
+    if (pg_hub_offline()) return cached_commit(s, cache, commit, e);
     char *base = pg_endpoint(PG_HOST_HUB), *repo = pg_url_encode(s->box, true), *rev = pg_url_encode(s->version ? s->version : "main", false);
     char *url = base && repo && rev ? pg_format("%s/api/models/%s/revision/%s", base, repo, rev) : NULL;
     json_t *o = NULL;
@@ -155,10 +153,10 @@ static int list_tree(pg_hosts *h, pg_items *out, const pg_source *s, const char 
 int pg_hub_list(pg_hosts *h, const pg_source *s, pg_items *out, pg_err *e)
 {
     char *cache = cache_of(s), *page = pg_format("https://huggingface.co/%s", s->box), *commit = NULL;
-    int rc = page && (cache || !offline()) ? PG_OK : pg_error_nomem(e);
+    int rc = page && (cache || !pg_hub_offline()) ? PG_OK : pg_error_nomem(e);
     out->folder = true;
     if (!rc) rc = find_commit(h, s, cache, page, &commit, e);
-    if (!rc && offline()) rc = list_cached(h, out, s, cache, page, commit, "", 0, e);
+    if (!rc && pg_hub_offline()) rc = list_cached(h, out, s, cache, page, commit, "", 0, e);
     else if (!rc) rc = list_tree(h, out, s, cache, page, commit, e);
     if (!rc && !out->n) rc = pg_error(e, PG_FAIL, "'%s' holds no files", s->text);
     free(cache);
@@ -171,11 +169,11 @@ int pg_hub_item(pg_hosts *h, const pg_source *s, pg_item *out, pg_err *e)
 {
     char *cache = cache_of(s), *page = pg_format("https://huggingface.co/%s", s->box), *commit = NULL;
     pg_items l = {0};
-    int rc = page && (cache || !offline()) ? PG_OK : pg_error_nomem(e);
+    int rc = page && (cache || !pg_hub_offline()) ? PG_OK : pg_error_nomem(e);
     if (!rc) rc = find_commit(h, s, cache, page, &commit, e);
     if (!rc) rc = add(h, &l, s, cache, page, commit, s->file, NULL, e);
     if (!rc && !l.n) rc = pg_error(e, PG_EINVAL, "'%s' does not name a file", s->text);
-    if (!rc && offline() && !l.at[0].cached) rc = pg_error(e, PG_FAIL, "'%s' is not in the hub's cache '%s', and HF_HUB_OFFLINE is set", s->text, cache);
+    if (!rc && pg_hub_offline() && !l.at[0].cached) rc = pg_error(e, PG_FAIL, "'%s' is not in the hub's cache '%s', and HF_HUB_OFFLINE is set", s->text, cache);
     if (!rc) {
         *out = l.at[0];
         l.n = 0;

@@ -3,6 +3,7 @@
 #define PG_NET_INTERNAL_H
 
 #include <curl/curl.h>
+#include <sys/stat.h>
 
 #include "base/num.h"
 #include "net/net.h"
@@ -33,6 +34,7 @@ struct pg_exchange {
     size_t hops, tries;
     pg_part part;
     bool has_part;
+    struct stat before; /* of path when the transfer began; st_ino 0: nothing was there */
     uint64_t from, body; /* of this try: where it began, bytes that arrived */
     pg_origin seen;      /* what the replies say the file is */
     pg_verdict verdict;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "net/creds.h"
 #include "net/internal.h"
 #include "net/url.h"
 
@@ -43,6 +44,8 @@ void pg_transfer_free(pg_transfer *t)
     pg_buf_free(&t->reply.body);
     *t = PG_TRANSFER_INIT;
 }
+
+const char *pg_transfer_key(const pg_transfer *t) { return t->host == PG_HOST_WEB && t->url ? t->url : t->source; }
 
 int pg_net_new(pg_net **out, const pg_net_options *o, pg_err *e)
 {
@@ -86,6 +89,8 @@ void pg_net_free(pg_net *n)
 
 int pg_net_add(pg_net *n, pg_transfer *t, pg_err *e)
 {
+    if (t->host == PG_HOST_HUB && pg_hub_offline())
+        return pg_error(e, PG_FAIL, "cannot fetch '%s': it is not in the hub's cache, or damaged there, and HF_HUB_OFFLINE is set", t->source);
     if (n->n == n->cap) {
         size_t cap = n->cap ? n->cap * 2 : 16;
         struct pg_exchange **q = pg_realloc(n->queue, cap, sizeof(*q));
@@ -151,7 +156,7 @@ static uint64_t resume_from(const struct pg_exchange *x)
     if (!t->path || !x->part.have || !o->source || strcmp(o->source, t->source)) return 0;
     if (o->size == PG_SIZE_UNKNOWN || x->part.have > o->size) return 0;
     if (t->size != PG_SIZE_UNKNOWN && t->size != o->size) return 0;
-    return pg_sums_differ(&o->sums, &t->want) ? 0 : x->part.have;
+    return pg_sums_differ(&o->sums, &t->want) || pg_sums_differ(&o->sums, &t->must) ? 0 : x->part.have;
 }
 
 static void start_try(struct pg_exchange *x)
@@ -163,11 +168,33 @@ static void start_try(struct pg_exchange *x)
     else x->state = PG_X_RUNNING;
 }
 
+/* Another process put the file there while this one waited, and not an older one lies there still. */
+static bool appeared(const struct pg_exchange *x)
+{
+    struct stat now;
+    const struct stat *b = &x->before;
+    if (stat(x->t->path, &now) || !S_ISREG(now.st_mode)) return false;
+    return now.st_ino != b->st_ino || now.st_dev != b->st_dev || now.st_mtim.tv_sec != b->st_mtim.tv_sec || now.st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+}
+
+/* It is also what this process was to fetch, as far as is known. */
+static bool fits(const struct pg_exchange *x)
+{
+    const pg_transfer *t = x->t;
+    struct stat st;
+    pg_sums want = t->want, got = {0};
+    pg_err e = {0};
+    if (stat(t->path, &st) || (t->size != PG_SIZE_UNKNOWN && t->size != (uint64_t)st.st_size) || !pg_sums_merge(&want, &t->must)) return false;
+    unsigned which = t->must.have | pg_sum_best(t->want.have);
+    return !which || (!pg_hash_file(t->path, which, &got, &e) && !pg_sums_differ(&want, &got));
+}
+
 static void begin(struct pg_exchange *x)
 {
     pg_err e = {0};
     pg_transfer *t = x->t;
     if (t->path && !t->probe) {
+        if (x->state == PG_X_QUEUED && stat(t->path, &x->before)) x->before = (struct stat){0};
         int rc = pg_part_open(&x->part, t->path, &e);
         if (rc < 0) return fail(x, &e, false);
         if (rc == 0) {
@@ -177,7 +204,7 @@ static void begin(struct pg_exchange *x)
             return;
         }
         x->has_part = true;
-        if (x->state == PG_X_LOCKED && pg_is_file(t->path)) return finish(x, PG_KEPT, true);
+        if (x->state == PG_X_LOCKED && appeared(x) && fits(x)) return finish(x, PG_KEPT, false);
     }
     start_try(x);
 }
@@ -186,8 +213,9 @@ static void begin(struct pg_exchange *x)
 static long long asked_wait(const struct pg_exchange *x)
 {
     curl_off_t s = 0;
-    const char *limit = pg_reply_header(&x->t->reply, "ratelimit", 0), *left = limit ? strstr(limit, "t=") : NULL;
+    const char *limit = pg_reply_header(&x->t->reply, "ratelimit", 0), *left = limit;
     if (!curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &s) && s > 0) return s;
+    while (left && (left = strstr(left, "t=")) && left > limit && !strchr("; ,", left[-1])) left += 2; /* not the end of limit= or reset= */
     if (left && left[2] >= '0' && left[2] <= '9') return strtol(left + 2, NULL, 10) + 1;
     return -1;
 }
@@ -412,7 +440,22 @@ static void refused(struct pg_exchange *x)
     }
     if (!x->away && (status == 404 || status == 410) && other_way(x)) return;
     pg_explain(x->t, &e);
-    fail(x, &e, status != 401 && status != 403);
+    fail(x, &e, !x->away && (status == 404 || status == 410)); /* a proxy or a firewall may say anything else; the file is still there */
+}
+
+static bool differ(const char *a, const char *b) { return a && b && strcmp(a, b); }
+
+/* 416 to a part that is whole: it is verified like any other download, if it is still what the server has. */
+static void finish_part(struct pg_exchange *x)
+{
+    const pg_origin *o = &x->part.from;
+    pg_err e = {0};
+    bool same = pg_sums_merge(&x->seen.sums, &o->sums) && pg_sums_merge(&x->seen.sums, &x->t->want) && pg_sums_merge(&x->seen.sums, &x->t->must);
+    if (!same || differ(x->seen.etag, o->etag) || differ(x->seen.generation, o->generation))
+        return restart(x, "the server has another version than the part on the disk");
+    x->seen.size = o->size;
+    if (pg_part_hash(&x->part, x->seen.sums.have | x->t->also, &e)) return fail(x, &e, false);
+    complete(x);
 }
 
 static void answered(struct pg_exchange *x, CURLcode c)
@@ -421,7 +464,7 @@ static void answered(struct pg_exchange *x, CURLcode c)
     switch (x->verdict) {
     case PG_V_FAIL: {
         pg_err e = x->err;
-        return fail(x, &e, false);
+        return fail(x, &e, x->t->most && e.code == PG_ELIMIT);
     }
     case PG_V_UNCHANGED: return finish(x, PG_KEPT, false);
     case PG_V_PROBED: return finish(x, PG_FETCHED, false);
@@ -438,12 +481,7 @@ static void answered(struct pg_exchange *x, CURLcode c)
     long status = r->status;
     if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) return redirect(x);
     if (status == 416 && x->from) {
-        if (!is_complete(x)) return restart(x, "the part on the disk is longer than the file");
-        (void)!pg_sums_merge(&x->seen.sums, &x->part.from.sums);
-        x->seen.size = x->part.from.size;
-        pg_err e = {0};
-        if (pg_part_hash(&x->part, x->seen.sums.have | x->t->also, &e)) return fail(x, &e, false);
-        return complete(x);
+        return is_complete(x) ? finish_part(x) : restart(x, "the part on the disk is longer than the file");
     }
     refused(x);
 }

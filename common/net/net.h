@@ -40,8 +40,10 @@ typedef struct pg_transfer {
     const pg_auth *auth;      /* may be NULL; must outlive the transfer */
     char *path;               /* the file; NULL: into `data` */
     size_t max;               /* of `data` */
+    uint64_t most;            /* of the file at path; 0: any size */
     uint64_t size;            /* known beforehand, or PG_SIZE_UNKNOWN */
     pg_sums want;             /* the same */
+    pg_sums must;             /* what the user demands: holds for alt_url, too */
     unsigned also;            /* sums to compute into `got` besides those that are verified */
     char *known_etag;         /* 304 for this one: PG_KEPT */
     bool probe;               /* headers only */
@@ -58,6 +60,8 @@ typedef struct pg_transfer {
 } pg_transfer;
 #define PG_TRANSFER_INIT ((pg_transfer){.size = PG_SIZE_UNKNOWN, .total = PG_SIZE_UNKNOWN, .max = (size_t)16 << 20})
 void pg_transfer_free(pg_transfer *t); /* must be finished, or its pg_net freed */
+/* What tells its content from others': `source`, or on the web the URL, whose query `source` hides. Not to be shown or stored. */
+const char *pg_transfer_key(const pg_transfer *t);
 
 typedef enum pg_say { PG_SAY_NOTE, PG_SAY_INFO, PG_SAY_WARNING } pg_say;
 

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/num.h"
+#include "net/url.h"
 
 enum { SIDECAR_MAX = 1 << 16 };
 
@@ -81,14 +82,24 @@ static int read_sidecar(pg_part *p, pg_err *e)
     return rc;
 }
 
+/* A file's name may be any bytes and JSON may not: such a source is kept encoded, which is no source's own text. */
+static json_t *source_text(const char *s)
+{
+    json_t *v = json_string(s);
+    char *encoded = v ? NULL : pg_url_encode(s, true);
+    if (encoded) v = json_string(encoded);
+    free(encoded);
+    return v;
+}
+
 /* Written whole before the first byte of the part, so a part never stands beside another file's sidecar. */
 static int write_sidecar(pg_part *p, pg_err *e)
 {
     json_t *o = json_object();
-    const char *const names[] = {"source", "etag", "generation"}, *const texts[] = {p->from.source, p->from.etag, p->from.generation};
-    int bad = !o;
-    for (size_t i = 0; i < 3 && !bad; i++)
-        if (texts[i]) bad = json_object_set_new(o, names[i], json_stringn_nocheck(texts[i], strlen(texts[i])));
+    int bad = !o || json_object_set_new(o, "source", source_text(p->from.source));
+    /* A validator that is not UTF-8 is left out: the part is then not continued. */
+    if (!bad && p->from.etag) (void)json_object_set_new(o, "etag", json_string(p->from.etag));
+    if (!bad && p->from.generation) (void)json_object_set_new(o, "generation", json_string(p->from.generation));
     if (!bad && p->from.size <= INT64_MAX) bad = json_object_set_new(o, "size", json_integer((json_int_t)p->from.size));
     for (size_t i = 0; i < PG_SUM_KINDS && !bad; i++) {
         pg_sum_view v = pg_sum_at(&p->from.sums, i);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 
 static bool plain(unsigned char c)
@@ -131,6 +132,9 @@ const char *pg_name_reject(const char *name)
         if (*s == '\\') return "holds a backslash";
         if ((unsigned char)*s < 32 || *s == 127) return "holds a control character";
     }
+    static const char *const ours[] = {".part", ".part.json", ".part.json.new", ".part.lock"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (pg_ends_with(name, ours[i])) return "ends as the name of an unfinished download";
     for (const char *s = name;; s++) {
         size_t n = strcspn(s, "/");
         if (n == 0) return s[0] ? "holds an empty part" : "ends with a slash";

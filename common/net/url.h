@@ -24,7 +24,8 @@ bool pg_url_is_https(const char *url);
 char *pg_url_last(const char *url);
 char *pg_url_host(const char *url);
 
-/* NULL, or why a remote name is no place for a file under a folder: empty, absolute, "." or "..", a backslash, a control character. */
+/* NULL, or why a remote name is no place for a file under a folder: empty, absolute, "." or "..", a backslash, a control character,
+ * or one of the endings that the files of a download have. */
 const char *pg_name_reject(const char *name);
 
 #endif

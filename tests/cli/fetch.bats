@@ -63,6 +63,136 @@ line() { sed -n "$1p" "$T/out"; }
     grep -q 'warning: no images' "$T/err"
 }
 
+@test "COCO: every image a record, its captions the references, the first one the suffix" {
+    mkdir -p "$T/in/val" "$T/ann"
+    cp "$PNG" "$T/in/val/COCO_9.png"
+    cp "$PNG" "$T/in/b.png"
+    cat >"$T/ann/captions.json" <<'J'
+{"info": {}, "images": [{"id": 9, "file_name": "val/COCO_9.png"}, {"id": 2, "file_name": "none.png"}, {"id": "b", "file_name": "b.png"}],
+ "annotations": [{"image_id": "b", "caption": "A bee."}, {"image_id": 9, "caption": "First."}, {"image_id": 9, "caption": "Zweite \u00fc."},
+  {"image_id": 7, "caption": "An image that the file does not name."}]}
+J
+    fetch --images "$T/in" "$T/ann/captions.json"
+    [ "$rc" -eq 4 ]
+    size=$(wc -c <"$PNG")
+    [ "$(line 1)" = '{"id":"9","source":"'"$T"'/in/val/COCO_9.png","suffix":"First.","references":["First.","Zweite ü."],"image":{"bytes":'"$size"'}}' ] || { line 1; false; }
+    [[ $(line 2) == '{"id":"2","source":"'"$T"'/in/none.png","error":'*"$T/in/none.png"* ]]
+    [[ $(line 3) == '{"id":"b",'*'"suffix":"A bee.","references":["A bee."],"image":'* ]]
+    [[ $(line 4) == '{"id":"7",'*'"error":'*"the image '7' has no file_name"* ]]
+    [ "$(wc -l <"$T/out")" -eq 4 ]
+    fetch -n 1 --images "$T/in" "$T/ann/captions.json"
+    [ "$(wc -l <"$T/out")" -eq 1 ]
+    cp "$T/ann/captions.json" "$T/in/" # without --images: beside the file
+    fetch "$T/in/captions.json"
+    [ "$(grep -c '"image":' "$T/out")" -eq 2 ]
+}
+
+@test "COCO: what is no captions file, and --images without one" {
+    echo '[{"image_id": 1, "caption": "a result"}]' >"$T/in/results.json"
+    run "$B/pg-fetch" "$T/in/results.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"results.json' is no COCO captions file"* ]]
+    echo '{"annotations": [' >"$T/in/cut.json"
+    run "$B/pg-fetch" "$T/in/cut.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"cut.json'"* ]]
+    run "$B/pg-fetch" --images "$T/in" "$T/in"
+    [ "$status" -eq 2 ]
+    run "$B/pg-fetch" --images "$T/none" "$T/in/results.json"
+    [ "$status" -eq 1 ]
+    [[ $output == *"--images '$T/none'"* ]]
+}
+
+# shard MEMBER...: $T/s.tar of files below $T/in, in this order
+shard() { tar -C "$T/in" --format=pax -cf "$T/s.tar" "$@"; }
+
+@test "tar: members up to the first dot are one example; .txt and .json are its caption and keys" {
+    mkdir -p "$T/in/d.1"
+    cp "$PNG" "$T/in/1.png"
+    cp tests/golden/image/jpg-420.jpg "$T/in/d.1/2.JPG"
+    cp "$PNG" "$T/in/é.png"
+    cp "$PNG" "$T/in/4.png"
+    cp "$PNG" "$T/in/4.mask.png"
+    cp "$PNG" "$T/in/.5.png"
+    printf 'One.\r\n' >"$T/in/1.txt"
+    echo '{"suffix": "Two.", "references": ["Two.", "Zwei."], "id": 22, "prefix": "caption en", "width": 3}' >"$T/in/d.1/2.json"
+    echo 'not taken' >"$T/in/d.1/2.txt"
+    echo 7 >"$T/in/4.cls"
+    shard 1.png 1.txt d.1/2.txt d.1/2.JPG d.1/2.json é.png 4.cls 4.mask.png 4.png .5.png
+    fetch "$T/s.tar"
+    [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+    size=$(wc -c <"$PNG")
+    [ "$(line 1)" = '{"id":"1","source":"'"$T"'/s.tar:1.png","image":{"bytes":'"$size"'},"suffix":"One."}' ] || { line 1; false; }
+    [[ $(line 2) == '{"id":"22","source":"'"$T"'/s.tar:d.1/2.JPG","prefix":"caption en","suffix":"Two.","references":["Two.","Zwei."],"image":'* ]] || { line 2; false; }
+    [[ $(line 3) == '{"id":"é","source":'* && $(line 3) != *suffix* ]] || { line 3; false; }
+    [[ $(line 4) == '{"id":"4",'*'"image":{"bytes":'"$size"'}}' ]]
+    [ "$(wc -l <"$T/out")" -eq 4 ]
+    "$B/pg-render" -f jsonl --with-tensors <"$T/pgs" | sed -n '2s/.*"image":"\([^"]*\)".*/\1/p' | base64 -d | cmp - tests/golden/image/jpg-420.jpg
+    grep -q "unknown key 'width'" "$T/err"
+    grep -q "member '4.cls' and others like it are left out" "$T/err"
+    grep -q "member '4.mask.png' and others" "$T/err"
+    fetch -n 2 "$T/s.tar"
+    [ "$(wc -l <"$T/out")" -eq 2 ]
+}
+
+@test "tar: what is wrong with one example is its record's error; the rest goes on" {
+    cp "$PNG" "$T/in/1.png"
+    cp "$PNG" "$T/in/1.jpg"
+    cp "$PNG" "$T/in/2.png"
+    echo '{"suffix": ' >"$T/in/2.json"
+    echo 'A text alone.' >"$T/in/3.txt"
+    cp "$PNG" "$T/in/4.png"
+    printf 'caf\xe9' >"$T/in/4.txt"
+    cp "$PNG" "$T/in/5.png"
+    head -c 1100000 /dev/zero >"$T/in/5.txt"
+    cp "$PNG" "$T/in/6.png"
+    echo '{"id": [1]}' >"$T/in/6.json"
+    cp "$PNG" "$T/in/7.png"
+    ln -s 7.png "$T/in/8.png"
+    shard 1.png 1.jpg 2.png 2.json 3.txt 4.png 4.txt 5.png 5.txt 6.png 6.json 7.png 8.png
+    fetch "$T/s.tar"
+    [ "$rc" -eq 4 ]
+    [ "$(wc -l <"$T/out")" -eq 7 ] || { cat "$T/out"; false; }
+    n=0
+    for want in "two images, '1.png' and '1.jpg'" "'2.json': " 's.tar:3: no image' "s.tar:4.txt' is not UTF-8" "'5.txt' is larger than 1048576 bytes" "'id' is neither"; do
+        n=$((n + 1))
+        [[ $(line "$n") == *'"error":'*"$want"* ]] || { line "$n"; false; }
+    done
+    [[ $(line 7) == *'"image":'* && $(line 7) != *error* ]]
+    grep -q "member '8.png' is a link" "$T/err"
+}
+
+@test "tar: cut, damaged, empty and other archives are errors that name the file and the member" {
+    for i in 1 2 3; do cp tests/golden/image/jpg-420.jpg "$T/in/$i.jpg"; done
+    shard 1.jpg 2.jpg 3.jpg
+    whole=$T/s.tar
+    tar -tRf "$whole" >"$T/blocks" # "block N: NAME"
+    second=$(sed -n 's/^block \([0-9]*\): 2.jpg/\1/p' "$T/blocks")
+    head -c $(((second + 2) * 512)) "$whole" >"$T/cut.tar"     # inside of a member
+    head -c $((second * 512)) "$whole" >"$T/between.tar"       # behind one: libarchive calls this an end
+    cp "$whole" "$T/bad.tar"
+    printf XXXX | dd of="$T/bad.tar" bs=1 seek=$((second * 512 + 110)) conv=notrunc status=none
+    head -c 5000 /dev/urandom >"$T/noise.tar"
+    : >"$T/empty.tar"
+    for c in "cut 2.jpg" "between 1.jpg" "bad 1.jpg" "noise " "empty "; do
+        rc=0
+        "$B/pg-fetch" "$T/${c% *}.tar" >"$T/pgs" 2>"$T/err" || rc=$?
+        [ "$rc" -eq 1 ] || { echo "$c: $rc"; cat "$T/err"; false; }
+        grep -qF "cannot read '$T/${c% *}.tar'" "$T/err"
+        [ -z "${c#* }" ] || grep -qF "at member '${c#* }'" "$T/err" || { cat "$T/err"; false; }
+    done
+}
+
+@test "tar: memory does not grow with the archive" {
+    for i in $(seq 20); do head -c 4000000 /dev/zero >"$T/in/$i.png"; done
+    (cd "$T/in" && tar -cf "$T/s.tar" ./*.png)
+    peak=$("${TIME:-/usr/bin/time}" -f %M "$B/pg-fetch" "$T/s.tar" 2>&1 >"$T/pgs")
+    one=$("${TIME:-/usr/bin/time}" -f %M "$B/pg-fetch" -n 1 "$T/s.tar" 2>&1 >/dev/null | tail -n 1)
+    echo "one: $one KiB, 20: $peak KiB"
+    [ "$(stat -c %s "$T/pgs")" -gt 80000000 ]
+    [ "$peak" -lt $((one + 20000)) ] # the pictures are 80 MB
+}
+
 @test "JSON lines: every key, paths relative to the file, blank lines" {
     cp "$PNG" "$T/in/b/x.png"
     cat >"$T/in/data.jsonl" <<'J'

@@ -242,6 +242,33 @@ teardown() { net_teardown; }
     grep -q 'stored compressed' "$T/err"
 }
 
+@test "--sha256 holds for the other way of asking, and for a part that was complete" {
+    export KAGGLE_API_TOKEN=kaggle_good
+    zeros=$(printf '%064d' 0)
+    faults '{"role":"kaggle","match":"/v1/models/","do":"status","status":404,"body":"<html>gone</html>","ctype":"text/html","times":9}'
+    get --sha256 "$zeros" "$M/1/paligemma-3b-pt-224.f16.npz"
+    fails 'its sha256 is' paligemma-3b-pt-224.f16.npz
+    requests ModelApiService | grep -q .
+    get --sha256 "$(sha256sum <"$F16" | cut -d' ' -f1)" "$M/1/paligemma-3b-pt-224.f16.npz"
+    whole paligemma-3b-pt-224.f16.npz "$F16"
+
+    half
+    faults
+    cp "$BIG" "$T/o/big.bin.part"
+    get --sha256 "$zeros" "$W/d/big.bin"
+    fails 'its sha256 is' big.bin
+    [ "$(ranges)" = '"range": "bytes=300000-" "range": null ' ]
+    no_leftovers
+
+    # Complete, and replaced by another of the same length meanwhile: the 416 has another etag.
+    half
+    cp "$BIG" "$T/o/big.bin.part"
+    head -c 300000 /dev/urandom >"$BIG"
+    faults
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+}
+
 # --- statuses
 
 @test "statuses that pass: 503, 500, 408, 429 with seconds, a date, the hub's ratelimit; given up after the tries" {
@@ -268,6 +295,10 @@ teardown() { net_teardown; }
     whole tokenizer.model "$ROOT/hub/google/pg/tokenizer.model"
     grep -q 'next try in 2.0 s' "$T/err"
     rm -r "$T/o"
+    faults '{"role":"web","do":"status","status":429,"headers":{"RateLimit":"limit=5000, remaining=0, reset=5000"}}'
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    rm -r "$T/o"
     faults '{"role":"web","do":"status","status":429,"headers":{"Retry-After":"7200"}}'
     get "$W/d/big.bin"
     fails 'the server asks to come back in 7200 s' big.bin
@@ -288,6 +319,22 @@ teardown() { net_teardown; }
         [ "$(requests big | wc -l)" -eq 1 ]
         no_leftovers
     done
+}
+
+@test "statuses that are not the file's keep what has arrived; 404 does not" {
+    for s in 400 407 451; do
+        half
+        faults "{\"role\":\"web\",\"do\":\"status\",\"status\":$s,\"times\":9}"
+        get "$W/d/big.bin"
+        fails "$s" big.bin
+        [ "$(wc -c <"$T/o/big.bin.part")" -eq 150000 ]
+        rm -r "$T/o"
+    done
+    half
+    faults '{"role":"web","do":"status","status":404}'
+    get "$W/d/big.bin"
+    fails 404 big.bin
+    no_leftovers
 }
 
 @test "a connection that drips is given up and tried again; nobody there is an error" {
@@ -337,6 +384,38 @@ teardown() { net_teardown; }
     [ "$(requests big | wc -l)" -eq 1 ]
     cmp "$T/out" "$T/out1"
     grep -q 'another process is fetching' "$T/err"
+}
+
+@test "two processes: where the first gives up, an older file is not taken for its work, and its bytes are continued" {
+    # The listing says 300000 bytes, and an older file is there: both processes fetch. The first one is stopped halfway.
+    mkdir -p "$T/o"
+    cp "$BIG" "$ROOT/storage/odd/two.bin"
+    echo old >"$T/o/two.bin"
+    faults '{"role":"storage","match":"alt=media","do":"rate","bytes_per_s":100000}'
+    "$B/pg-fetch" -q -o "$T/o" gs://odd/two.bin >/dev/null 2>"$T/err1" &
+    one=$!
+    for ((i = 0; i < 100; i++)); do [ ! -s "$T/o/two.bin.part" ] || break; sleep 0.05; done
+    (for ((i = 0; i < 200; i++)); do
+        ! grep -q 'another process' "$T/err" || break
+        sleep 0.05
+    done; kill "$one") 3>&- &
+    get gs://odd/two.bin
+    wait "$one" || true
+    whole two.bin "$ROOT/storage/odd/two.bin"
+    grep -q 'another process is fetching' "$T/err"
+    requests '"range": "bytes=' | grep -q two.bin
+
+    # The first one's file is not what the second one demands.
+    rm -r "$T/o"
+    faults '{"role":"web","do":"rate","bytes_per_s":300000}'
+    "$B/pg-fetch" -o "$T/o" "$W/d/big.bin" >/dev/null 2>"$T/err1" &
+    one=$!
+    for ((i = 0; i < 100; i++)); do [ ! -s "$T/o/big.bin.part" ] || break; sleep 0.05; done
+    get --sha256 "$(printf '%064d' 0)" "$W/d/big.bin"
+    wait "$one"
+    fails 'its sha256 is'
+    grep -q 'another process is fetching' "$T/err"
+    rm "$ROOT/storage/odd/two.bin"
 }
 
 @test "kill -9 at random moments: every rerun goes on, the result is whole, nothing is left" {

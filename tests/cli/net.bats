@@ -250,8 +250,25 @@ teardown() { net_teardown; }
     [ "$(wc -l <"$T/out")" -eq 2 ]
     HF_HUB_OFFLINE=1 get hf://google/pg/config.json
     fails 'HF_HUB_OFFLINE'
-    [ -z "$(requests '"role": "hub"')" ]
+    HF_HUB_OFFLINE=1 get --dry-run hf://google/pg/tokenizer.model
+    [ "$(cat "$T/out")" = "100000	tokenizer.model" ]
+    for f in train.jsonl cow.jpg; do cp "$ROOT/hub/google/pg/$f" "$c/snapshots/$sha/$f"; done
+    for how in --no-cache --quiet; do
+        HF_HUB_OFFLINE=1 stream "$how" hf://google/pg/train.jsonl
+        [[ $(cat "$T/lines") == *'"suffix":"a cow","image":{"bytes":'"$(wc -c <"$ROOT/hub/google/pg/cow.jpg")"'}'* ]] || { cat "$T/err" "$T/lines"; false; }
+    done
+    rm "$c/snapshots/$sha/cow.jpg"
+    HF_HUB_OFFLINE=1 stream hf://google/pg/train.jsonl
+    [ "$rc" -eq 4 ]
+    [[ $(cat "$T/lines") == *'"error":'*HF_HUB_OFFLINE* ]]
+    cp "$c/blobs/$sum" "$T/blob"
+    echo broken >>"$c/blobs/$sum"
     rm -r "$T/o"
+    HF_HUB_OFFLINE=1 get hf://google/pg/tokenizer.model
+    fails 'HF_HUB_OFFLINE' tokenizer.model
+    cp "$T/blob" "$c/blobs/$sum"
+    [ -z "$(requests '"role": "hub"')" ]
+    rm -rf "$T/o"
     echo broken >>"$c/blobs/$sum"
     get hf://google/pg/tokenizer.model
     whole tokenizer.model "$ROOT/hub/google/pg/tokenizer.model"
@@ -265,6 +282,44 @@ teardown() { net_teardown; }
     get -v "$M"
     grep -q 'was in the cache' "$T/err"
     whole paligemma-3b-pt-224.f16.npz "$F16"
+}
+
+@test "names and validators that are not UTF-8" {
+    cp "$BIG" "$T/$(printf 'caf\351.bin')"
+    get "$T/$(printf 'caf\351.bin')"
+    whole "$(printf 'caf\351.bin')" "$BIG"
+    faults '{"role":"web","do":"latin1"}'
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    printf '{"image":"%s/d/p%%20q.png"}\n' "$W" >"$T/l.jsonl"
+    faults '{"role":"web","do":"latin1"}'
+    stream "$T/l.jsonl"
+    [ "$rc" -eq 0 ]
+    stream "$T/l.jsonl"
+    [ "$rc" -eq 0 ]
+}
+
+@test "a file that is there is compared with the listing's checksum, too; two sources are not one file" {
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    head -c 100000 /dev/urandom >"$T/o/model-00001-of-00002.safetensors" # of an older commit: as long
+    faults
+    get hf://google/pg
+    cmp "$T/o/model-00001-of-00002.safetensors" "$ROOT/hub/google/pg/model-00001-of-00002.safetensors"
+    grep -q 'is another file than the source has now' "$T/err"
+    [ "$(requests /cdn/ | wc -l)" -eq 1 ]
+
+    mkdir -p "$ROOT/web/e"
+    echo other >"$ROOT/web/e/big.bin"
+    get "$W/d/big.bin" "$W/e/big.bin" "$W/d/big.bin"
+    fails "cannot fetch '$W/e/big.bin': another source of this run is '$T/o/big.bin' already"
+    cmp "$T/o/big.bin" "$BIG"
+    [ "$(wc -l <"$T/out")" -eq 2 ]
+    get "$W/d/big.bin?id=1" "$W/d/big.bin?id=2"
+    fails 'another source of this run'
+    get "$ROOT/web/e/big.bin" "file://$BIG"
+    fails 'another source of this run'
+    cmp "$T/o/big.bin" "$ROOT/web/e/big.bin"
 }
 
 @test "the web: a file, an empty one, checksums given, what is no file; file:// and paths" {

@@ -99,6 +99,22 @@ P
     python3 -c 'import json; assert json.load(open("out.json")) == json.load(open("results.json"))'
 }
 
+@test "--results: an id that is not UTF-8 is said and counted" {
+    [ -n "$PY" ] || skip "no python3-msgpack"
+    "$PY" - <<'P'
+import msgpack
+rows = [{"id": b"caf\xe9.jpg", "caption": "a cup", "references": ["a cup"]}, {"id": "2", "caption": "two cats", "references": ["two cats"]}]
+with open("odd.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "examples", "chain": []}] + rows + [{"pg-end": 2}]:
+        f.write(msgpack.packb(r))
+P
+    run --separate-stderr "$B/pg-score" -q --results out.json odd.pgs
+    [ "$status" -eq 4 ]
+    [[ $stderr == *"the id of 'caf"*"not UTF-8 and not written"* ]]
+    [ "$(cat out.json)" = '[{"image_id":2,"caption":"two cats"}]' ]
+    "$B/pg-score" -q --results out.json a.jsonl >/dev/null
+}
+
 @test "missing captions and references, repeated and unknown ids: named, left out, status 4" {
     cat >bad.jsonl <<'J'
 {"id": "no-caption", "references": ["x"]}

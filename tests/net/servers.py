@@ -143,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
             head += [("X-Goog-Hash", line) for line in lines]
         if do == "anonymous":
             head = [h for h in head if h[0] not in ("ETag", "X-Goog-Hash", "X-Goog-Generation")]
+        if do == "latin1":
+            head[1] = ("ETag", '"caf\u00e9"')
         if self.headers.get("If-None-Match") == etag:
             return self.reply(304, headers=[("ETag", etag)])
         want = self.headers.get("Range", "")
@@ -151,7 +153,8 @@ class Handler(BaseHTTPRequestHandler):
             first = int(want[6:].split("-")[0])
             last = want[6:].split("-")[1]
             if first >= size:
-                return self.reply(416, "<Error><Code>InvalidRange</Code></Error>", "application/xml", [("Content-Range", "bytes */%d" % size)])
+                return self.reply(416, "<Error><Code>InvalidRange</Code></Error>", "application/xml",
+                                  [("Content-Range", "bytes */%d" % size), ("ETag", etag)])
             status = 206
             if last:
                 size = min(size, int(last) + 1)

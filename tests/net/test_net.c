@@ -1,10 +1,15 @@
-/* common/net without a network: checksums, names and URLs, sources, what a model needs, parts, credentials. */
+/* common/net without a network but loopback: checksums, names and URLs, sources, what a model needs, parts, credentials. */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -103,8 +108,8 @@ static void url_text(void **state)
 static void names(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "/a", "..", "a/../b", "a/.", "./a", "a//b", "a/", "a\\b", "a\nb", "../x"};
-    static const char *const good[] = {"a", "a/b", "..a", "a..", "...", "a b#?%", "\xc3\xa9"};
+    static const char *const bad[] = {"", "/a", "..", "a/../b", "a/.", "./a", "a//b", "a/", "a\\b", "a\nb", "../x", "a.part", "a/b.part.lock", "a.part.json"};
+    static const char *const good[] = {"a", "a/b", "..a", "a..", "...", "a b#?%", "part", "a.part.txt", "\xc3\xa9"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (!pg_name_reject(bad[i])) fail_msg("'%s' is taken", bad[i]);
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
@@ -251,6 +256,15 @@ static void parts(void **state)
     free(dir);
 }
 
+static void best_sum(void **state)
+{
+    (void)state;
+    assert_int_equal(pg_sum_best(0), 0);
+    assert_int_equal(pg_sum_best(PG_SUM_CRC32C), PG_SUM_CRC32C);
+    assert_int_equal(pg_sum_best(PG_SUM_CRC32C | PG_SUM_MD5), PG_SUM_MD5);
+    assert_int_equal(pg_sum_best(15), PG_SUM_SHA256);
+}
+
 static void origins(void **state)
 {
     (void)state;
@@ -295,6 +309,59 @@ static void follower(void **state)
     free(dir);
 }
 
+/* Answers one request with `chunks` times 1000 bytes whose number is not announced; returns the port. */
+static unsigned chunked_server(int chunks)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(s >= 0 && !bind(s, (struct sockaddr *)&a, n) && !listen(s, 1) && !getsockname(s, (struct sockaddr *)&a, &n));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(20);
+        signal(SIGPIPE, SIG_IGN);
+        int f = accept(s, NULL, NULL);
+        char c = 0;
+        for (int blank = 0; blank < 2 && read(f, &c, 1) == 1;) blank = c == '\n' ? blank + 1 : c == '\r' ? blank : 0;
+        dprintf(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (int i = 0; i < chunks; i++) dprintf(f, "3e8\r\n%01000d\r\n", i);
+        dprintf(f, "0\r\n\r\n");
+        close(f);
+        _exit(0);
+    }
+    close(s);
+    return ntohs(a.sin_port);
+}
+
+/* A body without a length is stopped where the file would grow above its limit. */
+static void most(void **state)
+{
+    (void)state;
+    const pg_net_options o = {.tries = 1};
+    char *dir = temp_dir();
+    pg_net *net = NULL;
+    pg_err e = {0};
+    unsetenv("http_proxy");
+    assert_int_equal(pg_net_new(&net, &o, &e), PG_OK);
+    for (int chunks = 3; chunks <= 4; chunks++) {
+        pg_transfer t = PG_TRANSFER_INIT;
+        t.url = pg_format("http://127.0.0.1:%u/x.bin", chunked_server(chunks));
+        t.source = pg_strdup("x");
+        t.path = pg_path_join(dir, "x.bin");
+        t.most = 3000;
+        int rc = pg_net_fetch(net, &t, &e);
+        assert_int_equal(rc, chunks == 3 ? PG_OK : PG_ELIMIT);
+        assert_int_equal(pg_is_file(t.path), chunks == 3);
+        unlink(t.path);
+        pg_transfer_free(&t);
+        wait(NULL);
+    }
+    pg_net_free(net);
+    assert_int_equal(rmdir(dir), 0); /* no part is left */
+    free(dir);
+}
+
 static void google_token(void **state)
 {
     (void)state;
@@ -327,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sums),    cmocka_unit_test(crc_agrees), cmocka_unit_test(malformed_sums), cmocka_unit_test(url_text),
                                        cmocka_unit_test(names),   cmocka_unit_test(sources),    cmocka_unit_test(beside),         cmocka_unit_test(selection),
-                                       cmocka_unit_test(parts),   cmocka_unit_test(origins),    cmocka_unit_test(follower),       cmocka_unit_test(google_token)};
+                                       cmocka_unit_test(parts),   cmocka_unit_test(origins),    cmocka_unit_test(follower),       cmocka_unit_test(google_token),
+                                       cmocka_unit_test(best_sum),  cmocka_unit_test(most)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

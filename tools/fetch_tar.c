@@ -1,0 +1,204 @@
+/* A tar archive of WebDataset's shape: members that share their name up to the first dot are one example. One example is held at a
+ * time, however large the archive is. */
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "fetch.h"
+
+enum { CHUNK = 1 << 16, TEXT_MAX = 1 << 20, JSON_MAX = 16 << 20, END_MARK = 1024 };
+
+typedef struct sample {
+    char *key, *image_name, *text_name; /* key: NULL before the first; names: NULL where it has none yet */
+    pg_buf image, text;
+    json_t *keys;
+    pg_err err; /* the first thing wrong with it */
+} sample;
+
+typedef struct shard {
+    fetch *f;
+    const char *file;
+    struct archive *a;
+    char *member; /* the last one that was seen */
+    sample s;
+} shard;
+
+static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
+
+/* What follows cannot be read; the example under way may lack members, so it is not put. */
+static _Noreturn void damaged(shard *h, const char *why)
+{
+    pg_err e = {0};
+    (void)!pg_writer_flush(h->f->p.out, &e);
+    if (h->member) tool_die(&h->f->t, EXIT_FAIL, "cannot read '%s' at member '%s': %s", h->file, h->member, why);
+    tool_die(&h->f->t, EXIT_FAIL, "cannot read '%s': %s", h->file, why);
+}
+
+static const char *reason(shard *h)
+{
+    const char *why = archive_error_string(h->a);
+    return why ? why : "it is damaged";
+}
+
+static void clear(sample *s)
+{
+    free(s->key);
+    free(s->image_name);
+    free(s->text_name);
+    json_decref(s->keys);
+    s->image.len = s->text.len = 0;
+    *s = (sample){.image = s->image, .text = s->text};
+}
+
+/* The caption is the suffix that the .json member gives, else the .txt member. */
+static void put_sample(shard *h)
+{
+    fetch *f = h->f;
+    sample *s = &h->s;
+    if (!s->key) return;
+    bool bad_id = false;
+    char *where = pg_format("%s:%s", h->file, s->image_name ? s->image_name : s->key), *id = fetch_given_id(f, s->keys, &bad_id);
+    if (!id) id = pg_strdup(s->key);
+    if (!where || !id) nomem(f);
+    fetch_begin(f, id, where);
+    if (s->err.code) tool_record_error(&f->t, f->p.rec, "%s: %s", where, s->err.msg);
+    else if (bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
+    else if (!s->image_name) tool_record_error(&f->t, f->p.rec, "%s: no image", where);
+    else if (fetch_keys(f, s->keys, where) && fetch_set_image(f, &s->image) && s->text_name && !pg_rec_has(f->p.rec, "suffix"))
+        fetch_set_caption(f, &s->text, s->text_name);
+    fetch_put(f, id);
+    free(where);
+    free(id);
+    clear(s);
+}
+
+/* False where it is too large, which is an error of this example alone. */
+static bool read_member(shard *h, struct archive_entry *entry, size_t max, pg_buf *out)
+{
+    char buf[CHUNK];
+    pg_err *e = &h->s.err;
+    la_ssize_t n;
+    out->len = 0;
+    if (archive_entry_size(entry) < 0 || (uint64_t)archive_entry_size(entry) > max) {
+        if (!e->code) pg_error(e, PG_ELIMIT, "'%s' is larger than %zu bytes", h->member, max);
+        return false;
+    }
+    while ((n = archive_read_data(h->a, buf, sizeof buf)) > 0)
+        if (pg_buf_add(out, buf, (size_t)n, e)) nomem(h->f);
+    if (n < 0) damaged(h, reason(h));
+    return true;
+}
+
+static void take_image(shard *h, struct archive_entry *entry)
+{
+    sample *s = &h->s;
+    if (s->image_name && !s->err.code) pg_error(&s->err, PG_EFORMAT, "two images, '%s' and '%s'", s->image_name, h->member);
+    if (s->image_name) return;
+    if (!(s->image_name = pg_strdup(h->member))) nomem(h->f);
+    (void)read_member(h, entry, PG_RECORD_MAX, &s->image);
+}
+
+static void take_text(shard *h, struct archive_entry *entry)
+{
+    sample *s = &h->s;
+    free(s->text_name);
+    if (!(s->text_name = pg_format("%s:%s", h->file, h->member))) nomem(h->f);
+    (void)read_member(h, entry, TEXT_MAX, &s->text);
+}
+
+static void take_keys(shard *h, struct archive_entry *entry)
+{
+    sample *s = &h->s;
+    pg_buf b = {0};
+    json_error_t why;
+    json_t *o = NULL;
+    if (read_member(h, entry, JSON_MAX, &b)) {
+        o = json_loadb(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
+    }
+    pg_buf_free(&b);
+    if (json_is_object(o) && !s->keys) s->keys = o;
+    else json_decref(o);
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static void take(shard *h, struct archive_entry *entry)
+{
+    sample *s = &h->s;
+    const char *base = base_name(h->member), *dot = strchr(base, '.'), *ending = dot ? dot + 1 : "";
+    size_t stem = (size_t)((dot ? dot : base + strlen(base)) - h->member);
+    bool image = fetch_is_image(base) && strchr(ending, '.') == NULL, text = !strcasecmp(ending, "txt"), keys = !strcasecmp(ending, "json");
+    if (!image && !text && !keys) {
+        if (fetch_first_time(h->f, dot ? dot : "no ending"))
+            tool_warn(&h->f->t, "'%s': member '%s' and others like it are left out (known: .jpg, .jpeg, .png, .txt, .json)", h->file, h->member);
+        return;
+    }
+    if (s->key && (strncmp(s->key, h->member, stem) || s->key[stem])) put_sample(h);
+    if (h->f->done >= h->f->limit) return;
+    if (!s->key && !(s->key = pg_strndup(h->member, stem))) nomem(h->f);
+    if (image) take_image(h, entry);
+    else if (keys) take_keys(h, entry);
+    else take_text(h, entry);
+}
+
+/* Names of the newer format are UTF-8, which the C locale cannot express. */
+static void set_member(shard *h, struct archive_entry *entry)
+{
+    const char *name = archive_entry_pathname(entry);
+    if (!name) name = archive_entry_pathname_utf8(entry);
+    if (!name) damaged(h, "the next member has no name");
+    while (!strncmp(name, "./", 2)) name += 2;
+    free(h->member);
+    if (!(h->member = pg_strdup(name))) nomem(h->f);
+}
+
+/* libarchive takes the end of the file for the archive's. */
+static bool has_end_mark(int fd)
+{
+    static const char zeros[END_MARK];
+    char end[END_MARK];
+    struct stat st;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return true; /* a pipe: cannot be looked at */
+    return st.st_size >= END_MARK && pread(fd, end, END_MARK, st.st_size - END_MARK) == END_MARK && !memcmp(end, zeros, END_MARK);
+}
+
+void fetch_tar(fetch *f, const char *file)
+{
+    shard h = {.f = f, .file = file, .a = archive_read_new()};
+    struct archive_entry *entry;
+    size_t before = f->done;
+    int fd = open(file, O_RDONLY | O_CLOEXEC), rc = ARCHIVE_OK;
+    if (fd < 0) tool_die(&f->t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
+    if (!h.a || archive_read_support_format_tar(h.a)) nomem(f);
+    if (archive_read_open_fd(h.a, fd, CHUNK)) damaged(&h, reason(&h));
+    while (f->done < f->limit && ((rc = archive_read_next_header(h.a, &entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
+        set_member(&h, entry);
+        bool plain = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
+        if (plain && *base_name(h.member) != '.') take(&h, entry);
+        else if (!plain && archive_entry_filetype(entry) != AE_IFDIR) tool_warn(&f->t, "'%s': member '%s' is a link or a device and is left out", file, h.member);
+    }
+    if (f->done < f->limit) {
+        if (rc != ARCHIVE_EOF) damaged(&h, reason(&h));
+        if (!has_end_mark(fd)) damaged(&h, "it is cut: no end mark follows");
+        put_sample(&h);
+        if (f->done == before) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", file);
+    }
+    clear(&h.s);
+    pg_buf_free(&h.s.image);
+    pg_buf_free(&h.s.text);
+    free(h.member);
+    archive_read_free(h.a);
+    close(fd);
+}
