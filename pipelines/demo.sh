@@ -62,8 +62,9 @@ pg-render -o "$demo/report.html" --compare --label before --label after \
 # What stands before the pictures: scores, commands, what to do next.
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 {
-    printf '<section class="commands">\n<h2>In four languages, before</h2>\n<pre>%s</pre>\n</section>\n' \
-        "$(sed -n 1,8p "$demo/languages.txt" | awk -F'\t' '{ printf "%-18s%-22s%-26s%-24s%s\n", $1, $2, $3, $4, $5 }' | html)"
+    printf '<section>\n<h2>In four languages, before</h2>\n<div class="wide"><table class="numbers">\n<thead><tr><th>picture<th>caption en<th>caption es<th>caption de<th>caption fr</tr></thead>\n<tbody>\n'
+    sed -n 1,8p "$demo/languages.txt" | html | sed 's/\t/<td>/g; s/^/<tr><td>/; s/$/<\/tr>/'
+    printf '</tbody></table></div>\n</section>\n'
     printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section class="commands">\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
 pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
