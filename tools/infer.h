@@ -20,7 +20,7 @@ typedef struct slot {
 typedef struct infer {
     pg_tool t;
     tool_pipe p;
-    const char *model, *tokenizer_path;
+    const char *model, *tokenizer_path, *adapter;
     pg_decoding how;
     size_t batch;
     bool partial, score, bf16, int8;

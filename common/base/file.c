@@ -150,6 +150,12 @@ void pg_outfile_abort(pg_outfile *f)
     *f = (pg_outfile){.fd = -1};
 }
 
+bool pg_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 bool pg_is_dir(const char *path)
 {
     struct stat st;

@@ -164,3 +164,13 @@ int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace
     pg_save_how how = {.replace = replace, .ctx = ctx};
     return pg_weights_save_as(w, path, &how, e);
 }
+
+bool pg_weights_touches(const pg_weights *w, const char *path)
+{
+    char *from = pg_path_dir(pg_weights_path(w)), *to = pg_path_dir(path);
+    bool hit = pg_same_file(path, pg_weights_path(w));
+    if (from && to && w->format == PG_SAFETENSORS && pg_ends_with(path, ".safetensors")) hit = hit || pg_same_file(from, to);
+    free(from);
+    free(to);
+    return hit;
+}

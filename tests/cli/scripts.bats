@@ -65,7 +65,8 @@ pictures() {
     [ "$status" -eq 0 ]
     [ "$(grep -cE '^[0-9]{6}-u[0-9a-f]+(.png)?\s[^\t]+\s[^\t]+\s[^\t]+\s[^\t]+$' <<<"$output")" -eq 4 ]
     [ "$(grep -c '^      after: ' <<<"$output")" -eq 10 ]
-    [[ ${lines[-1]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-2]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-1]} == *"pipelines/serve.sh $T/build/demo/tuned" ]]
     # Tuned on the long form, held-out pictures are described in it, and most descriptions are right to the letter.
     "$B/pg-render" -f jsonl "$T/build/demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p' >"$T/reference"
     "$B/pg-render" -f captions "$T/build/demo/after.pgs" | cut -f2 >"$T/after"
