@@ -234,7 +234,7 @@ static bool fits_stream(const pg_half_mat *B, size_t M, size_t K, bool transA)
 bool pg_gemm_half(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_half_mat *B, float beta,
                   float *C, size_t ldc)
 {
-    if (!k->half) return false;
+    if (!k->half || B->m.type == PG_MAT_I8) return false;
     if (B->blocks > 1 && (B->down ? B->m.rows % 32 != 0 : B->m.cols % PG_HALF_COLS != 0)) return false;
     if (B->blocks < 2 && B->c_step) return false;
     if (!M || !N || !K) return false;
