@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "net/internal.h"
 #include "net/url.h"
@@ -133,6 +134,14 @@ static int read_hub(struct pg_exchange *x, const char *etag, size_t n, pg_err *e
     return pg_sums_merge(&x->seen.sums, &one) ? PG_OK : pg_error(e, PG_EFORMAT, "the hub gives two checksums that contradict each other");
 }
 
+/* A file may change twice within a second or two: its date tells nothing until it is older (RFC 9110, 8.8.2.2). */
+static bool is_recent(const pg_reply *r, const char *modified)
+{
+    const char *date = pg_reply_header(r, "date", 0);
+    time_t now = date ? curl_getdate(date, NULL) : -1, then = curl_getdate(modified, NULL);
+    return now < 0 || then < 0 || now - then < 60;
+}
+
 /* What this reply says about the file: validators and checksums. */
 static int read_origin(struct pg_exchange *x, pg_err *e)
 {
@@ -144,12 +153,16 @@ static int read_origin(struct pg_exchange *x, pg_err *e)
     int rc = PG_OK;
     if (!etag && !x->seen.etag && (r->status < 300 || r->status == 304 || r->status == 416)) etag = pg_reply_header(r, "etag", 0);
     if (etag) {
-        if (!strncmp(etag, "W/", 2)) etag += 2;
+        x->weak = !strncmp(etag, "W/", 2);
+        if (x->weak) etag += 2;
         size_t n = strlen(etag);
         if (n >= 2 && etag[0] == '"' && etag[n - 1] == '"') etag++, n -= 2;
         rc = replace(&x->seen.etag, etag, n, e);
         if (!rc && hub) rc = read_hub(x, etag, n, e);
-    } else if (!x->seen.etag && modified && r->status < 300) rc = replace(&x->seen.etag, modified, strlen(modified), e);
+    } else if (!x->seen.etag && modified && r->status < 300) {
+        x->weak = is_recent(r, modified);
+        rc = replace(&x->seen.etag, modified, strlen(modified), e);
+    }
     if (!rc && generation) rc = replace(&x->seen.generation, generation, strlen(generation), e);
     if (rc) return rc;
     if (stored && !strcasecmp(stored, "gzip")) {
@@ -210,6 +223,7 @@ static void judge_file(struct pg_exchange *x, uint64_t length)
         x->from = 0;
         pg_origin what = x->seen;
         what.source = t->source;
+        if (x->weak) what.etag = NULL; /* nothing is joined over it; a checksum still allows that */
         if (pg_part_begin(p, &what, &x->err)) return fail(x);
     }
     t->done = x->from;
