@@ -69,6 +69,7 @@ $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-fetch: LDLIBS += $(LIBS_FETCH)
 $(BUILD)/pg-convert: $(call part_of,convert)
 $(BUILD)/pg-score: $(call part_of,score)
+$(BUILD)/pg-info: $(call part_of,info)
 $(BUILD)/pg-infer: $(call part_of,infer)
 $(BUILD)/pg-train: $(call part_of,train)
 $(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
@@ -98,6 +99,10 @@ install-deps:
 check: install-deps
 	@$(MAKE) --no-print-directory everything
 	@tests/run.sh
+
+# Against transformers, PEFT and torch; installs them into a folder of their own. Not part of check.
+interop: all $(HELPERS)
+	@tests/interop/run.sh $(BUILD)
 
 demo:
 	@pipelines/packages.sh build demo
@@ -132,5 +137,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all bench demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

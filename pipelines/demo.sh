@@ -5,7 +5,7 @@ set -euo pipefail
 build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
-demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.2
+demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.4
 size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 mkdir -p "$demo"
 
@@ -29,14 +29,15 @@ for lang in en es de fr; do
     examples "$demo/val" "caption $lang" | pg-infer -m "$model" -n 32 | pg-score --annotate >"$demo/$lang.pgs"
     pg-render -f captions "$demo/$lang.pgs" >"$demo/$lang.txt"
 done
-paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -f2 "$demo/fr.txt") | sed -n 1,4p
+paste "$demo/en.txt" <(cut -f2 "$demo/es.txt") <(cut -f2 "$demo/de.txt") <(cut -f2 "$demo/fr.txt") >"$demo/languages.txt"
+sed -n 1,4p "$demo/languages.txt"
 
-say "fine-tuning on 90 pictures of other things: attention weights, SGD, cosine schedule, $steps steps of 8"
+say "fine-tuning on 90 pictures of other things: attention weights, SGD, gradients clipped, cosine schedule, $steps steps of 8"
 examples "$demo/val" 'caption en' >"$demo/val.pgs"
 examples "$demo/train" 'caption en' >"$demo/train.pgs"
 # A learning rate of 0 changes nothing: the loss before.
 before=$(pg-train -q -m "$model" -o "$demo/same" --steps 1 --lr 0 --val "$demo/val.pgs" <"$demo/train.pgs" | pg-render -f text | val_loss)
-pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr "$lr" --val "$demo/val.pgs" --val-every 8 <"$demo/train.pgs" |
+pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr "$lr" --clip 1 --val "$demo/val.pgs" --val-every 8 <"$demo/train.pgs" |
     tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }'
 after=$(pg-render -f text "$demo/events.pgs" | val_loss)
 pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/after.pgs"
@@ -56,26 +57,27 @@ your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON 
 MODEL is $model, or a folder with PaliGemma-3B's weights and tokenizer: the same commands (README.md says where to get them).
 end
 )
-compare=()
-case $(pg-render --help) in *--compare*) compare=(--compare) ;; esac
-pg-render -o "$demo/report.html" "${compare[@]}" --label before --label after \
+pg-render -o "$demo/report.html" --compare --label before --label after \
     "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
-# What stands below the pictures: scores, commands, what to do next.
+# What stands before the pictures: scores, commands, what to do next.
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 {
-    printf '<section>\n<h2>Before and after</h2>\n<pre>%s</pre>\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
+    printf '<section class="commands">\n<h2>In four languages, before</h2>\n<pre>%s</pre>\n</section>\n' \
+        "$(sed -n 1,8p "$demo/languages.txt" | awk -F'\t' '{ printf "%-18s%-22s%-26s%-24s%s\n", $1, $2, $3, $4, $5 }' | html)"
+    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section class="commands">\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
 pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
 pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
 pg-infer -m $model -n 32 <val.pgs | pg-score --annotate >before.pgs
-pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --val val.pgs --val-every 8 <train.pgs >events.pgs
+pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --clip 1 --val val.pgs --val-every 8 <train.pgs >events.pgs
 pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs
 pg-render -o report.html --label before --label after before.pgs after.pgs events.pgs
 end
-    printf '</pre>\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
+    printf '</pre>\n</section>\n<section class="commands">\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
 } >"$demo/next.html"
-awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
+awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby="examples">|^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
     "$demo/next.html" "$demo/report.html" >"$demo/report.new"
 mv "$demo/report.new" "$demo/report.html"
 say "$next"
 say "report: $demo/report.html"
+echo "a page in the browser with this model: PG_BIN=$build pipelines/serve.sh $demo/tuned"

@@ -10,12 +10,6 @@
 #include "base/file.h"
 #include "convert.h"
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static bool is_empty(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -31,7 +25,7 @@ void place_open(const pg_tool *t, place *p, const char *dst, bool npz, const pg_
     if (pg_ends_with(dst, ".npz") || pg_ends_with(dst, ".safetensors")) {
         p->weights = pg_strdup(dst);
         if (!p->weights) tool_die(t, EXIT_FAIL, "out of memory");
-        if (same_file(dst, pg_weights_path(source))) tool_die(t, EXIT_FAIL, "'%s' is the source: choose another name", dst);
+        if (pg_weights_touches(source, dst)) tool_die(t, EXIT_FAIL, "writing '%s' would change the source: choose another folder", dst);
         return;
     }
     size_t n = strlen(dst);

@@ -9,6 +9,7 @@
 
 /* A record between coming and going. */
 typedef struct slot {
+    char id[128]; /* for messages */
     pg_rec *rec;
     pg_sample sample;
     pg_caption caption;
@@ -19,7 +20,7 @@ typedef struct slot {
 typedef struct infer {
     pg_tool t;
     tool_pipe p;
-    const char *model, *tokenizer_path;
+    const char *model, *tokenizer_path, *adapter;
     pg_decoding how;
     size_t batch;
     bool partial, score, bf16, int8;

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "infer.h"
+#include "model/lora.h"
 
 static const char help[] =
     "usage: pg-infer -m MODEL [options] < examples > captions\n"
@@ -23,6 +24,7 @@ static const char help[] =
     "      --seed S           of the draws (default 0)\n"
     "      --final-softcap C  cap logits as PaliGemma 2's reference decoder does with C 30\n"
     "  -b, --batch N          most records worked on together (default 8)\n"
+    "      --adapter FILE     folder of a low-rank adapter (PEFT, or pg-train --train lora)\n"
     "      --partial          also emit {id, partial} records as tokens appear\n"
     "      --score-only       log-probability of the record's own suffix; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
@@ -106,7 +108,8 @@ void infer_parse(infer *f, int argc, char **argv)
             if (strcmp(optarg, "f32") && !f->bf16)
                 tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
             break;
-        default: tool_usage(t, "--adapter: not yet in this build");
+        case OPT_ADAPTER: f->adapter = optarg; break;
+        default: break;
         }
     if (optind < argc)
         tool_usage(t, "'%s': unexpected operand", argv[optind]);
@@ -200,6 +203,19 @@ static void quantise(infer *f)
     tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
 }
 
+static void load_adapter(infer *f)
+{
+    pg_err e = {0};
+    pg_lora_counts n;
+    bool foreign;
+    if (pg_lora_load(f->m, f->adapter, &n, &foreign, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (foreign)
+        tool_warn(&f->t, "the adapter '%s' was trained on other weights than '%s'", f->adapter, f->model);
+    tool_note(&f->t, "'%s': rank %zu on %zu layers of the language model, %zu of the image tower%s", f->adapter, n.rank, n.language, n.tower,
+              n.head ? ", and its head" : "");
+}
+
 void infer_set_up(infer *f)
 {
     pg_err e = {0};
@@ -213,6 +229,8 @@ void infer_set_up(infer *f)
         quantise(f);
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
+    if (f->adapter)
+        load_adapter(f);
     open_tokenizer(f);
     f->n_slots = ring(f);
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);

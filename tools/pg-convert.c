@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "convert.h"
+#include "weights/adapter.h"
 
 static const char help[] =
     "usage: pg-convert [options] SRC DST\n"
@@ -63,6 +64,23 @@ static void parse(pg_tool *t, options *o, int argc, char **argv)
     if (o->convert && o->dtype == PG_I8 && (file ? pg_ends_with(dst, ".npz") : o->npz)) tool_usage(t, "--dtype int8: only safetensors files hold it");
 }
 
+typedef struct merging {
+    pg_adapter *adapter;
+    pg_merge *merge;
+} merging;
+
+static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const char *path, pg_save_how *how)
+{
+    pg_err e = {0};
+    bool foreign;
+    if (pg_adapter_open(&g->adapter, path, &e) || pg_merge_new(&g->merge, base, g->adapter, &e) ||
+        pg_adapter_is_foreign(g->adapter, base, &foreign, &e))
+        tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (foreign) tool_warn(t, "the adapter '%s' was trained on other weights than '%s'", path, pg_weights_path(base));
+    how->replace = pg_merge_replace;
+    how->ctx = g->merge;
+}
+
 int main(int argc, char **argv)
 {
     pg_tool t;
@@ -78,14 +96,18 @@ int main(int argc, char **argv)
         if (pg_weights_resize(w, o.resolution, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
         tool_info(&t, "position embeddings of %zu pixels made from those of %zu: fine-tune before relying on them", o.resolution, s.image_size);
     }
-    place_open(&t, &p, dst, o.npz, w);
     pg_save_how how = {.own = true, .convert = o.convert, .dtype = o.dtype, .shard = o.shard};
+    merging g = {0};
+    if (o.merge) open_merge(&t, &g, w, argv[optind + 1], &how);
+    place_open(&t, &p, dst, o.npz, w);
     if (pg_weights_save_as(w, p.weights, &how, &e)) {
         place_abort(&p);
         tool_die(&t, EXIT_FAIL, "%s", e.msg);
     }
     copy_tokenizer(&t, w, p.weights);
     place_commit(&t, &p);
+    pg_merge_free(g.merge);
+    pg_adapter_close(g.adapter);
     pg_weights_close(w);
     return tool_close_stdout(&t);
 }

@@ -63,7 +63,7 @@ static void set_caption(infer *f, slot *s)
     pg_rec *r = s->rec;
     f->text.len = 0;
     if (c->err.code || (f->tok && pg_tokenizer_decode(f->tok, c->tokens, c->n, &f->text, &e))) {
-        tool_record_error(&f->t, r, "%s", c->err.code ? c->err.msg : e.msg);
+        tool_record_error(&f->t, r, "'%s': %s", s->id, c->err.code ? c->err.msg : e.msg);
         return;
     }
     if (f->tok) {
@@ -145,7 +145,7 @@ static void score(infer *f, slot *s)
     if (rc == PG_ENOMEM)
         infer_no_memory(f);
     if (rc)
-        tool_record_error(&f->t, s->rec, "%s", e.msg);
+        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, e.msg);
     else
         set_score(f, s, logp);
     free(logp);
@@ -173,6 +173,7 @@ static bool come(infer *f)
     pg_err e = {0};
     if (!tool_next(&f->t, &f->p))
         return false;
+    tool_id(&f->p, s->id, sizeof s->id);
     pg_rec *got = f->p.rec;
     f->p.rec = s->rec;
     s->rec = got;
@@ -184,9 +185,9 @@ static bool come(infer *f)
     if (pg_sample_read(&s->sample, &f->m->s, s->rec, &e)) {
         if (e.code == PG_ENOMEM)
             infer_no_memory(f);
-        tool_record_error(&f->t, s->rec, "%s", e.msg);
+        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, e.msg);
     } else if (f->score && !s->sample.n_loss) {
-        tool_record_error(&f->t, s->rec, "no suffix to score");
+        tool_record_error(&f->t, s->rec, "'%s': no suffix to score", s->id);
     } else if (f->score) {
         score(f, s);
     } else {

@@ -10,14 +10,14 @@
 
 #include "base/file.h"
 #include "kernels/kernels.h"
-#include "tool.h"
-#include "weights/weights.h"
+#include "info.h"
+#include "weights/adapter.h"
 
 static const char help[] =
     "usage: pg-info [options] [MODEL | STREAM.pgs | -]...\n"
     "Says what this machine offers (no operand), what a checkpoint holds, or what a stream holds (- is standard input).\n"
     "\n"
-    "MODEL is a folder, a .npz or a .safetensors file.\n"
+    "MODEL is a folder, a .npz or a .safetensors file; or an adapter's.\n"
     "\n"
     "      --tensors    list a model's tensors: name, type, shape\n"
     "      --checksums  CRC-32 of each tensor's values, the same in every format\n"
@@ -223,7 +223,7 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     }
     size_t types[PG_DTYPES] = {0};
     for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
-    double bytes = (double)pg_weights_bytes(w), budget = 4.0 * 1024 * 1024 * 1024;
+    double bytes = (double)pg_weights_bytes(w), budget = 1.25 * 1024 * 1024 * 1024;
     /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
     double text = (double)s.n_image + CAPTION;
     double own = 8.0 * (double)s.depth * (double)s.kv_heads * (double)s.head_dim * text + 4.0 * (double)s.vocab +
@@ -250,12 +250,49 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     for (size_t i = 0; i < 3; i++) {
         char label[32];
         snprintf(label, sizeof label, "train %s", what[i][0]);
-        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 4 GiB of activations");
+        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 1.25 GiB of activations");
     }
+    info_time(t, &s, bytes);
     if (wish->checksums) status = put_checksums(t, w);
     if (wish->verify && !status) status = verify(t, w);
     pg_weights_close(w);
     return status;
+}
+
+/* ---- an adapter ---- */
+
+static int adapter(pg_tool *t, const char *path)
+{
+    pg_err e = {0};
+    pg_adapter *a;
+    size_t language = 0, tower = 0, head = 0, rank = 0, values = 0;
+    if (pg_adapter_open(&a, path, &e)) {
+        complain(t, "%s", e.msg);
+        return EXIT_FAIL;
+    }
+    for (size_t i = 0; i < pg_adapter_count(a); i++) {
+        const pg_lora_module *m = pg_adapter_at(a, i);
+        *(!strncmp(m->name, "language", 8) ? &language : !strncmp(m->name, "vision", 6) ? &tower : &head) += 1;
+        rank = m->rank > rank ? m->rank : rank;
+        values += m->rank * (m->in + m->out);
+    }
+    printf("%-16s", "adapter");
+    put_name(pg_adapter_path(a));
+    printf("\n%-16s", "base");
+    put_name(pg_adapter_base(a) ? pg_adapter_base(a) : "not said");
+    printf("\n%-16s%zu of the language model, %zu of the image tower%s\n%-16s%zu, scaled by %g\n%-16s%zu\n", "layers", language, tower,
+           head ? ", and its head" : "", "rank", rank, pg_adapter_at(a, 0)->scale, "parameters", values);
+    pg_adapter_close(a);
+    return EXIT_OK;
+}
+
+/* A folder that PEFT or pg-train wrote, or the file in it. */
+static bool is_adapter(const char *path)
+{
+    char *config = pg_is_dir(path) ? pg_path_join(path, "adapter_config.json") : NULL;
+    bool yes = pg_ends_with(path, "adapter_model.safetensors") || (config && pg_is_file(config));
+    free(config);
+    return yes;
 }
 
 /* ---- a stream ---- */
@@ -400,6 +437,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
         if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
         return stream(t, STDIN_FILENO, "stdin");
     }
+    if (is_adapter(path)) return adapter(t, path);
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
         return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;

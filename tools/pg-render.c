@@ -123,6 +123,9 @@ static void put_json(pg_tool *t, FILE *f, const pg_rec *rec, bool with_tensors, 
         pg_rec_free(key);
     }
     if (pg_rec_count(rec) == 0 && pg_buf_addf(b, &e, "{")) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    char *boxes = pg_rec_has(rec, "boxes") ? NULL : boxes_json(rec);
+    if (boxes && pg_buf_addf(b, &e, ",\"boxes\":%s", boxes)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    free(boxes);
     fwrite(b->data, 1, b->len, f);
     fputs("}\n", f);
 }

@@ -22,7 +22,7 @@ static const char help[] =
     "                           without it alpha is dropped\n"
     "      --drop-image         leave the encoded image out of what goes on\n"
     "      --max-pixels N       refuse larger images (default 178956970)\n"
-    "  -j, --threads N          accepted as in the other tools; one image is decoded at a time\n"
+    "  -j, --threads N          images decoded at the same time (default: the cores this process may use)\n"
     "  -q, --quiet   -v, --verbose   -h, --help   --version\n"
     "\n"
     "example: pg-fetch photos/ | pg-resize -s 448 --drop-image > photos.pgs\n";
@@ -197,7 +197,7 @@ static int take_in(tool_pipe *p, ring *r, pg_err *e)
 {
     slot *s = &r->slots[r->read % r->n];
     pg_rec *other = p->rec;
-    int rc = pg_reader_next(p->in, p->rec, e);
+    int rc = tool_read(p, e);
     if (rc != 1) return rc;
     tool_id(p, s->id, sizeof s->id);
     p->rec = s->rec;

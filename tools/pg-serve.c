@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/num.h"
@@ -87,12 +88,15 @@ static void parse(server *s, int argc, char **argv)
 
 static void set_up(server *s)
 {
+    struct stat st;
     pg_err e = {0};
     s->started = serve_now();
     if (getrandom(&s->run, sizeof s->run, 0) != (ssize_t)sizeof s->run) s->run = (uint64_t)time(NULL);
     if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->auth_lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_die(&s->t, EXIT_FAIL, "out of memory");
     if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_die(&s->t, EXIT_FAIL, "out of memory");
     if (pg_image_new(&s->image, &e) || (s->o.auth_file && auth_open(&s->auth, s->o.auth_file, &e))) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
+    if (s->o.auth_file && !stat(s->o.auth_file, &st) && (st.st_mode & 077))
+        tool_warn(&s->t, "'%s' can be read by others than its owner", s->o.auth_file);
     if (system_harden(s, &e)) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
 }
 

@@ -40,19 +40,23 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     bool changed = true;
     pg_err err = {0};
     size_t tokens = 0, longest = 0;
-    if (r->stream) {
-        pg_data_clear(&r->data);
-        read_some(r, r->batch);
-    }
-    for (size_t j = 0; j < r->batch; j++) {
-        idx[j] = r->stream ? j : pg_order_at(&r->order, (step - 1) * r->batch + j);
-        tokens += r->data.items[idx[j]].n_loss;
-        if (longest < r->data.items[idx[j]].n) longest = r->data.items[idx[j]].n;
-    }
-    train_fit_memory(r, r->m->s.n_image + longest);
-    TRY(pg_data_batch(&r->data, r->m, idx, r->batch, rows, ex, e));
     pg_grads_zero(r->m);
-    TRY(pg_loss(r->m, r->work, ex, r->batch, true, 0, &loss, NULL, NULL, r->smoothing, e));
+    for (size_t i = 0; i < r->accumulate; i++) {
+        double part = 0;
+        if (r->stream) {
+            pg_data_clear(&r->data);
+            read_some(r, r->batch);
+        }
+        for (size_t j = 0; j < r->batch; j++) {
+            idx[j] = r->stream ? j : pg_order_at(&r->order, ((step - 1) * r->accumulate + i) * r->batch + j);
+            tokens += r->data.items[idx[j]].n_loss;
+            if (longest < r->data.items[idx[j]].n) longest = r->data.items[idx[j]].n;
+        }
+        train_fit_memory(r, r->m->s.n_image + longest);
+        TRY(pg_data_batch(&r->data, r->m, idx, r->batch, rows, ex, e));
+        TRY(pg_loss(r->m, r->work, ex, r->batch, true, 0, &part, NULL, NULL, r->smoothing, e));
+        loss += part / (double)r->accumulate;
+    }
     double mult = pg_learning_rate(r->schedule, step, r->steps, 1.0, r->warmup);
     if (!isfinite(loss))
         tool_die(&r->t, EXIT_FAIL, "the loss is not a number at step %zu: try a smaller --lr or --clip 1; %s", step,
@@ -69,20 +73,23 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     event_num(r, "lr", r->opt.lr * mult);
     event_num(r, "loss", loss);
     event_num(r, "grad_norm", norm);
-    event_num(r, "examples_per_s", (double)r->batch / took);
+    event_num(r, "examples_per_s", (double)(r->batch * r->accumulate) / took);
     event_num(r, "tokens_per_s", (double)tokens / took);
     event_emit(r);
 }
 
 static void make_fingerprint(run *r)
 {
+    char *groups = train_group_text(r);
     r->fingerprint = pg_format("model %s\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
                                "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"
-                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s",
+                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s%s",
                                r->model, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
                                r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
-                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "");
+                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "", groups ? groups : "");
+    if (!groups) train_no_memory(r);
+    free(groups);
     if (!r->fingerprint) tool_die(&r->t, EXIT_FAIL, "out of memory");
 }
 
@@ -92,7 +99,7 @@ static void check_data(run *r)
     if (!d->n)
         tool_die(&r->t, EXIT_FAIL, "no example can be used: %zu with errors, %zu that do not fit%s%s", d->errors, d->unusable,
                  d->unusable ? ", the first " : "", d->first_unusable);
-    if (r->batch > d->n) tool_warn(&r->t, "a batch of %zu holds some of the %zu examples more than once", r->batch, d->n);
+    if (r->batch * r->accumulate > d->n) tool_warn(&r->t, "a step of %zu holds some of the %zu examples more than once", r->batch * r->accumulate, d->n);
 }
 
 /* Counts of what was odd, said once at the end of reading. Returns whether some records were left out. */
@@ -117,7 +124,7 @@ static void resume(run *r)
     if (r->resume && pg_is_file(r->state_path)) {
         TRY(pg_state_load(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
         tool_info(&r->t, "resuming after step %zu of %zu", r->progress.step, r->steps);
-        for (size_t s = 0; r->stream && s < r->progress.step; s++) {
+        for (size_t s = 0; r->stream && s < r->progress.step * r->accumulate; s++) {
             pg_data_clear(&r->data);
             read_some(r, r->batch);
         }
@@ -130,6 +137,10 @@ static void resume(run *r)
 
 static void train(run *r)
 {
+    size_t longest = 0;
+    for (size_t i = 0; i < r->data.n; i++)
+        if (longest < r->data.items[i].n) longest = r->data.items[i].n;
+    if (longest) train_fit_memory(r, r->m->s.n_image + longest);
     float *rows = pg_floats(r->batch * pg_data_row(&r->data, r->m));
     pg_example *ex = pg_calloc(r->batch, sizeof *ex);
     size_t *idx = pg_calloc(r->batch, sizeof *idx);
@@ -167,9 +178,11 @@ static void finish(run *r)
 static void set_up(run *r)
 {
     r->opt.lr = r->lr;
+    r->opt.grad_scale = 1.0 / (double)r->accumulate;
     TRY(pg_kern_new(&r->kern, r->t.threads, e));
     if (r->bf16) TRY(pg_kern_use_bf16(r->kern, e));
-    TRY(pg_model_open(&r->m, r->model, r->train, r->kern, e));
+    TRY(pg_model_open(&r->m, r->model, r->lora ? NULL : r->train, r->kern, e));
+    if (r->lora) train_make_adapter(r);
     TRY(pg_work_new(&r->work, e));
     (void)!pg_tokenizer_open(&r->tok, r->model, NULL); /* only for captions while validating, and to lie beside OUT */
     tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");
@@ -182,13 +195,14 @@ static void set_up(run *r)
         report_data(r);
         check_data(r);
         if (!r->steps) {
-            double n = ceil((r->epochs > 0 ? r->epochs : 1) * (double)r->data.n / (double)r->batch);
+            double n = ceil((r->epochs > 0 ? r->epochs : 1) * (double)r->data.n / (double)(r->batch * r->accumulate));
             r->steps = n < 1 ? 1 : (size_t)n;
         }
         TRY(pg_order_new(&r->order, r->data.n, r->seed, r->shuffle, e));
     }
     if (r->val) val_load(r);
     TRY(pg_optim_init(&r->opt, r->m, e));
+    train_set_mults(r);
     make_fingerprint(r);
     resume(r);
     r->data.pixels = pg_trains_image(r->m);
@@ -215,7 +229,7 @@ static void tear_down(run *r)
 
 int main(int argc, char **argv)
 {
-    run r = {.train = "attention", .batch = 8, .lr = 0.03, .warmup = 0.1, .shuffle = true, .memory = (size_t)2 << 30,
+    run r = {.train = "attention", .batch = 8, .accumulate = 1, .lr = 0.03, .warmup = 0.1, .shuffle = true, .memory = (size_t)2 << 30,
              .val_captions = SIZE_MAX, .val_length = 64, .opt = {.kind = PG_SGD, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8}};
     train_parse(&r, argc, argv);
     set_up(&r);

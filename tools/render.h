@@ -88,6 +88,12 @@ typedef struct report {
     bool scored, compare;
 } report;
 
+/* Boxes that the caption names (text/locations.h): a JSON array for free(), NULL where there is none; and spans of class "box", placed
+ * in hundredths of a picture that lies in an element of its size. */
+char *boxes_json(const pg_rec *rec);
+bool has_boxes(text_view caption);
+void boxes_html(FILE *f, text_view caption);
+
 /* The report of `files` (n of them; stdin where n is 0), columns named by labels. *errors: records with an error. */
 typedef struct report_options {
     char *const *labels;

@@ -82,11 +82,15 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
         free(v);
     }
     if (ok) {
+        bool boxes = has_boxes(alt);
+        if (boxes) fputs("<div class=\"framed\"><div>", r->cards);
         fputs("<img loading=\"lazy\" decoding=\"async\" alt=\"", r->cards);
         put_html(r->cards, alt.s, alt.n);
         fputs("\" src=\"data:image/jpeg;base64,", r->cards);
         put_base64(r->cards, jpeg.data, jpeg.len);
-        fputs("\">\n", r->cards);
+        fputs("\">", r->cards);
+        boxes_html(r->cards, alt);
+        fputs(boxes ? "</div></div>\n" : "\n", r->cards);
     } else fputs("<p class=\"no-picture\">no picture in the stream</p>\n", r->cards);
     pg_buf_free(&jpeg);
 }

@@ -4,7 +4,7 @@
 
 #include "render.h"
 
-enum { WIDTH = 800, LEFT = 76, RIGHT = 784, COLOURS = 8, MOST_DOTS = 120 };
+enum { WIDTH = 800, LEFT = 76, RIGHT = 784, COLOURS = 8, MOST_DOTS = 120, MOST_TICKS = 64 };
 
 /* A distance between ticks of 1, 2 or 5 times a power of ten that gives about n of them. */
 static double nice(double range, int n)
@@ -45,8 +45,9 @@ static void widen(panel *p, const curve_point *c, size_t n, quantity *of)
 
 static void settle(panel *p)
 {
-    if (p->right <= p->left) p->right = p->left + 1;
-    if (p->high <= p->low) p->high = p->low + (p->low > 0 ? p->low : 1);
+    /* Never so narrow that a tick is lost in rounding. */
+    if (!(p->right - p->left > fabs(p->right) * 1e-9)) p->right = p->left + fmax(1, fabs(p->left) * 1e-6);
+    if (!(p->high - p->low > fabs(p->high) * 1e-9)) p->high = p->low + (fabs(p->low) > 0 ? fabs(p->low) : 1);
     /* Room above and below: the outer ticks enclose the points. */
     double d = nice(p->high - p->low, p->ticks);
     p->high = ceil(p->high / d - 1e-9) * d;
@@ -57,11 +58,13 @@ static void axes(FILE *f, const panel *p, bool last)
 {
     double d = nice(p->high - p->low, p->ticks);
     fprintf(f, "<text class=\"name\" x=\"%d\" y=\"%.0f\">%s</text>\n", LEFT, p->y1 - 12, p->name);
-    for (double v = ceil(p->low / d - 1e-9) * d; v <= p->high + d * 1e-6; v += d)
+    double v = ceil(p->low / d - 1e-9) * d;
+    for (int k = 0; k < MOST_TICKS && v <= p->high + d * 1e-6; k++, v += d)
         fprintf(f, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">%.4g</text>\n",
                 fabs(v - p->low) < d * 1e-6 ? "axis" : "grid", LEFT, RIGHT, py(p, v), py(p, v), LEFT - 8, py(p, v) + 4, fabs(v) < d * 1e-6 ? 0 : v);
     d = fmax(1, nice(p->right - p->left, 8));
-    for (double v = ceil(p->left / d) * d; v <= p->right; v += d) {
+    v = ceil(p->left / d) * d;
+    for (int k = 0; k < MOST_TICKS && v <= p->right; k++, v += d) {
         fprintf(f, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", px(p, v), px(p, v), p->y0, p->y0 + 4);
         if (last) fprintf(f, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%.10g</text>", px(p, v), p->y0 + 19, v);
     }

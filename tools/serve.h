@@ -105,6 +105,8 @@ typedef struct server {
     rates *rates;
     pg_image *image; /* of the HTTP thread */
     struct MHD_Daemon *daemon;
+    int listener; /* once nothing more is accepted */
+    bool inherited; /* the socket is the service manager's */
     char *page; /* index.html filled in */
     size_t page_len;
 } server;

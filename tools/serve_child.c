@@ -16,6 +16,7 @@ extern char **environ;
 /* What it is given between a signal to end and the one that cannot be refused. */
 #define GRACE 3.0
 #define MOST_BACKOFF 30.0
+#define ANSWER_MAX ((size_t)64 << 20) /* bytes of a record beside the picture; pixels of 896x896 are 10 MB */
 
 struct child {
     child *next_one;
@@ -178,6 +179,7 @@ static void *collect(void *arg)
     pg_rec *rec = pg_rec_new();
     pg_err e = {0};
     int rc = rec ? pg_reader_new(&rd, c->out, "the command's output", &e) : pg_error_nomem(&e);
+    if (!rc) pg_reader_limit(rd, s->o.max_upload + ANSWER_MAX);
     if (!rc) rc = pg_reader_header(rd, rec, &e);
     pthread_mutex_lock(&s->lock);
     c->ready = rc == 1;
@@ -367,7 +369,10 @@ static void start_missing(server *s, double now)
 {
     child *c;
     pg_err e = {0};
-    if (s->current || s->draining || now < s->restart_at) return;
+    pthread_mutex_lock(&s->lock);
+    bool wanted = !s->current && now >= s->restart_at && (!s->draining || s->first);
+    pthread_mutex_unlock(&s->lock);
+    if (!wanted) return;
     int rc = child_start(s, &c, &e);
     pthread_mutex_lock(&s->lock);
     if (rc) backoff(s, false, now);

@@ -13,7 +13,7 @@
 
 #include "serve_request.h"
 
-enum { CONNECTIONS = 512, HEADERS = 32 << 10, PREFIX_MAX = 1000, NAME_MAX_BYTES = 200, FORM_EXTRA = 64 << 10 };
+enum { CONNECTIONS = 512, HEADERS = 32 << 10, PREFIX_MAX = 1000 /* characters */, NAME_MAX_BYTES = 200, FORM_EXTRA = 64 << 10 };
 #define THROWN_AWAY ((size_t)64 << 20) /* of a body that is refused: most clients listen only after they have sent it */
 
 void refuse(request *r, unsigned status, const char *code, const char *fmt, ...)
@@ -105,6 +105,26 @@ static size_t promised(struct MHD_Connection *c)
     return n;
 }
 
+static void refuse_prefix(request *r) { refuse(r, 400, "prefix", "the prefix is longer than %d characters", PREFIX_MAX); }
+
+static bool take_text(request *r, pg_buf *b, const char *p, size_t n)
+{
+    if (b->len + n > 4 * PREFIX_MAX) refuse_prefix(r);
+    else if (pg_buf_add(b, p, n, NULL)) refuse(r, 500, "no_memory", "out of memory");
+    return !r->status;
+}
+
+static void check_prefix(request *r, const pg_buf *b)
+{
+    size_t characters = 0;
+    for (size_t i = 0; i < b->len; i++) {
+        characters += (b->data[i] & 0xc0) != 0x80;
+        if (b->data[i] < 32 || b->data[i] == 127) refuse(r, 400, "prefix", "the prefix holds control characters or several lines");
+    }
+    if (characters > PREFIX_MAX) refuse_prefix(r);
+    if (b->len && !pg_utf8_valid((const char *)b->data, b->len)) refuse(r, 400, "prefix", "the prefix is not UTF-8");
+}
+
 static enum MHD_Result take_field(void *cls, enum MHD_ValueKind kind, const char *key, const char *name, const char *type,
                                   const char *encoding, const char *data, uint64_t off, size_t n);
 
@@ -123,7 +143,7 @@ static void begin_upload(request *r, struct MHD_Connection *c)
         if (!r->form) refuse(r, 400, "malformed", "this form has no boundary");
     }
     prefix = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "prefix");
-    if (prefix && pg_buf_add(&r->prefix, prefix, strlen(prefix), NULL)) refuse(r, 500, "no_memory", "out of memory");
+    if (prefix && take_text(r, &r->prefix, prefix, strlen(prefix))) check_prefix(r, &r->prefix);
 }
 
 void refuse_size(request *r)
@@ -177,13 +197,6 @@ static bool take_bytes(request *r, const char *p, size_t n)
     pthread_mutex_unlock(&s->lock);
     refuse(r, 500, "no_memory", "out of memory");
     return false;
-}
-
-static bool take_text(request *r, pg_buf *b, const char *p, size_t n)
-{
-    if (b->len + n > PREFIX_MAX) refuse(r, 400, "prefix", "the prefix is longer than %d bytes", PREFIX_MAX);
-    else if (pg_buf_add(b, p, n, NULL)) refuse(r, 500, "no_memory", "out of memory");
-    return !r->status;
 }
 
 /* The last part of a client's file name: only ever told to the command as `source`, never opened. */
@@ -251,15 +264,12 @@ static bool blank(const pg_buf *b)
 static void choose_prefix(request *r)
 {
     const pg_buf *b = blank(&r->own) ? &r->prefix : &r->own;
+    check_prefix(r, b);
     if (blank(b)) {
         const char *usual = r->s->o.prefix;
         if (usual && !(r->job->prefix = pg_strdup(usual))) refuse(r, 500, "no_memory", "out of memory");
         return;
     }
-    for (size_t i = 0; i < b->len; i++)
-        if (b->data[i] < 32 || b->data[i] == 127) refuse(r, 400, "prefix", "the prefix holds control characters or several lines");
-    if (!pg_utf8_valid((const char *)b->data, b->len)) refuse(r, 400, "prefix", "the prefix is not UTF-8");
-    if (b->len > PREFIX_MAX) refuse(r, 400, "prefix", "the prefix is longer than %d bytes", PREFIX_MAX);
     if (!r->status && !(r->job->prefix = pg_strndup((const char *)b->data, b->len))) refuse(r, 500, "no_memory", "out of memory");
 }
 
@@ -333,10 +343,11 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **mine, enum 
 {
     server *s = cls;
     request *r = *mine;
-    (void)c, (void)why;
+    (void)c;
     if (!r) return;
     if (r->form) MHD_destroy_post_processor(r->form);
-    if (!r->answered) r->answered = 499; /* the client left: nginx's number for it */
+    /* The client left, or was sent away for taking too long: nginx's number for it. */
+    if (!r->answered || why != MHD_REQUEST_TERMINATED_COMPLETED_OK) r->answered = 499;
     info_log(s, r->client, r->method, r->path, r->answered, (serve_now() - r->start) * 1000, r->received,
              r->admitted ? r->job->id : NULL);
     pthread_mutex_lock(&s->lock);
@@ -410,13 +421,14 @@ int http_start(server *s, int fd, pg_err *e)
 
 void http_quiesce(server *s)
 {
-    int fd = MHD_quiesce_daemon(s->daemon);
-    if (fd >= 0) close(fd);
+    s->listener = MHD_quiesce_daemon(s->daemon); /* its thread may still look at it: closed when that is over */
+    if (!s->inherited && s->listener >= 0) shutdown(s->listener, SHUT_RDWR); /* a service manager goes on listening */
 }
 
 void http_stop(server *s)
 {
     if (s->daemon) MHD_stop_daemon(s->daemon);
+    if (s->listener >= 0) close(s->listener);
     s->daemon = NULL;
     free(s->page);
 }

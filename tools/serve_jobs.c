@@ -150,6 +150,7 @@ void jobs_deadlines(server *s, double now)
         else if (j->state == JOB_WAITING && now - j->admitted > s->o.timeout) job_done(s, j, 503, "busy", never, sizeof never - 1);
         else if (j->suspended && now - j->told > 10) {
             j->alive = true;
+            j->told = now;
             job_wake(j);
         }
     }

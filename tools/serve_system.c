@@ -17,6 +17,9 @@
 #if __has_include(<linux/landlock.h>)
 #include <linux/landlock.h>
 #define HAVE_LANDLOCK 1
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14) /* Linux 6.2 */
+#endif
 #endif
 #endif
 
@@ -65,6 +68,7 @@ int system_listen(server *s, char where[static 80], pg_err *e)
 {
     struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE}, *a = NULL;
     int fd = inherited();
+    s->inherited = fd >= 0;
     if (fd < 0) {
         int rc = getaddrinfo(s->o.address, s->o.port, &want, &a);
         if (rc) return pg_error(e, PG_EINVAL, "cannot listen on '%s': %s", s->o.address, gai_strerror(rc));
@@ -100,9 +104,7 @@ static int read_only(pg_err *e)
                       LANDLOCK_ACCESS_FS_MAKE_SYM;
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1) return pg_error_errno(e, "--read-only: this kernel offers no Landlock");
-#ifdef LANDLOCK_ACCESS_FS_TRUNCATE
     if (abi >= 3) writes |= LANDLOCK_ACCESS_FS_TRUNCATE;
-#endif
     struct landlock_ruleset_attr attr = {.handled_access_fs = writes};
     int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0), rc = PG_OK;
     if (rules < 0) return pg_error_errno(e, "--read-only: cannot make Landlock rules");

@@ -183,12 +183,18 @@ void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *ext
     if (p->in) pg_reader_tie(p->in, p->out);
 }
 
+int tool_read(tool_pipe *p, pg_err *e)
+{
+    errno = 0;
+    int rc = pg_reader_next(p->in, p->rec, e);
+    if (rc < 0 && e->code == PG_EIO && errno == EPIPE) raise(SIGPIPE); /* as a write would have ended it */
+    return rc;
+}
+
 bool tool_next(pg_tool *t, tool_pipe *p)
 {
     pg_err e = {0};
-    errno = 0;
-    int rc = pg_reader_next(p->in, p->rec, &e);
-    if (rc < 0 && e.code == PG_EIO && errno == EPIPE) raise(SIGPIPE); /* as a write would have ended it */
+    int rc = tool_read(p, &e);
     if (rc < 0) tool_bad_stream(t, p, &e);
     return rc == 1;
 }

@@ -52,7 +52,8 @@ typedef struct tool_pipe {
 void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind);
 void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra);
 bool tool_next(pg_tool *t, tool_pipe *p); /* true: p->rec filled; false: clean end; exits 3 on a bad stream */
-/* Ends as tool_next does on a bad stream: for tools that have work in hand when pg_reader_next fails. */
+/* For tools that have work in hand when the stream turns out bad: as pg_reader_next, into p->rec; then what tool_next ends with. */
+int tool_read(tool_pipe *p, pg_err *e) PG_MUST_CHECK;
 _Noreturn void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e);
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec); /* exits 1 when stdout fails */
 /* Marks p->rec with an error, says it on stderr ("pg-resize: cannot ... 'id': why"). The caller still tool_puts it. */

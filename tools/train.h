@@ -14,14 +14,23 @@ typedef struct val_text {
     size_t n_references;
 } val_text;
 
+enum { MAX_MULTS = 32 };
+
 typedef struct run {
     pg_tool t;
     tool_pipe p;
     const char *model, *out, *train, *val, *schedule_name;
     size_t steps, batch, val_every, val_captions, val_length, patience, save_every, memory, max_memory, longest;
+    bool memory_warned; /* of too little of it */
     double epochs, lr, warmup, smoothing;
     uint64_t seed;
     pg_schedule schedule;
+    bool lora; /* train an adapter */
+    const char *targets;
+    size_t rank, accumulate;
+    double alpha;
+    const char *lr_mults[MAX_MULTS], *wd_mults[MAX_MULTS]; /* "REGEX=X", in the order given */
+    size_t n_lr_mults, n_wd_mults;
     bool shuffle, stream, resume, keep_best, bf16;
     pg_optim opt;
     pg_progress progress;
@@ -49,6 +58,11 @@ _Noreturn void train_no_memory(run *r);
 
 /* ---- options ---- */
 void train_parse(run *r, int argc, char **argv);
+
+/* ---- adapters and groups of weights (train_groups.c) ---- */
+void train_make_adapter(run *r);
+void train_set_mults(run *r);
+char *train_group_text(const run *r); /* for the fingerprint; NULL: no memory */
 
 /* ---- memory ---- */
 /* Sets which layers keep their activations, for sequences of up to so many rows; says so where it is news. */

@@ -23,7 +23,7 @@ static size_t besides(const run *r)
 {
     size_t trained = 0, features = r->data.n * pg_data_row(&r->data, r->m) * sizeof(float);
     for (size_t i = 0; i < r->m->n_params; i++) trained += r->m->params[i].count * sizeof(float);
-    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
+    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : r->opt.momentum > 0 ? 3 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
 }
 
 void train_fit_memory(run *r, size_t rows)
@@ -42,10 +42,12 @@ void train_fit_memory(run *r, size_t rows)
     }
     r->m->recompute = n;
     size_t need = fixed + pg_loss_bytes(r->m, rows, r->batch);
-    if (need > have)
+    if (need > have && !r->memory_warned)
         tool_warn(&r->t, "about %zu MiB of memory are needed, %s: %zu", need >> 20,
                   r->max_memory ? "more than --max-memory" : "and less is free", have >> 20);
-    else if (n)
+    r->memory_warned = r->memory_warned || need > have;
+    if (need > have) return;
+    if (n)
         tool_info(&r->t, "to stay below %zu MiB, %zu of %zu layers compute their activations again instead of keeping them", have >> 20, n,
                   r->m->s.depth);
     else

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/file.h"
 #include "base/num.h"
 #include "train.h"
 
@@ -11,16 +12,23 @@ static const char help[] =
     "  -o, --output OUT        where the tuned checkpoint goes\n"
     "      --steps N           optimizer steps\n"
     "      --epochs E          passes over the examples instead (default 1)\n"
-    "      --batch N           examples a step (default 8)\n"
+    "      --batch N           examples worked on together (default 8)\n"
+    "      --accumulate N      batches a step (default 1)\n"
     "      --lr X              learning rate (default 0.03)\n"
     "      --schedule S        cosine or constant (default cosine)\n"
     "      --warmup X          fraction of the steps (default 0.1)\n"
     "      --optimizer O       sgd or adamw (default sgd)\n"
+    "      --momentum X        of sgd (default 0)\n"
     "      --b1 X, --b2 X, --eps X   of adamw (default 0.9, 0.999, 1e-8)\n"
     "      --weight-decay X    decoupled, on weights named .../kernel (default 0)\n"
+    "      --wd-mult REGEX=X   decay of the weights whose names match, times X; the first match decides, others do not decay\n"
+    "      --lr-mult REGEX=X   the same of the learning rate; others keep it\n"
     "      --clip NORM         longest gradient (default 0: none)\n"
     "      --label-smoothing X (default 0)\n"
-    "      --train WHAT        attention, llm, all, or a regular expression on weight names (default attention)\n"
+    "      --train WHAT        attention, llm, all, lora, or a regular expression on weight names (default attention)\n"
+    "      --rank R            of lora: of the adapters (default 8)\n"
+    "      --alpha A           of lora: they are scaled by A/R (default R)\n"
+    "      --targets REGEX     of lora: layers that get one (default: the language model's attention)\n"
     "      --no-shuffle        examples in the order of the stream\n"
     "      --stream            take examples as they come, each once, keep none; needs --steps\n"
     "      --seed N            of the permutations (default 0)\n"
@@ -44,7 +52,7 @@ static const char help[] =
 
 enum { O_STEPS = 256, O_EPOCHS, O_BATCH, O_LR, O_SCHEDULE, O_WARMUP, O_OPTIMIZER, O_B1, O_B2, O_EPS, O_WD, O_CLIP, O_SMOOTH, O_TRAIN,
        O_NO_SHUFFLE, O_STREAM, O_SEED, O_VAL, O_VAL_EVERY, O_VAL_CAPTIONS, O_VAL_LENGTH, O_KEEP_BEST, O_PATIENCE, O_SAVE_EVERY, O_RESUME, O_MEMORY,
-       O_MAX_MEMORY, O_DTYPE, O_RANK };
+       O_MAX_MEMORY, O_DTYPE, O_RANK, O_ALPHA, O_TARGETS, O_ACCUMULATE, O_MOMENTUM, O_LR_MULT, O_WD_MULT };
 
 static const struct option options[] = {
     {"model", 1, NULL, 'm'}, {"output", 1, NULL, 'o'}, {"steps", 1, NULL, O_STEPS}, {"epochs", 1, NULL, O_EPOCHS},
@@ -54,8 +62,29 @@ static const struct option options[] = {
     {"no-shuffle", 0, NULL, O_NO_SHUFFLE}, {"stream", 0, NULL, O_STREAM}, {"seed", 1, NULL, O_SEED}, {"val", 1, NULL, O_VAL},
     {"val-every", 1, NULL, O_VAL_EVERY}, {"val-captions", 1, NULL, O_VAL_CAPTIONS}, {"val-length", 1, NULL, O_VAL_LENGTH},
     {"keep-best", 0, NULL, O_KEEP_BEST}, {"patience", 1, NULL, O_PATIENCE}, {"save-every", 1, NULL, O_SAVE_EVERY}, {"resume", 0, NULL, O_RESUME},
-    {"memory", 1, NULL, O_MEMORY}, {"max-memory", 1, NULL, O_MAX_MEMORY},
-    {"dtype", 1, NULL, O_DTYPE}, {"rank", 1, NULL, O_RANK}, {NULL, 0, NULL, 0}};
+    {"memory", 1, NULL, O_MEMORY}, {"max-memory", 1, NULL, O_MAX_MEMORY}, {"dtype", 1, NULL, O_DTYPE}, {"rank", 1, NULL, O_RANK}, {"alpha", 1, NULL, O_ALPHA},
+    {"targets", 1, NULL, O_TARGETS}, {"accumulate", 1, NULL, O_ACCUMULATE}, {"momentum", 1, NULL, O_MOMENTUM}, {"lr-mult", 1, NULL, O_LR_MULT},
+    {"wd-mult", 1, NULL, O_WD_MULT}, {NULL, 0, NULL, 0}};
+
+static void add_mult(const pg_tool *t, const char *option, const char **list, size_t *n)
+{
+    if (*n == MAX_MULTS) tool_usage(t, "%s: more than %d of them", option, MAX_MULTS);
+    list[(*n)++] = optarg;
+}
+
+static void check_lora(run *r)
+{
+    static const char *const endings[] = {".npz", ".safetensors"};
+    const pg_tool *t = &r->t;
+    r->lora = !strcmp(r->train, "lora");
+    const char *only = r->rank ? "--rank" : r->alpha > 0 ? "--alpha" : r->targets ? "--targets" : NULL;
+    if (!r->lora && only) tool_usage(t, "%s without --train lora", only);
+    for (size_t i = 0; r->lora && i < 2; i++)
+        if (pg_ends_with(r->out, endings[i])) tool_usage(t, "--train lora writes a folder of adapter files: '%s' is a file's name", r->out);
+    if (!r->rank) r->rank = 8;
+    if (!(r->alpha > 0)) r->alpha = (double)r->rank;
+    if (!r->targets) r->targets = "language_model.*self_attn";
+}
 
 void train_parse(run *r, int argc, char **argv)
 {
@@ -107,14 +136,21 @@ void train_parse(run *r, int argc, char **argv)
             if (strcmp(optarg, "f32") && strcmp(optarg, "bf16")) tool_usage(t, "--dtype '%s': neither f32 nor bf16", optarg);
             r->bf16 = !strcmp(optarg, "bf16");
             break;
-        case O_RANK: tool_usage(t, "--rank: adapters are not in this build");
+        case O_RANK: r->rank = tool_size(t, "--rank", optarg, 1, 4096); break;
+        case O_ALPHA: r->alpha = tool_double(t, "--alpha", optarg, 1e-9, 1e9); break;
+        case O_TARGETS: r->targets = optarg; break;
+        case O_ACCUMULATE: r->accumulate = tool_size(t, "--accumulate", optarg, 1, 65536); break;
+        case O_MOMENTUM: r->opt.momentum = tool_double(t, "--momentum", optarg, 0, 0.9999999); break;
+        case O_LR_MULT: add_mult(t, "--lr-mult", r->lr_mults, &r->n_lr_mults); break;
+        case O_WD_MULT: add_mult(t, "--wd-mult", r->wd_mults, &r->n_wd_mults); break;
         default: break;
         }
     if (optind < argc) tool_usage(t, "unexpected operand '%s'", argv[optind]);
     if (!r->model) tool_usage(t, "no model: use -m MODEL");
     if (!r->out) tool_usage(t, "no output: use -o OUT");
     if (!*r->train) tool_usage(t, "--train '': nothing to train");
-    if (!strcmp(r->train, "lora")) tool_usage(t, "--train lora: adapters are not in this build");
+    check_lora(r);
+    if (r->opt.momentum > 0 && r->opt.kind != PG_SGD) tool_usage(t, "--momentum is for sgd; adamw has --b1");
     if (r->steps && r->epochs > 0) tool_usage(t, "--steps and --epochs exclude each other");
     if (r->stream && !r->steps) tool_usage(t, "--stream needs --steps: how many examples will come is not known");
     if ((r->val_every || captions) && !r->val) tool_usage(t, "%s without --val", captions ? "--val-captions or --val-length" : "--val-every");

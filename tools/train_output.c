@@ -4,13 +4,8 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "model/lora.h"
 #include "train.h"
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
 
 /* The file that OUT stands for; *dir where it is a folder, which is made. `mark` (".best" or "") goes before the ending. */
 static char *weights_path(run *r, const char *mark, char **dir)
@@ -23,7 +18,8 @@ static char *weights_path(run *r, const char *mark, char **dir)
     for (size_t i = 0; i < 2; i++)
         if (pg_ends_with(r->out, endings[i])) path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i]);
     if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
-        path = pg_path_join(*dir, pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors");
+        const char *name = r->lora ? "adapter_model.safetensors" : pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors";
+        path = pg_path_join(*dir, name);
         if (mkdir(*dir, 0777) && !pg_is_dir(*dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s'", *dir);
     }
     if (!path) train_no_memory(r);
@@ -34,8 +30,11 @@ static char *weights_path(run *r, const char *mark, char **dir)
 static void probe(run *r, const char *path)
 {
     pg_outfile f;
-    if (same_file(path, pg_weights_path(r->m->weights)))
-        tool_die(&r->t, EXIT_FAIL, "'%s' is the model that is being trained: choose another output", path);
+    if (r->lora ? pg_same_file(path, pg_weights_path(r->m->weights)) : pg_weights_touches(r->m->weights, path))
+        tool_die(&r->t, EXIT_FAIL, "writing '%s' would change the model that is being trained: choose another folder", path);
+    for (size_t i = 0; pg_ends_with(path, ".npz") && i < pg_weights_count(r->m->weights); i++)
+        if (pg_weights_at(r->m->weights, i)->dtype == PG_I8)
+            tool_die(&r->t, EXIT_FAIL, "cannot write '%s': the model is int8, which only safetensors files hold", path);
     TRY(pg_outfile_open(&f, path, e));
     pg_outfile_abort(&f);
 }
@@ -82,6 +81,10 @@ static const float *replacement(void *ctx, const char *name, size_t layer, size_
 
 void train_save_weights(run *r, const char *path, const char *dir)
 {
+    if (r->lora) {
+        TRY(pg_lora_save(r->m, dir, r->alpha, e));
+        return;
+    }
     TRY(pg_weights_save(r->m->weights, path, replacement, r, e));
     if (dir && r->tok) copy_into(r, dir, pg_tokenizer_path(r->tok), "tokenizer.model");
 }

@@ -35,6 +35,7 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 
+bool pg_same_file(const char *a, const char *b); /* false where one does not exist */
 bool pg_is_dir(const char *path);
 bool pg_is_file(const char *path);
 bool pg_ends_with(const char *s, const char *end);

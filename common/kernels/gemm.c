@@ -71,6 +71,10 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
 {
     job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .B = B, .beta = beta, .C = C, .ldc = ldc};
     if (!M || !N) return;
+    if (B->type == PG_MAT_I8) {
+        pg_gemm_int8(k, M, N, K, A, lda, transA, B, beta, C, ldc);
+        return;
+    }
     if (pg_gemm_half(k, M, N, K, A, lda, transA, &(pg_half_mat){.m = *B}, beta, C, ldc)) return;
     if (!K) {
         for (size_t m = 0; m < M && beta == 0; m++)

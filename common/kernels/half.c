@@ -261,6 +261,11 @@ int pg_kern_use_bf16(pg_kern *k, pg_err *e)
     return PG_OK;
 }
 
+bool pg_kern_uses_bf16(const pg_kern *k)
+{
+    return k->half != NULL;
+}
+
 const char *pg_kern_bf16(const pg_kern *k)
 {
     return k->has_bf16 ? "AVX512-BF16" : "none, float32 instead";

@@ -9,7 +9,7 @@ enum { MR = PG_HALF_ROWS };
 ALWAYS __m512i bits(__m512bh x) { return (__m512i)x; }
 ALWAYS __m512bh halves(__m512i x) { return (__m512bh)x; }
 ALWAYS __m512 dot(__m512 c, __m512i a, __m512i b) { return _mm512_dpbf16_ps(c, halves(a), halves(b)); }
-ALWAYS __mmask32 first32(size_t n) { return n >= 32 ? (__mmask32)0xffffffffu : (__mmask32)((1u << n) - 1); }
+ALWAYS __mmask32 first32(size_t n) { return n >= 32 ? 0xffffffffu : (1u << n) - 1u; }
 
 /* n <= 32 elements in their order, as bfloat16. */
 ALWAYS __m512i halves32(const unsigned char *p, pg_mat_type type, size_t n)

@@ -96,6 +96,7 @@ void pg_kern_free(pg_kern *k)
     free(k->scratch);
     free(k->memory);
     free(k->packed);
+    free(k->wide);
     free(k);
 }
 

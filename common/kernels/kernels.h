@@ -20,7 +20,7 @@ pg_pool *pg_kern_pool(pg_kern *k);
 const char *pg_kern_isa(const pg_kern *k);  /* "avx512", "avx2", "scalar" */
 const char *pg_kern_blas(const pg_kern *k); /* "BLIS 0.9.0, skx (forced)" */
 
-typedef enum { PG_MAT_F32, PG_MAT_F16, PG_MAT_BF16 } pg_mat_type; /* values equal pg_dtype's */
+typedef enum { PG_MAT_F32, PG_MAT_F16, PG_MAT_BF16, PG_MAT_I8 } pg_mat_type; /* values equal pg_dtype's */
 
 /* A matrix [rows, cols] that may be half precision, unaligned, and stored transposed:
  * element (r,c) is at r*ld + c, or at c*ld + r where trans. */
@@ -29,6 +29,7 @@ typedef struct pg_mat {
     pg_mat_type type;
     bool trans;
     size_t rows, cols, ld;
+    const void *scale; /* PG_MAT_I8: f32 [stored rows][ceil(ld / 256)], any alignment; a stored row is a whole one, ld long */
 } pg_mat;
 
 /* C[M,N] = A[M,K] · B[K,N] + beta·C, beta 0 or 1 (0 never reads C). A f32; transA: A is stored [K,M] with lda.
@@ -36,9 +37,15 @@ typedef struct pg_mat {
 void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
              float *C, size_t ldc);
 
+/* Before the first product with PG_MAT_I8: takes the memory it needs. */
+int pg_kern_take_int8(pg_kern *k, pg_err *e) PG_MUST_CHECK;
+/* y = n values of a stored row of a PG_MAT_I8. */
+void pg_widen_int8(const pg_mat *b, size_t row, size_t from, size_t n, float *y);
+
 /* From now on products are of bfloat16: A (and B, where it is of another type) is rounded to nearest even, sums are kept in
  * float32. Where the CPU has no instructions for it nothing changes: products stay in float32. */
 int pg_kern_use_bf16(pg_kern *k, pg_err *e) PG_MUST_CHECK;
+bool pg_kern_uses_bf16(const pg_kern *k);
 const char *pg_kern_bf16(const pg_kern *k); /* "AVX512-BF16", or "none, float32 instead" */
 
 /* B in `blocks` matrices like m, `step` bytes apart: beside each other, or below each other where down. c_step: elements between the

@@ -92,6 +92,7 @@ struct pg_kern {
     bool has_bf16, has_vnni;
     const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
     uint32_t *packed;               /* their left side */
+    float *wide;                    /* widened rows of int8 weights; NULL: there are none */
 };
 
 /* Runs fn over n pieces; in this thread where the work (about one per element and operation) is too little to share. */
@@ -101,6 +102,10 @@ void pg_kern_run(pg_kern *k, size_t n, size_t work, void (*fn)(void *ctx, size_t
 bool pg_panel_fits(const pg_kern *k, size_t M, size_t N, size_t K);
 void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
                    float *C, size_t ldc);
+
+/* int8.c */
+void pg_gemm_int8(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta, float *C,
+                  size_t ldc);
 
 /* blas.c: the only file that sees BLIS. C = A·B + beta C in this thread; strides (row, column) in elements. */
 void pg_blas_init(char *name, size_t len);
@@ -117,7 +122,7 @@ static inline size_t pg_div_up(size_t a, size_t b)
 }
 static inline size_t pg_mat_bytes(pg_mat_type t)
 {
-    return t == PG_MAT_F32 ? 4 : 2;
+    return t == PG_MAT_F32 ? 4 : t == PG_MAT_I8 ? 1 : 2;
 }
 
 #endif

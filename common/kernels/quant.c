@@ -61,6 +61,13 @@ static void make_panels(void *ctx, size_t i, size_t thread)
         for (size_t p = i * MAKE; p < (i + 1) * MAKE && p * PG_HALF_COLS < j->q->N; p++) {
             size_t n = p * PG_HALF_COLS, width = pg_min_size(PG_HALF_COLS, j->q->N - n), block = j->B->blocks > 1 ? n / b->cols : 0;
             const unsigned char *data = (const unsigned char *)b->data + block * j->B->step;
+            float *wide = j->k->scratch[thread].b + PG_GROUP * PG_HALF_COLS; /* behind what pack_b uses */
+            if (b->type == PG_MAT_I8) { /* the same groups: what was rounded once is found again */
+                for (size_t x = 0; x < width; x++) pg_widen_int8(b, n + x, g * PG_GROUP, group_rows(j->q, g), wide + x * PG_GROUP);
+                j->ops->pack_b(j->q->data + p * j->q->panel + g * PG_GROUP_BYTES, j->k->scratch[thread].b, wide, PG_MAT_F32, true, PG_GROUP, width,
+                               group_rows(j->q, g));
+                continue;
+            }
             size_t col = n - block * b->cols, k = g * PG_GROUP, at = b->trans ? col * b->ld + k : k * b->ld + col;
             j->ops->pack_b(j->q->data + p * j->q->panel + g * PG_GROUP_BYTES, j->k->scratch[thread].b, data + at * pg_mat_bytes(b->type),
                            b->type, b->trans, b->ld, width, group_rows(j->q, g));

@@ -9,6 +9,9 @@ enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS };
 /* 1 / step, 0 for a group of zeros */
 ALWAYS float inverse(float most) { return most > 0 ? 127.0f / most : 0.0f; }
 
+/* The larger of two magnitudes, as bits: what is not a number stays, and becomes the step, and so the result. */
+ALWAYS __m512i larger(__m512i most, __m512 x) { return _mm512_max_epu32(most, _mm512_castps_si512(_mm512_abs_ps(x))); }
+
 static void pack_a(uint32_t *out, float *steps, const float *A, size_t lda, size_t n, size_t K)
 {
     size_t blocks = pg_div_up(K, 64), groups = pg_div_up(K, PG_GROUP);
@@ -16,9 +19,10 @@ static void pack_a(uint32_t *out, float *steps, const float *A, size_t lda, size
         for (size_t g = 0; g < groups; g++) {
             const float *x = A + m * lda + g * PG_GROUP;
             size_t kn = pg_min_size(PG_GROUP, K - g * PG_GROUP);
-            __m512 most = _mm512_setzero_ps();
-            for (size_t k = 0; k < kn; k += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(first16(kn - k), x + k)));
-            float max = _mm512_reduce_max_ps(most);
+            __m512i most = _mm512_setzero_si512();
+            for (size_t k = 0; k < kn; k += 16) most = larger(most, _mm512_maskz_loadu_ps(first16(kn - k), x + k));
+            float max;
+            memcpy(&max, &(uint32_t){_mm512_reduce_max_epu32(most)}, sizeof max);
             __m512 f = _mm512_set1_ps(inverse(max));
             steps[(m / MR * groups + g) * MR + m % MR] = max / 127.0f;
             unsigned char *to = (unsigned char *)(out + ((m / MR * blocks + g * (PG_GROUP / 64)) * MR + m % MR) * 16);
@@ -62,8 +66,9 @@ static void pack_b(unsigned char *out, float *tile, const void *B, pg_mat_type t
     else if (type == PG_MAT_F16) fill_tile(tile, B, PG_MAT_F16, trans, ldb, n, K);
     else fill_tile(tile, B, PG_MAT_BF16, trans, ldb, n, K);
     for (size_t i = 0; i < NR; i += 16) {
-        __m512 most = _mm512_setzero_ps();
-        for (size_t k = 0; k < K; k++) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(tile + k * NR + i)));
+        __m512i bits = _mm512_setzero_si512();
+        for (size_t k = 0; k < K; k++) bits = larger(bits, _mm512_loadu_ps(tile + k * NR + i));
+        __m512 most = _mm512_castsi512_ps(bits);
         __mmask16 some = _mm512_cmp_ps_mask(most, _mm512_setzero_ps(), _CMP_GT_OQ);
         __m512 f = _mm512_maskz_div_ps(some, _mm512_set1_ps(127.0f), most);
         __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi32(0x01010101);

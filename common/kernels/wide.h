@@ -15,7 +15,7 @@
 #endif
 enum { LINE = 64 };
 
-ALWAYS __mmask16 first16(size_t n) { return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1); }
+ALWAYS __mmask16 first16(size_t n) { return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u); }
 
 /* n <= 16 elements (more count as 16) of any type as floats; only those are read. */
 ALWAYS __m512 floats16(const unsigned char *p, pg_mat_type type, size_t n)

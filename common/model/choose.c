@@ -9,7 +9,8 @@
 
 enum {
     EOS = 1,
-    LOGIT_ROWS = 8,           /* rows of a product: the vocabulary's matrix streams best through so few (tests/bench/LOG.md) */
+    LOGIT_ROWS = 8,           /* rows of a product: in f32 the vocabulary's matrix streams best through so few (tests/bench/LOG.md) */
+    MOST_ROWS = 16,           /* the same in bf16 and int8, whose kernels do not mind */
     SMALL = 1 << 13,          /* logits in all that are not worth waking threads for */
     SMALL_VOCABULARY = 1 << 22 /* elements of its matrix: reading it is not what takes the time */
 };
@@ -131,10 +132,11 @@ int pg_choose(pg_chooser *c, pg_model *m, pg_work *w, const pg_decoding *how, co
               pg_option *options, size_t per_row, pg_err *e)
 {
     pg_mark mark = pg_work_mark(w);
-    float *logits = pg_work_rows(w, LOGIT_ROWS, m->s.vocab, e), *pair = logits ? pg_work_rows(w, 2, m->s.width, e) : NULL;
-    float logp[LOGIT_ROWS];
-    int32_t best[LOGIT_ROWS];
-    size_t parts = (R + LOGIT_ROWS - 1) / LOGIT_ROWS;
+    size_t at_once = m->qembed || pg_kern_uses_bf16(m->kern) ? MOST_ROWS : LOGIT_ROWS;
+    float *logits = pg_work_rows(w, at_once, m->s.vocab, e), *pair = logits ? pg_work_rows(w, 2, m->s.width, e) : NULL;
+    float logp[MOST_ROWS];
+    int32_t best[MOST_ROWS];
+    size_t parts = (R + at_once - 1) / at_once;
     if (!pair)
         return PG_ENOMEM;
     for (size_t i = 0; i < parts; i++) { /* of equal size, so that no row is left alone */

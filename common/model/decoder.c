@@ -241,7 +241,10 @@ int pg_embed(pg_model *m, float *x, const int32_t *tokens, size_t n, pg_err *e)
             return pg_error(e, PG_EFORMAT, "token %d is outside the model's vocabulary of %zu", (int)tokens[i], m->s.vocab);
     for (size_t i = 0; i < n; i++) {
         const unsigned char *row = (const unsigned char *)m->embed.data + (size_t)tokens[i] * m->embed.ld * size;
-        pg_widen(m->kern, x + i * D, row, m->embed.type, D);
+        if (m->embed.type == PG_MAT_I8)
+            pg_widen_int8(&m->embed, (size_t)tokens[i], 0, D, x + i * D);
+        else
+            pg_widen(m->kern, x + i * D, row, m->embed.type, D);
         for (size_t j = 0; j < D; j++)
             x[i * D + j] *= scale;
     }

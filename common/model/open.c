@@ -198,7 +198,7 @@ static bool collapse(const pg_view *v, size_t a, size_t b, size_t *n, size_t *st
 static bool as_matrix(const pg_view *v, size_t a, size_t mid, size_t b, pg_mat *w)
 {
     size_t rs, cs;
-    *w = (pg_mat){.data = v->data, .type = (pg_mat_type)v->dtype};
+    *w = (pg_mat){.data = v->data, .type = (pg_mat_type)v->dtype, .scale = v->dtype == PG_I8 ? v->from->scale : NULL};
     if (!collapse(v, a, mid, &w->rows, &rs) || !collapse(v, mid, b, &w->cols, &cs))
         return false;
     w->trans = cs != 1;
@@ -253,7 +253,7 @@ static int patch_kernel(opener *o)
     const pg_view *v = &s.v;
     if (v->ndim == 4 && v->stride[0] == P && v->stride[1] == 1 && v->stride[2] == P * P) {
         m->patch_chw = true;
-        m->patch = (pg_linear){.w = {v->data, (pg_mat_type)v->dtype, true, in, m->s.vit_width, v->stride[3]},
+        m->patch = (pg_linear){.w = {.data = v->data, .type = (pg_mat_type)v->dtype, .trans = true, .rows = in, .cols = m->s.vit_width, .ld = v->stride[3]},
                                .blocks = 1, .in = in, .out = m->s.vit_width};
     } else if ((rc = linear(o, "img/embedding/kernel", 0, PG_WHOLE, 0, 3, in, m->s.vit_width, &m->patch))) {
         return rc;
@@ -324,7 +324,7 @@ static int embedding(opener *o)
     if (s.v.ndim != 2 || s.v.shape[0] < m->s.vocab || s.v.shape[1] != m->s.width || s.v.stride[1] != 1)
         return pg_error(o->e, PG_EFORMAT, "'%s' does not lie in the file as %zu rows of %zu", s.name, m->s.vocab, m->s.width);
     m->embed = (pg_mat){.data = s.v.data, .type = (pg_mat_type)s.v.dtype, .trans = true, .rows = m->s.width,
-                        .cols = m->s.vocab, .ld = s.v.stride[0]};
+                        .cols = m->s.vocab, .ld = s.v.stride[0], .scale = s.v.dtype == PG_I8 ? s.v.from->scale : NULL};
     m->gembed = s.g;
     return PG_OK;
 }
@@ -354,14 +354,12 @@ static double query_scale(const pg_model_shape *s)
     return 1.0 / sqrt(big ? (double)s->width / (double)s->heads : (double)s->head_dim);
 }
 
-/* Products take f32, f16 and bf16 as they lie in the file. */
-static int can_compute(opener *o)
+static int prepare_int8(opener *o)
 {
     const pg_weights *w = o->m->weights;
     for (size_t i = 0; i < pg_weights_count(w); i++)
         if (pg_weights_at(w, i)->dtype == PG_I8)
-            return pg_error(o->e, PG_EINVAL, "'%s' holds int8 weights, which this program does not compute with: make bf16 of them with "
-                            "pg-convert --dtype bf16", pg_weights_path(w));
+            return pg_kern_take_int8(o->m->kern, o->e);
     return PG_OK;
 }
 
@@ -381,7 +379,7 @@ int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_ke
     m->kern = k;
     m->owned = own;
     if ((rc = pg_work_new(&own->vectors, o.e)) || (rc = pg_work_new(&own->scratch, o.e)) ||
-        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) || (rc = can_compute(&o)))
+        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) || (rc = prepare_int8(&o)))
         goto out;
     m->q_scale = (float)query_scale(&m->s);
     m->attn_softcap = m->s.family == 2 ? 50.0f : 0.0f;

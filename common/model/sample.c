@@ -86,10 +86,15 @@ static int check_text(pg_sample *s, const pg_model_shape *shape, size_t stored, 
             return pg_error(e, PG_EFORMAT, "'mask_loss' holds %d, not 0 or 1", (int)s->mask_loss[i]);
         if (s->mask_loss[i] && i >= s->n)
             return pg_error(e, PG_EFORMAT, "'mask_loss' counts token %zu, which is padding", i);
+        if (i && s->mask_loss[i] && !s->mask_ar[i])
+            return pg_error(e, PG_EFORMAT, "token %zu is to be predicted (mask_loss 1) and seen at the same time (mask_ar 0)", i);
         s->n_loss += i && s->mask_loss[i];
     }
     while (s->n_prefix < s->n && !s->mask_ar[s->n_prefix])
         s->n_prefix++;
+    for (size_t i = s->n_prefix; s->n_loss && i < s->n; i++)
+        if (!s->mask_loss[i])
+            return pg_error(e, PG_EFORMAT, "token %zu is neither prefix (mask_ar 0) nor suffix (mask_loss 1)", i);
     return s->n_prefix ? PG_OK : pg_error(e, PG_EFORMAT, "'tokens' has no prefix");
 }
 

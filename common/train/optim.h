@@ -9,16 +9,24 @@ typedef enum { PG_SGD, PG_ADAMW } pg_optim_kind;
 typedef struct pg_optim {
     pg_optim_kind kind;
     double lr, weight_decay, clip, b1, b2, eps; /* clip 0: none */
+    double momentum;                            /* of SGD: m = g + momentum * m, w -= lr * m; 0: none */
+    double grad_scale;                          /* the gradient is this times g; 0: 1. 1/n where n batches were added up */
     size_t count;                               /* steps done */
-    float **mu, **nu;                           /* per parameter; AdamW only */
+    float **mu, **nu;                           /* per parameter; AdamW, and mu of SGD with momentum */
+    double *lr_mult, *decay;                    /* per parameter: multiplies lr; of weight_decay. NULL: 1; 1 for names ending in /kernel */
     size_t n;
 } pg_optim;
 
 /* o's numbers are set by the caller; this allocates the moments. */
 int pg_optim_init(pg_optim *o, const pg_model *m, pg_err *e) PG_MUST_CHECK;
 void pg_optim_free(pg_optim *o);
-/* One update from the gradients in m->params; schedule: this step's multiplier of lr (and of AdamW's decay, which is decoupled:
- * big_vision optax.py; only names ending in /kernel decay). norm: of the gradient before clipping. PG_FAIL where the norm is not
+
+/* A list of "REGEX=X": the first regex (POSIX extended) that matches a parameter's name gives its number, as big_vision's lr_mults and
+ * wd_mults; names that none matches get `other`. *out is for free(). PG_EINVAL: an entry is malformed or decides for no name. */
+int pg_optim_mults(double **out, const pg_model *m, const char *const *list, size_t n, double other, pg_err *e) PG_MUST_CHECK;
+
+/* One update from the gradients in m->params; schedule: this step's multiplier of lr (and of the decay, which is decoupled, apart
+ * from gradient and lr_mult: big_vision optax.py). norm: of the gradient before clipping. PG_FAIL where the norm is not
  * finite (nothing is changed then) or where a weight no longer is. *changed: some weight differs from before. */
 int pg_optim_step(pg_optim *o, pg_model *m, double schedule, double *norm, bool *changed, pg_err *e) PG_MUST_CHECK;
 

@@ -25,10 +25,9 @@ int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const 
         goto fail;
     for (size_t i = 0; i < m->n_params; i++) {
         if ((rc = put(z, "w", &m->params[i], m->params[i].w, e))) goto fail;
-        if (o->kind == PG_ADAMW && ((rc = put(z, "mu", &m->params[i], o->mu[i], e)) || (rc = put(z, "nu", &m->params[i], o->nu[i], e))))
-            goto fail;
+        if ((o->mu && (rc = put(z, "mu", &m->params[i], o->mu[i], e))) || (o->nu && (rc = put(z, "nu", &m->params[i], o->nu[i], e)))) goto fail;
     }
-    return pg_npz_commit(z, e);
+    if (!(rc = pg_npz_commit(z, e))) return PG_OK;
 fail:
     pg_npz_abort(z);
     return rc;
@@ -74,7 +73,7 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, co
     if ((rc = compare(path, (const char *)f->data, f->count, fingerprint, e))) goto out;
     for (size_t i = 0; i < m->n_params; i++) {
         if ((rc = get(z, path, "w", &m->params[i], m->params[i].w, e))) goto out;
-        if (o->kind == PG_ADAMW && ((rc = get(z, path, "mu", &m->params[i], o->mu[i], e)) || (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
+        if ((o->mu && (rc = get(z, path, "mu", &m->params[i], o->mu[i], e))) || (o->nu && (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
             goto out;
     }
     p->step = (size_t)at[0];

@@ -135,10 +135,12 @@ static int choose(const char *dir, char **path, pg_err *e)
     char **names = NULL;
     size_t n = 0, indices = 0;
     int rc = PG_OK;
+    bool adapter = false; /* lies beside its base, or alone */
     pg_buf list = {0};
     for (const struct dirent *f; !rc && (f = readdir(d));) {
         bool index = pg_ends_with(f->d_name, ".safetensors.index.json");
-        if (*f->d_name == '.' || (!index && !pg_ends_with(f->d_name, ".npz") && !pg_ends_with(f->d_name, ".safetensors")))
+        adapter |= !strncmp(f->d_name, "adapter_model.", 14);
+        if (*f->d_name == '.' || !strncmp(f->d_name, "adapter_model.", 14) || (!index && !pg_ends_with(f->d_name, ".npz") && !pg_ends_with(f->d_name, ".safetensors")))
             continue;
         if (n == CANDIDATES_MAX) {
             rc = pg_error(e, PG_ELIMIT, "folder '%s' holds more than %d checkpoints", dir, CANDIDATES_MAX);
@@ -168,7 +170,7 @@ static int choose(const char *dir, char **path, pg_err *e)
         pick = i;
     }
     if (!fit)
-        rc = pg_error(e, PG_EFORMAT, "folder '%s' holds no weights (*.npz or *.safetensors)", dir);
+        rc = pg_error(e, PG_EFORMAT, "folder '%s' holds no weights (*.npz or *.safetensors)%s", dir, adapter ? ", but an adapter, which needs its base" : "");
     else if (fit > 1)
         rc = pg_error(e, PG_EFORMAT, "folder '%s' holds several checkpoints: name one of %.*s", dir, (int)(list.len < 300 ? list.len : 300), (char *)list.data);
     else if (!(*path = pg_path_join(dir, names[pick])))

@@ -104,6 +104,18 @@ static int made_of_mean(const pg_weights *w, const pg_view *tokens, const pg_vie
 static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_how *how, void *buf, pg_err *e)
 {
     const pg_weight *m = pg_weights_find(w, "language_model.embed_tokens.weight");
+    const pg_npy *kept = w->npz ? pg_npz_find(w->npz, PG_EXTRA_ROWS) : NULL;
+    pg_weight stored = {0};
+    if (kept && kept->ndim == 2 && pg_dtype_of_descr(kept->descr, &stored.dtype)) { /* from one npz to another */
+        stored.ndim = 2;
+        memcpy(stored.shape, kept->shape, sizeof stored.shape);
+        stored.count = kept->count;
+        stored.data = kept->data;
+        pg_view rows = pg_view_raw(&stored);
+        pg_dtype to = pg_saved_dtype(how, stored.dtype, false, true);
+        int rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(to), 2, rows.shape, e);
+        return rc ? rc : pg_emit_view(w, &rows, to, buf, sink, z, e);
+    }
     if (w->format != PG_SAFETENSORS || !m || w->shape.vocab_rows == w->shape.vocab)
         return PG_OK;
     pg_view v = pg_view_raw(m);
@@ -163,4 +175,14 @@ int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace
 {
     pg_save_how how = {.replace = replace, .ctx = ctx};
     return pg_weights_save_as(w, path, &how, e);
+}
+
+bool pg_weights_touches(const pg_weights *w, const char *path)
+{
+    char *from = pg_path_dir(pg_weights_path(w)), *to = pg_path_dir(path);
+    bool hit = pg_same_file(path, pg_weights_path(w));
+    if (from && to && w->format == PG_SAFETENSORS && pg_ends_with(path, ".safetensors")) hit = hit || pg_same_file(from, to);
+    free(from);
+    free(to);
+    return hit;
 }

@@ -1,8 +1,10 @@
 /* Saving safetensors: a plan of all tensors first (the header needs every offset), then their data, one or several files. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "weights/internal.h"
 
@@ -334,6 +336,9 @@ static int write_shards(saver *s, const char *path, size_t count, size_t total)
     json_t *map = json_object(), *top = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
     if (!top || !index)
         rc = pg_error_nomem(s->e);
+    /* Shards replace older ones one by one: without an index a set that is cut short is no checkpoint, with the old one a mixture. */
+    else if (unlink(index) && errno != ENOENT)
+        rc = pg_error_errno(s->e, "cannot remove the old '%s'", index);
     for (size_t k = 1; !rc && k <= count; k++) {
         size_t to = shard_end(s, from);
         char *name = pg_format("%.*s-%05zu-of-%05zu.safetensors", stem, path, k, count);

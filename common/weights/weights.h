@@ -96,6 +96,9 @@ int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUS
 int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e) PG_MUST_CHECK;
 
 /* ---- writing ---- */
+/* Whether writing path would change what w was read from: the same file, or, both being safetensors, the same folder, in which shards,
+ * index and configuration have fixed names. */
+bool pg_weights_touches(const pg_weights *w, const char *path);
 /* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part, dst)` returns NULL (keep what w
  * holds, in its own dtype, bytes copied) or dense f32 values in canonical order for that layer (and part, where the source is in
  * parts; PG_WHOLE else); those are written as f32. Format from path's ending: .npz (names with params/, as Kaggle files; stored,

@@ -67,7 +67,7 @@ setup() {
     (head -c -20 "$BATS_TEST_TMPDIR/one.pgs"; exec sleep 60) >"$BATS_TEST_TMPDIR/in" 3>&- &
     writer=$!
     run timeout 20 bash -c "'$B/pg-resize' <'$BATS_TEST_TMPDIR/in' | head -c 1 >/dev/null; echo \${PIPESTATUS[0]}"
-    kill "$writer"
+    kill "$writer" || true # it is gone where the machine was slow
     [ "$output" = 141 ] || { echo "$output"; false; } # SIGPIPE, without a word
 }
 

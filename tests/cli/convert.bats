@@ -13,6 +13,9 @@ sums() {
     "$B/pg-info" --checksums "$1" | grep -E ' [0-9a-f]{8}$'
 }
 
+# The small model's picture size.
+side() { "$B/pg-info" data/nano | sed -n 's/^image  *\([0-9]*\)x.*/\1/p'; }
+
 @test "there and back: equal checksums, equal bytes" {
     for m in pg1.npz pg1.bf16.npz pg1.f16.npz pg2.npz; do
         rm -rf "$T"/*
@@ -87,12 +90,12 @@ END
 
 @test "captions do not depend on the format" {
     "$B/pg-convert" data/nano "$T/hf"
-    "$B/pg-fetch" tests/golden/image/png-rgb8.png tests/golden/image/jpg-420.jpg | "$B/pg-resize" -s 96 | "$B/pg-tokenize" -m data/nano >"$T/in.pgs"
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png tests/golden/image/jpg-420.jpg | "$B/pg-resize" -s "$(side)" | "$B/pg-tokenize" -m data/nano >"$T/in.pgs"
     for m in data/nano "$T/hf"; do "$B/pg-infer" -q -m "$m" -n 12 <"$T/in.pgs" | "$B/pg-render" -f captions; done >"$T/all"
     diff <(head -n 2 "$T/all") <(tail -n 2 "$T/all")
 }
 
-@test "int8: fewer bytes than bf16, refused by what cannot compute with it, undone by --dtype" {
+@test "int8: fewer bytes than bf16, computed with in place, undone by --dtype" {
     "$B/pg-convert" data/nano "$T/i8" --dtype int8
     "$B/pg-convert" data/nano "$T/bf16" --dtype bf16
     [ $((100 * $(stat -c %s "$T/i8/model.safetensors"))) -lt $((62 * $(stat -c %s "$T/bf16/model.safetensors"))) ]
@@ -101,6 +104,11 @@ END
     "$B/pg-convert" "$T/i8" "$T/f32" --dtype f32
     run grep -q pg-int8 "$T/f32/config.json"
     [ "$status" -eq 1 ]
+    # In place or written out as float32 and then read: the same numbers, the same captions.
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png tests/golden/image/jpg-420.jpg | "$B/pg-resize" -s "$(side)" | "$B/pg-tokenize" -m data/nano >"$T/in.pgs"
+    for m in i8 f32; do "$B/pg-infer" -q -m "$T/$m" -n 12 <"$T/in.pgs" | "$B/pg-render" -f captions; done >"$T/all"
+    diff <(head -n 2 "$T/all") <(tail -n 2 "$T/all")
+    "$B/pg-infer" -q -m "$T/i8" --dtype int8 -n 12 <"$T/in.pgs" | "$B/pg-render" -f captions >/dev/null
     run --separate-stderr "$B/pg-convert" "$T/i8" "$T/no.npz"
     [ "$status" -eq 1 ]
     [[ $stderr == *int8* ]]

@@ -212,7 +212,7 @@ tokenizer() {
     for o in "--beam 2 -t 1" "--beam 2 --best-of 2" "--beam 2 --seed 1" "--beam 2 --top-p 0.5" "--top-p 0.9" "--seed 1" "--best-of 2 --partial" \
         "--score-only --beam 2" "--score-only -t 1" "--score-only --best-of 2" "--score-only --final-softcap 30" "--beam 0" "--beam 65" "-t 0" \
         "-t -1" "-t nan" "-t 1 --top-p 0" "-t 1 --top-p 1.1" "-t 1 --seed x" "-t 1 --seed -1" "--best-of 0" "--final-softcap 0" \
-        "--adapter x" "--dtype x" "-n 0" "-b 0" "-n x" "--partial --score-only" "more"; do
+        "--dtype x" "-n 0" "-b 0" "-n x" "--partial --score-only" "more"; do
         # shellcheck disable=SC2086
         run "$B/pg-infer" -m $G/pg1.npz $o </dev/null
         [ "$status" -eq 2 ] || { echo "$o: $status"; false; }
@@ -244,4 +244,31 @@ tokenizer() {
     head -c 60000 "$T/in" >"$T/cut"
     run bash -c "'$B/pg-infer' -m $G/pg1.npz <'$T/cut' >'$T/out'"
     [ "$status" -eq 3 ]
+}
+
+# records MASK_AR MASK_LOSS: one record of pg1's size whose four text tokens have these masks
+records() {
+    "$PY" - "$1" "$2" <<'P'
+import sys, msgpack, msgpack_numpy, numpy
+ar, loss = ([int(c) for c in a] for a in sys.argv[1:])
+out = sys.stdout.buffer
+out.write(msgpack.packb({"pg-stream": [1, 0], "kind": "examples", "chain": []}))
+out.write(msgpack.packb({"id": "odd", "pixels": numpy.zeros((56, 56, 3), "f4"), "tokens": [2, 5, 6, 1], "mask_ar": ar, "mask_loss": loss},
+                        default=msgpack_numpy.encode))
+out.write(msgpack.packb({"pg-end": 1}))
+P
+}
+
+@test "masks that show a suffix to itself, or cut a prefix, are errors that say so, in pg-infer and pg-train" {
+    PY=$(tests/find-python msgpack numpy msgpack_numpy) || skip 'no python3 with msgpack-numpy'
+    records 0011 0011 >"$T/good"
+    records 0000 0011 >"$T/seen"
+    records 0111 0001 >"$T/neither"
+    run -0 bash -c "'$B/pg-infer' -q -m $G/pg1.npz -n 3 <'$T/good' >/dev/null 2>&1"
+    for bad in seen:'seen at the same time' neither:'neither prefix'; do
+        run -4 --separate-stderr bash -c "'$B/pg-infer' -q -m $G/pg1.npz -n 3 <'$T/${bad%%:*}' >/dev/null"
+        [[ $stderr == *"'odd'"*"${bad#*:}"* ]]
+        run -1 --separate-stderr bash -c "'$B/pg-train' -q -m $G/pg1.npz -o '$T/out.npz' --steps 1 <'$T/${bad%%:*}' >/dev/null"
+        [[ $stderr == *"'odd'"*"${bad#*:}"* ]]
+    done
 }

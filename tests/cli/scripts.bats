@@ -6,10 +6,10 @@ setup() {
     T=$BATS_TEST_TMPDIR
 }
 
-# A small random model and four pictures with captions; nothing of it needs a font.
+# A small random model with data/nano's vocabulary, and four pictures with captions; nothing of it needs a font.
 small() {
     "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
-        --head-dim 4 --vocab "$1" "$T/m/model.npz"
+        --head-dim 4 --vocab "$("$B/pg-info" data/nano | sed -n 's/^vocabulary  *\([0-9]*\).*/\1/p')" "$T/m/model.npz"
 }
 
 pictures() {
@@ -24,7 +24,7 @@ pictures() {
 @test "finetune.sh, then caption.sh: text, and a report" {
     mkdir "$T/m"
     cp data/nano/tokenizer.model "$T/m/"
-    small "$("$B/pg-info" data/nano | sed -n 's/^vocabulary  *\([0-9]*\).*/\1/p')"
+    small
     pictures
     PG_BIN=$B run pipelines/finetune.sh "$T/m" "$T/pictures/train.jsonl" "$T/tuned" --steps 2 --batch 2
     [ "$status" -eq 0 ]
@@ -63,9 +63,10 @@ pictures() {
     ln -s "$B"/pg-* "$B/data" "$T/build/"
     run pipelines/demo.sh "$T/build"
     [ "$status" -eq 0 ]
-    [ "$(grep -cE '^[0-9]{6}-u[0-9a-f]+(.png)?\s[^\t]+\s[^\t]+\s[^\t]+\s[^\t]+$' <<<"$output")" -eq 4 ]
+    [ "$(awk -F'\t' '/^[0-9][0-9][0-9][0-9][0-9][0-9]-u/ { n += NF == 5 } END { print n }' <<<"$output")" -eq 4 ]
     [ "$(grep -c '^      after: ' <<<"$output")" -eq 10 ]
-    [[ ${lines[-1]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-2]} == "report: $T/build/demo/report.html" ]]
+    [[ ${lines[-1]} == *"pipelines/serve.sh $T/build/demo/tuned" ]]
     # Tuned on the long form, held-out pictures are described in it, and most descriptions are right to the letter.
     "$B/pg-render" -f jsonl "$T/build/demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p' >"$T/reference"
     "$B/pg-render" -f captions "$T/build/demo/after.pgs" | cut -f2 >"$T/after"
@@ -134,7 +135,7 @@ pictures() {
     command -v jq >/dev/null || skip 'no jq'
     mkdir "$T/m" "$T/val2014"
     cp data/nano/tokenizer.model "$T/m/"
-    small 1024
+    small
     for i in 1 2 3; do cp tests/golden/image/png-rgb8.png "$T/val2014/$i.png"; done
     cat >"$T/karpathy.json" <<'J'
 {"dataset": "coco", "images": [
@@ -171,7 +172,7 @@ J
 @test "sweep.mk: a run for each learning rate and seed, made once; one report, one table" {
     mkdir "$T/m"
     cp data/nano/tokenizer.model "$T/m/"
-    small 1024
+    small
     pictures
     "$B/pg-fetch" "$T/pictures/train.jsonl" | "$B/pg-resize" -s 16 | "$B/pg-tokenize" -q -m "$T/m" >"$T/x.pgs"
     sweep() { make --no-print-directory -f pipelines/sweep.mk -j2 PG_BIN="$B" MODEL="$T/m" TRAIN="$T/x.pgs" VAL="$T/x.pgs" OUT="$T/sweep" STEPS=2 BATCH=2 LENGTH=4 "$@"; }

@@ -353,3 +353,18 @@ train() { "$B/pg-train" "$@"; }
     run train -m $G/pg1.npz </dev/null
     [ "$status" -eq 2 ]
 }
+
+@test "a base in safetensors is not written over, whatever its files are called" {
+    cp -r $G/pg1-hf "$W/base"
+    "$A" make pg1 >"$W/in.pgs"
+    (cd "$W/base" && sha256sum ./*) >"$W/before"
+    for out in "$W/base" "$W/base/model.safetensors" "$W/base/tuned.safetensors"; do
+        run train -m "$W/base" -o "$out" --steps 1 <"$W/in.pgs"
+        [ "$status" -eq 1 ]
+        [[ $output == *"would change the model"* ]]
+        run "$B/pg-convert" "$W/base" "$out"
+        [ "$status" -eq 1 ]
+    done
+    (cd "$W/base" && sha256sum -c --quiet) <"$W/before"
+    [ "$(find "$W/base" -type f | wc -l)" -eq "$(wc -l <"$W/before")" ]
+}

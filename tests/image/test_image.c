@@ -383,6 +383,33 @@ static void limit(void **state)
     pg_buf_free(&b);
 }
 
+/* The header alone gives the size that decoding gives, of every good picture; a bomb is refused by its header. */
+static void look(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"png-rgb8.png", "png-rgb8-211x97.png", "png-pal4-adam7.png", "png-gray1.png", "png-rgb8-1x500.png",
+                                       "jpg-420.jpg", "jpg-420-517x389.jpg", "jpg-420-progressive.jpg", "jpg-cmyk-adobe.jpg"};
+    const pg_image_opts o = {.size = 8};
+    pg_image_info seen, decoded;
+    pg_err e = {0};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        pg_buf b = load(good[i]);
+        float *out = pixels(&b, &o, &decoded, NULL);
+        if (pg_image_look(im, b.data, b.len, 0, &seen, &e)) fail_msg("%s: %s", good[i], e.msg);
+        assert_string_equal(seen.format, decoded.format);
+        assert_int_equal(seen.width, decoded.width);
+        assert_int_equal(seen.height, decoded.height);
+        assert_int_equal(pg_image_look(im, b.data, b.len, seen.width * seen.height, &seen, &e), PG_OK);
+        assert_int_equal(pg_image_look(im, b.data, b.len, seen.width * seen.height - 1, &seen, &e), PG_ELIMIT);
+        assert_int_equal(pg_image_look(im, b.data, 8, 0, &seen, &e), PG_EFORMAT);
+        free(out);
+        pg_buf_free(&b);
+    }
+    pg_buf b = load("bad/bad-bomb-100000x100000.png");
+    assert_int_equal(pg_image_look(im, b.data, b.len, 0, &seen, &e), PG_ELIMIT);
+    pg_buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,7 +417,7 @@ int main(void)
         cmocka_unit_test(every_cut),    cmocka_unit_test(every_byte_changed),
         cmocka_unit_test(bicubic),      cmocka_unit_test(resize_against_definition),
         cmocka_unit_test(exif),         cmocka_unit_test(orientations), cmocka_unit_test(background),
-        cmocka_unit_test(thumbnails),   cmocka_unit_test(limit),
+        cmocka_unit_test(thumbnails),   cmocka_unit_test(limit), cmocka_unit_test(look),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -100,8 +100,29 @@ static void test_quant(void **state)
     for (int v = 0; v < 6; v++) check(9, 384, 300, (pg_mat_type)(v % 3), v / 3, 3, 0);
 }
 
+/* A damaged weight or activation must not become a plausible number. */
+static void test_not_a_number(void **state)
+{
+    (void)state;
+    enum { M = 7, N = 64, K = 300 };
+    for (int where = 0; where < 2; where++)
+        for (size_t at = 0; at < K; at += 37) {
+            float *A = randoms(M * K, 1), *B = randoms(K * N, 1), C[M * N];
+            pg_quant *q;
+            pg_err e;
+            (where ? B + at * N + 5 : A + 2 * K + at)[0] = NAN;
+            pg_half_mat mat = {.m = {.data = B, .type = PG_MAT_F32, .rows = K, .cols = N, .ld = N}, .blocks = 1};
+            assert_int_equal(pg_quant_new(&q, kern[0], &mat, &e), PG_OK);
+            if (!q) return;
+            pg_quant_gemm(kern[0], M, A, K, q, 0, C, N);
+            for (size_t m = 0; m < M; m++)
+                for (size_t n = 0; n < N; n++) assert_true(isnan(C[m * N + n]) == (where ? n == 5 : m == 2));
+            pg_quant_free(q);
+        }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quant)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quant), cmocka_unit_test(test_not_a_number)};
     return cmocka_run_group_tests_name("quant", tests, open_two, close_two);
 }

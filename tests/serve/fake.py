@@ -3,7 +3,7 @@
 
 say TEXT   the caption is TEXT, word by word        sleep S    answer after S seconds
 error      the record gets an error                 silent     no answer to this one
-hang       nothing any more, and SIGTERM ignored    die        exit at once
+hang       nothing any more, and SIGTERM ignored    die [S]    exit, after S seconds
 garbage    bytes that are no stream                 stray      answer under another id, then the right one
 bytes      a caption that is no UTF-8               write FILE can FILE be written?
 Else the caption is NAME and the size of the picture. NAME "slow" waits before its header, "broken" exits before it.
@@ -44,6 +44,7 @@ def answer(rec):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(1000)
     elif word == "die":
+        time.sleep(float(rest or 0))
         os._exit(3)
     elif word == "garbage":
         sys.stdout.buffer.write(b"\xc1 this is no stream")

@@ -16,7 +16,9 @@ import zlib
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.path.join(TOP, os.environ.get("PG_BUILD", "build")))
 FAKE = os.path.join(TOP, "tests", "serve", "fake.py")
-NANO = ["sh", "-c", f"PATH='{BUILD}':$PATH; cd '{TOP}' && pg-resize -s 96 | pg-tokenize -q -m data/nano | pg-infer -m data/nano --partial"]
+SIDE = re.search(r"^image +(\d+)x", subprocess.run([os.path.join(BUILD, "pg-info"), os.path.join(TOP, "data", "nano")], capture_output=True,
+                                                   text=True, check=True).stdout, re.M).group(1)
+NANO = ["sh", "-c", f"PATH='{BUILD}':$PATH; cd '{TOP}' && pg-resize -s {SIDE} | pg-tokenize -q -m data/nano | pg-infer -m data/nano --partial"]
 SERVE = os.environ.get("PG_SERVE", os.path.join(BUILD, "pg-serve"))  # one built with a sanitizer, say
 BOUNDARY = "----picture"
 

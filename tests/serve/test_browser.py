@@ -22,7 +22,7 @@ PICTURES = os.path.join(TOP, "tests", "golden", "image")
 
 def browser(folder, javascript=True):
     o = webdriver.ChromeOptions()
-    for a in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1000", "--lang=en"):
+    for a in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1000", "--lang=en", "--hide-scrollbars"):
         o.add_argument(a)
     prefs = {"download.default_directory": folder}
     if not javascript:
@@ -80,7 +80,7 @@ class Page(unittest.TestCase):
     def cards(self):
         return self.b.find_elements(By.CSS_SELECTOR, "#cards .card")
 
-    def until(self, what, seconds=15):
+    def until(self, what, seconds=40):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             value = what()
@@ -120,6 +120,9 @@ class Page(unittest.TestCase):
             self.assertTrue(later.startswith(earlier), seen)
         self.assertEqual(self.text(card, "name"), "apple.png")
         self.assertEqual(img.get_attribute("alt"), "a red apple on a very green table")
+        self.assertEqual(self.b.execute_script("""
+            const box = e => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height].map(Math.round); };
+            return String(box(arguments[0])) == String(box(arguments[0].parentElement));""", img), True)  # the whole of it is seen
         self.assertIn("a red apple on a very green table", self.b.find_element(By.ID, "say").get_attribute("textContent"))
         self.shot("caption")
 

@@ -149,6 +149,7 @@ class Rude(unittest.TestCase):
             time.sleep(0.1)
         self.assertEqual(self.s.metric("waiting"), 0)
         self.assertEqual(self.s.metric("held_bytes"), 0)
+        self.assertGreater(self.s.metric('requests_total{code="499"}'), 0)
 
     def test_large_header(self):
         k = self.s.socket()
@@ -302,9 +303,8 @@ class Rate(unittest.TestCase):
             s.ready()
             def post(*via):
                 return s.caption(headers={"X-Forwarded-For": ", ".join(via)})
-            statuses = [post("192.0.2.1").status for _ in range(14)]
-            self.assertEqual(statuses[:10], [200] * 10)
-            self.assertIn(429, statuses[10:])
+            statuses = [post("192.0.2.1").status for _ in range(10)]
+            self.assertEqual(statuses, [200] * 10)
             while (a := post("192.0.2.1")).status == 200:
                 pass
             self.assertEqual(a.json["code"], "too_many")

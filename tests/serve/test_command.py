@@ -1,4 +1,5 @@
 """The command of pg-serve: dies, hangs, is exchanged; nobody waits for ever and nothing is lost."""
+import http.client
 import os
 import signal
 import subprocess
@@ -32,8 +33,8 @@ def until(what, seconds=20):
     raise AssertionError("never came true")
 
 
-def descendant(pid, name):
-    """The process of this name below pid."""
+def children(pid):
+    """(process, its name) of those that pid has started."""
     for child in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{child}/stat") as f:
@@ -41,9 +42,15 @@ def descendant(pid, name):
         except OSError:
             continue
         if int(rest.split()[1]) == pid:
-            found = int(child) if comm == name else descendant(int(child), name)
-            if found:
-                return found
+            yield int(child), comm
+
+
+def descendant(pid, name):
+    """The process of this name below pid."""
+    for child, comm in children(pid):
+        found = child if comm == name else descendant(child, name)
+        if found:
+            return found
     return None
 
 
@@ -89,11 +96,15 @@ class Death(unittest.TestCase):
             self.assertEqual((a.status, a.json["code"]), (502, "command_died"))
 
     def test_waiting_ones_go_to_the_next(self):
-        with serving(fake(), "--queue", "64") as s:
+        """The second is too large for the pipe and stands in it; the third has not begun when the command dies, so it need not fail."""
+        def after(n, *a, **kw):
+            until(lambda: s.metric("waiting") == n)
+            return s.caption(*a, **kw)
+        with serving(fake()) as s:
             s.ready()
-            answers = together(lambda: s.caption(prefix="sleep 0.3"), lambda: (time.sleep(0.1), s.caption(prefix="die"))[1],
-                               lambda: (time.sleep(0.6), s.caption(prefix="say later"))[1])
-            self.assertEqual([a.status for a in answers], [200, 502, 200])
+            answers = together(lambda: s.caption(prefix="die 3"), lambda: after(1, png() + b"x" * 4000000), lambda: after(2, prefix="say later"))
+            self.assertEqual([a.status for a in answers], [502, 502, 200])
+            self.assertEqual(answers[2].json["caption"], "later")
 
     def test_no_stream(self):
         with serving(fake()) as s:
@@ -129,10 +140,12 @@ class Hang(unittest.TestCase):
     def test_replaced(self):
         with serving(fake(), "--timeout", "1") as s:
             s.ready()
+            first = next(children(s.process.pid))
             answers = together(lambda: s.caption(prefix="hang"), lambda: (time.sleep(0.3), s.caption())[1])
             self.assertEqual([(a.status, a.json["code"]) for a in answers], [(504, "timeout")] * 2)
             self.assertEqual(s.caption(prefix="say well again").json["caption"], "well again")
             self.assertEqual(s.metric("command_hangs_total"), 1)
+            until(lambda: first not in children(s.process.pid))  # it ignores SIGTERM: what cannot be ignored has come
 
     def test_large_picture_into_a_hung_command(self):
         """The pipe is full and the feeder stands: still noticed, still replaced."""
@@ -153,6 +166,7 @@ class Hang(unittest.TestCase):
                     time.sleep(0.05)
             lost, _ = together(lambda: s.caption(prefix="silent"), others)
             self.assertEqual((lost.status, lost.json["code"]), (504, "timeout"))
+            self.assertEqual(s.metric("command_hangs_total"), 0)
             self.assertEqual(s.metric("command_starts_total"), 1)
 
 
@@ -160,7 +174,7 @@ class Queue(unittest.TestCase):
     def test_full(self):
         with serving(fake(), "--queue", "2") as s:
             s.ready()
-            first = threading.Thread(target=lambda: together(*[lambda: s.caption(prefix="sleep 1.5")] * 2))
+            first = threading.Thread(target=lambda: together(*[lambda: s.caption(prefix="sleep 2")] * 2))
             first.start()
             until(lambda: s.metric("waiting") == 2)
             a = s.caption()
@@ -262,6 +276,25 @@ class Stop(unittest.TestCase):
             self.assertEqual(s.process.wait(20), 0)
             with self.assertRaises(OSError):
                 s.get("/health")
+
+    def test_takes_nothing_new(self):
+        """A connection that is open already hears that the server stops."""
+        with serving(fake()) as s:
+            s.ready()
+            c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20)
+            c.request("GET", "/health")
+            self.assertEqual(c.getresponse().read()[:14], b'{"status":"ok"')
+            slow = threading.Thread(target=lambda: s.caption(prefix="sleep 1"))
+            slow.start()
+            until(lambda: s.metric("waiting") == 1)
+            s.signal(signal.SIGTERM)
+            s.wait_for("stopping")
+            time.sleep(0.1)
+            c.request("POST", "/caption", png())
+            r = c.getresponse()
+            self.assertEqual((r.status, r.headers["Retry-After"] is not None, b'"draining"' in r.read()), (503, True, True))
+            c.close()
+            slow.join()
 
     def test_second_signal_hurries(self):
         with serving(fake()) as s:

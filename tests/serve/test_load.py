@@ -25,7 +25,7 @@ class Load(unittest.TestCase):
                 with lock:
                     i = next(counter, None)
                 if i is None:
-                    return
+                    return c.close()
                 start = time.monotonic()
                 try:
                     c.request("POST", "/caption", bodies[i % len(bodies)], {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})

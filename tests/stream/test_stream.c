@@ -1,5 +1,6 @@
 /* The scanner, records, reader and writer, on bytes written here. */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -265,6 +266,35 @@ static void too_many_keys(void **state)
     free(b);
 }
 
+/* A reader that would wait gives up where nobody reads what is written; with input there, or a reader, it goes on. */
+static void nobody_reads_the_output(void **state)
+{
+    (void)state;
+    int in[2], out[2];
+    pg_reader *rd;
+    pg_writer *w;
+    pg_rec *r = pg_rec_new();
+    pg_err e = {0};
+    assert_false(pipe(in) || pipe(out));
+    assert_false(pg_reader_new(&rd, in[0], "in", &e) || pg_writer_new(&w, out[1], "out", &e));
+    pg_reader_tie(rd, w);
+    assert_int_equal(write(in[1], HEADER "\x80", sizeof HEADER), (ssize_t)sizeof HEADER);
+    close(out[0]);
+    assert_int_equal(pg_reader_header(rd, r, &e), 1);
+    assert_int_equal(pg_reader_next(rd, r, &e), 1);
+    errno = 0;
+    assert_int_equal(pg_reader_next(rd, r, &e), PG_EIO);
+    assert_int_equal(errno, EPIPE);
+    assert_int_equal(write(in[1], "\x80", 1), 1); /* input first: it may be the last record */
+    assert_int_equal(pg_reader_next(rd, r, &e), 1);
+    pg_reader_free(rd);
+    pg_writer_free(w);
+    pg_rec_free(r);
+    close(in[0]);
+    close(in[1]);
+    close(out[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +302,7 @@ int main(void)
         cmocka_unit_test(records_are_maps_of_distinct_strings), cmocka_unit_test(values_keep_their_place),
         cmocka_unit_test(ints_outside_32_bits_are_refused), cmocka_unit_test(tensors), cmocka_unit_test(messages_become_utf8),
         cmocka_unit_test(reader_knows_the_end), cmocka_unit_test(reader_refuses), cmocka_unit_test(too_many_keys),
+        cmocka_unit_test(nobody_reads_the_output),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

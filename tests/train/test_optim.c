@@ -213,6 +213,58 @@ static void test_adamw(void **state)
     check_adamw("pg2");
 }
 
+/* Momentum, rates and decay by name, and a gradient that is a sum: against the formulas in double. */
+static void test_groups(void **state)
+{
+    (void)state;
+    static const char *const rates[] = {"q_einsum=0.5", "attn=2"}, *const decays[] = {"vec=3"}, *const wrong[] = {"img=1"}, *const odd[] = {"attn"};
+    fixture f = open_fixture("pg1", "attention");
+    pg_optim o = {.kind = PG_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .clip = 2, .grad_scale = 0.25};
+    double norm, sum = 0, *want[3], *mu[3];
+    bool changed;
+    must(pg_optim_init(&o, f.m, &err));
+    must(pg_optim_mults(&o.lr_mult, f.m, rates, 2, 1, &err));
+    must(pg_optim_mults(&o.decay, f.m, decays, 1, 0, &err));
+    for (size_t i = 0; i < 3; i++) {
+        pg_param *p = &f.m->params[i];
+        for (size_t k = 0; k < p->count; k++) p->g[k] = (float)(1 + (k * 7 + i) % 5) / 20;
+        for (size_t k = 0; k < p->count; k++) sum += (double)p->g[k] * (double)p->g[k];
+        want[i] = malloc(p->count * sizeof **want);
+        mu[i] = calloc(p->count, sizeof **mu);
+        assert_non_null(want[i]);
+        assert_non_null(mu[i]);
+        for (size_t k = 0; k < p->count; k++) want[i][k] = (double)p->w[k];
+    }
+    double length = 0.25 * sqrt(sum), scale = 0.25 * (length > 2 ? 2 / length : 1);
+    assert_true(length > 2); /* clipping is tried, too */
+    for (size_t s = 0; s < 3; s++) {
+        double schedule = 1.0 / (double)(s + 1);
+        must(pg_optim_step(&o, f.m, schedule, &norm, &changed, &err));
+        assert_true(fabs(norm - length) < 1e-5 * length);
+        for (size_t i = 0; i < 3; i++) {
+            const pg_param *p = &f.m->params[i];
+            double rate = strstr(p->name, "q_einsum") && !strstr(p->name, "kv") ? 0.5 : 2, decay = strstr(p->name, "vec") ? 3 : 0;
+            for (size_t k = 0; k < p->count; k++) {
+                mu[i][k] = 0.9 * mu[i][k] + scale * (double)p->g[k];
+                want[i][k] -= schedule * (0.01 * decay * want[i][k] + 0.1 * rate * mu[i][k]);
+                if (!(fabs((double)p->w[k] - want[i][k]) < 1e-6)) fail_msg("%s, step %zu: %.9g, not %.9g", p->name, s, (double)p->w[k], want[i][k]);
+            }
+        }
+    }
+    double *none = NULL;
+    assert_int_equal(pg_optim_mults(&none, f.m, wrong, 1, 1, &err), PG_EINVAL);
+    free(none);
+    none = NULL;
+    assert_int_equal(pg_optim_mults(&none, f.m, odd, 1, 1, &err), PG_EINVAL);
+    free(none);
+    for (size_t i = 0; i < 3; i++) {
+        free(want[i]);
+        free(mu[i]);
+    }
+    pg_optim_free(&o);
+    close_fixture(&f);
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -293,15 +345,14 @@ static void test_store(void **state)
     }
 }
 
-static void test_state(void **state)
+static void check_state(pg_optim o)
 {
-    (void)state;
     char path[] = "/tmp/pg-test-state.XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
     const char print[] = "seed 3\nlr 0.5\n";
-    pg_optim o = {.kind = PG_ADAMW, .lr = 1e-3, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8}, p = o;
+    pg_optim p = o;
     fixture f = open_fixture("pg1", "attention"), g = open_fixture("pg1", "attention");
     double norm;
     pg_progress was = {.step = 17, .best_step = 12, .worse = 3, .best_loss = 0.1}, at = {0};
@@ -316,7 +367,8 @@ static void test_state(void **state)
     step(&g, &p, 0.5, &norm);
     for (size_t i = 0; i < f.m->n_params; i++) {
         assert_memory_equal(f.m->params[i].w, g.m->params[i].w, f.m->params[i].count * sizeof(float));
-        assert_memory_equal(o.nu[i], p.nu[i], f.m->params[i].count * sizeof(float));
+        assert_memory_equal(o.mu[i], p.mu[i], f.m->params[i].count * sizeof(float));
+        if (o.nu) assert_memory_equal(o.nu[i], p.nu[i], f.m->params[i].count * sizeof(float));
     }
     assert_int_equal(pg_state_load(path, g.m, &p, &at, "seed 3\nlr 0.25\n", &err), PG_EINVAL);
     assert_non_null(strstr(err.msg, "lr 0.5"));
@@ -330,10 +382,18 @@ static void test_state(void **state)
     close_fixture(&g);
 }
 
+static void test_state(void **state)
+{
+    (void)state;
+    check_state((pg_optim){.kind = PG_ADAMW, .lr = 1e-3, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8});
+    check_state((pg_optim){.kind = PG_SGD, .lr = 0.03, .momentum = 0.9});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule), cmocka_unit_test(test_sgd),   cmocka_unit_test(test_adamw), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_schedule), cmocka_unit_test(test_sgd),   cmocka_unit_test(test_adamw), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_order),    cmocka_unit_test(test_store), cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

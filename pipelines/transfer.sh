@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Fine-tunes as one of big_vision's transfer configurations: the options of a recipe, one tool a line, from pipelines/recipes.
+# Usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options]     TRAIN: a .jsonl, or what else pg-fetch takes
+#        transfer.sh RECIPE TOOL                                   the recipe's options for pg-tokenize, pg-train or pg-infer
+# Environment: PG_BIN. The picture's size is the model's; pg-train options come after the recipe's and so decide.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+usage() {
+    echo "usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options] | transfer.sh RECIPE TOOL; recipes: $(cd "$here/recipes" && echo *)" >&2
+    exit 2
+}
+[ $# -eq 2 ] || [ $# -ge 4 ] || usage
+recipe=$here/recipes/$1
+[ -f "$recipe" ] || usage
+PATH=${PG_BIN:+$PG_BIN:}$PATH
+
+# options TOOL: the recipe's, into the array `of`. Quotes in a recipe are the shell's; xargs undoes them without running anything.
+options() { mapfile -t of < <(sed -n "s/^$1 //p" "$recipe" | xargs printf '%s\n'); }
+
+if [ $# -eq 2 ]; then
+    grep -q "^$2 " "$recipe" || usage
+    sed -n "s/^$2 //p" "$recipe"
+    exit
+fi
+model=$2 train=$3 out=$4
+shift 4
+size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
+options pg-tokenize
+tokenize=("${of[@]}")
+options pg-train
+pg-fetch "$train" | pg-resize -s "$size" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
+    pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text

@@ -1,0 +1,42 @@
+#!/usr/bin/env bats
+# pipelines/transfer.sh and its recipes.
+bats_require_minimum_version 1.5.0
+
+setup() {
+    cd "$BATS_TEST_DIRNAME/../.." || return
+    B=$(cd "${PG_BUILD:-build}" && pwd)
+    T=$BATS_TEST_TMPDIR
+}
+
+@test "every recipe names its source, and the tools take its options" {
+    n=0
+    for r in pipelines/recipes/*; do
+        grep -q '^# .*transfers/.*\.py.*google-research/big_vision' "$r"
+        for tool in pg-tokenize pg-train pg-infer; do
+            run pipelines/transfer.sh "$(basename "$r")" $tool
+            [ "$status" -eq 0 ]
+            [ -n "$output" ]
+            declare -a out=()
+            [ $tool != pg-train ] || out=(-o "$T/out")
+            # No such model 1, no stream 3; an option that is not one: 2.
+            run bash -c "'$B/$tool' -m '$T/none' ${out[*]} $output </dev/null"
+            [[ $status == [13] ]] || { echo "$r: $tool: $status $output"; false; }
+            n=$((n + 1))
+        done
+    done
+    [ $n -ge 60 ]
+}
+
+@test "a recipe runs; options of one's own come last" {
+    mkdir "$T/p"
+    for i in 1 2 3 4; do
+        cp tests/golden/image/png-rgb8.png "$T/p/$i.png"
+        echo "{\"image\":\"$i.png\",\"suffix\":\"A thing\"}"
+    done >"$T/p/train.jsonl"
+    PG_BIN=$B run pipelines/transfer.sh cococap data/nano "$T/p/train.jsonl" "$T/tuned" --epochs 1 --batch 2 --train attention
+    [ "$status" -eq 0 ] || { echo "$output"; false; }
+    [ -f "$T/tuned/model.npz" ]
+    PG_BIN=$B run pipelines/transfer.sh no-such data/nano "$T/p/train.jsonl" "$T/tuned"
+    [ "$status" -eq 2 ]
+    [[ $output == *cococap* ]]
+}
