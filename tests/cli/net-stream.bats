@@ -200,7 +200,7 @@ teardown() { net_teardown; }
 @test "finetune.sh: the notebook's whole job from Kaggle and storage; a second run does nothing again, a third the missing step" {
     mkdir -p "$ROOT/kaggle/google/small/jax/tiny/1" "$ROOT/storage/big_vision"
     "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
-        --head-dim 4 --vocab 1024 "$ROOT/kaggle/google/small/jax/tiny/1/tiny.f16.npz"
+        --head-dim 4 --vocab 4096 "$ROOT/kaggle/google/small/jax/tiny/1/tiny.f16.npz"
     cp data/nano/tokenizer.model "$ROOT/storage/big_vision/paligemma_tokenizer.model"
     mkdir "$ROOT/storage/pairs"
     for i in 1 2 3 4; do
