@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "net/internal.h"
 #include "net/url.h"
 
@@ -159,10 +160,7 @@ static int read_origin(struct pg_exchange *x, pg_err *e)
         if (n >= 2 && etag[0] == '"' && etag[n - 1] == '"') etag++, n -= 2;
         rc = replace(&x->seen.etag, etag, n, e);
         if (!rc && hub) rc = read_hub(x, etag, n, e);
-    } else if (!x->seen.etag && modified && r->status < 300) {
-        x->weak = is_recent(r, modified);
-        rc = replace(&x->seen.etag, modified, strlen(modified), e);
-    }
+    } else if (!x->seen.etag && modified && r->status < 300 && !is_recent(r, modified)) rc = replace(&x->seen.etag, modified, strlen(modified), e);
     if (!rc && generation) rc = replace(&x->seen.generation, generation, strlen(generation), e);
     if (rc) return rc;
     if (stored && !strcasecmp(stored, "gzip")) {
@@ -302,13 +300,16 @@ void pg_exchange_judge(struct pg_exchange *x)
     else if (t->reply.status == 200 || t->reply.status == 206) judge_ok(x);
 }
 
+/* Last-Modified stands in for an etag that is not there: "Tue, 01 Sep 2026 10:00:00 GMT". */
+static bool is_date(const char *etag) { return strlen(etag) == 29 && !strncmp(etag + 3, ", ", 2) && pg_ends_with(etag, " GMT"); }
+
 static int set_headers(struct pg_exchange *x, pg_err *e)
 {
     const pg_transfer *t = x->t;
     struct curl_slist *more = curl_slist_append(NULL, "Accept-Encoding: identity"); /* a compressed body has no ranges and no checksum */
     x->headers = more;
     if (more && t->body && !x->away && !x->hops) more = curl_slist_append(x->headers, "Content-Type: application/json");
-    char *etag = t->known_etag ? pg_format("If-None-Match: \"%s\"", t->known_etag) : NULL;
+    char *etag = t->known_etag ? pg_format(is_date(t->known_etag) ? "If-Modified-Since: %s" : "If-None-Match: \"%s\"", t->known_etag) : NULL;
     if (more && etag) more = curl_slist_append(x->headers, etag);
     bool bad = !more || (t->known_etag && !etag);
     free(etag);

@@ -150,6 +150,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault.get("etag"):
             date = fault["etag"] if fault["etag"] != "now" else email.utils.formatdate(time.time(), usegmt=True)
             head[1] = ("Last-Modified", date)
+            if self.headers.get("If-Modified-Since") == date:
+                return self.reply(304, headers=[head[1]])
         if self.headers.get("If-None-Match") == etag:
             return self.reply(304, headers=[("ETag", etag)])
         want = self.headers.get("Range", "")
