@@ -178,23 +178,28 @@ static size_t likely_url(const ptb_text *t, size_t i)
 
 #define MAIL_STOP " \t\"<>|(){}"
 
+/* An address that is longer is none (RFC 5321 allows 64 + 1 + 255), though the reference tool takes it: else text without blanks
+ * would be read again at each of its characters. */
+enum { MAIL_MAX = 320 };
+
 static size_t mail(const ptb_text *t, size_t i)
 {
+    const size_t most = i + MAIL_MAX;
     size_t p = t->c[i] == '<' ? i + 1 : pg_ptb_literal(t, i, "&lt;"), end = i;
     if (!ptb_is_ascii_alnum(t->c[p]))
         return i;
-    for (p++; none_of(t->c[p], MAIL_STOP) && t->c[p] != 0xA0; p++)
+    for (p++; p < most && none_of(t->c[p], MAIL_STOP) && t->c[p] != 0xA0; p++)
         if (t->c[p] == '@') {
             size_t q = p + 1, label;
             for (;; q++) {
-                for (label = q; none_of(t->c[q], MAIL_STOP ".") && t->c[q] != 0xA0;)
+                for (label = q; q < most && none_of(t->c[q], MAIL_STOP ".") && t->c[q] != 0xA0;)
                     q++;
                 if (q == label || t->c[q] != '.')
                     break;
             }
             if (q == label)
                 q--;
-            if (q > p + 1)
+            if (q > p + 1 && q < most)
                 end = t->c[q] == '>' ? q + 1 : pg_ptb_literal(t, q, "&gt;");
         }
     return end;

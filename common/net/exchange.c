@@ -4,7 +4,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "base/file.h"
 #include "net/internal.h"
 #include "net/url.h"
 
@@ -133,6 +135,14 @@ static int read_hub(struct pg_exchange *x, const char *etag, size_t n, pg_err *e
     return pg_sums_merge(&x->seen.sums, &one) ? PG_OK : pg_error(e, PG_EFORMAT, "the hub gives two checksums that contradict each other");
 }
 
+/* A file may change twice within a second or two: its date tells nothing until it is older (RFC 9110, 8.8.2.2). */
+static bool is_recent(const pg_reply *r, const char *modified)
+{
+    const char *date = pg_reply_header(r, "date", 0);
+    time_t now = date ? curl_getdate(date, NULL) : -1, then = curl_getdate(modified, NULL);
+    return now < 0 || then < 0 || now - then < 60;
+}
+
 /* What this reply says about the file: validators and checksums. */
 static int read_origin(struct pg_exchange *x, pg_err *e)
 {
@@ -144,12 +154,13 @@ static int read_origin(struct pg_exchange *x, pg_err *e)
     int rc = PG_OK;
     if (!etag && !x->seen.etag && (r->status < 300 || r->status == 304 || r->status == 416)) etag = pg_reply_header(r, "etag", 0);
     if (etag) {
-        if (!strncmp(etag, "W/", 2)) etag += 2;
+        x->weak = !strncmp(etag, "W/", 2);
+        if (x->weak) etag += 2;
         size_t n = strlen(etag);
         if (n >= 2 && etag[0] == '"' && etag[n - 1] == '"') etag++, n -= 2;
         rc = replace(&x->seen.etag, etag, n, e);
         if (!rc && hub) rc = read_hub(x, etag, n, e);
-    } else if (!x->seen.etag && modified && r->status < 300) rc = replace(&x->seen.etag, modified, strlen(modified), e);
+    } else if (!x->seen.etag && modified && r->status < 300 && !is_recent(r, modified)) rc = replace(&x->seen.etag, modified, strlen(modified), e);
     if (!rc && generation) rc = replace(&x->seen.generation, generation, strlen(generation), e);
     if (rc) return rc;
     if (stored && !strcasecmp(stored, "gzip")) {
@@ -210,6 +221,7 @@ static void judge_file(struct pg_exchange *x, uint64_t length)
         x->from = 0;
         pg_origin what = x->seen;
         what.source = t->source;
+        if (x->weak) what.etag = NULL; /* nothing is joined over it; a checksum still allows that */
         if (pg_part_begin(p, &what, &x->err)) return fail(x);
     }
     t->done = x->from;
@@ -288,13 +300,16 @@ void pg_exchange_judge(struct pg_exchange *x)
     else if (t->reply.status == 200 || t->reply.status == 206) judge_ok(x);
 }
 
+/* Last-Modified stands in for an etag that is not there: "Tue, 01 Sep 2026 10:00:00 GMT". */
+static bool is_date(const char *etag) { return strlen(etag) == 29 && !strncmp(etag + 3, ", ", 2) && pg_ends_with(etag, " GMT"); }
+
 static int set_headers(struct pg_exchange *x, pg_err *e)
 {
     const pg_transfer *t = x->t;
     struct curl_slist *more = curl_slist_append(NULL, "Accept-Encoding: identity"); /* a compressed body has no ranges and no checksum */
     x->headers = more;
     if (more && t->body && !x->away && !x->hops) more = curl_slist_append(x->headers, "Content-Type: application/json");
-    char *etag = t->known_etag ? pg_format("If-None-Match: \"%s\"", t->known_etag) : NULL;
+    char *etag = t->known_etag ? pg_format(is_date(t->known_etag) ? "If-Modified-Since: %s" : "If-None-Match: \"%s\"", t->known_etag) : NULL;
     if (more && etag) more = curl_slist_append(x->headers, etag);
     bool bad = !more || (t->known_etag && !etag);
     free(etag);

@@ -37,6 +37,7 @@ struct pg_exchange {
     struct stat before; /* of path when the transfer began; st_ino 0: nothing was there */
     uint64_t from, body; /* of this try: where it began, bytes that arrived */
     pg_origin seen;      /* what the replies say the file is */
+    bool weak;           /* seen.etag does not promise the same bytes */
     pg_verdict verdict;
     pg_err err;
 };

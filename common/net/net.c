@@ -142,7 +142,7 @@ static int from_origin(struct pg_exchange *x, pg_err *e)
     free(x->at);
     x->at = at;
     x->hops = 0;
-    x->away = false;
+    x->away = x->weak = false;
     pg_origin_free(&x->seen);
     x->seen.size = PG_SIZE_UNKNOWN;
     return PG_OK;

@@ -58,7 +58,6 @@ static int select_npz(pg_items *l, const char *source, pg_err *e)
             return pg_error(e, PG_EINVAL, "'%s' holds several models, among them '%s' and '%s': name one, or give --all", source, best->name, name);
         best_stem = stem;
         if (rank < best_rank) best = &l->at[i], best_rank = rank;
-        else if (!best) best = &l->at[i];
     }
     if (best) best->skip = false;
     return PG_OK;

@@ -148,6 +148,22 @@ teardown() { net_teardown; }
     rm "$ROOT/storage/odd/big.bin"
 }
 
+@test "resume: bytes are not joined over a weak validator, as W/ or a date of just now are" {
+    for etag in weak now 'Tue, 01 Sep 2026 10:00:00 GMT'; do
+        faults "{\"role\":\"web\",\"match\":\"big\",\"do\":\"cut\",\"at\":150000,\"etag\":\"$etag\"}"
+        get --tries 1 "$W/d/big.bin"
+        fails 'after 150000' big.bin
+        faults "{\"role\":\"web\",\"match\":\"big\",\"do\":\"plain\",\"etag\":\"$etag\",\"times\":9}"
+        get "$W/d/big.bin"
+        whole big.bin "$BIG"
+        case $etag in
+        Tue*) [ "$(ranges)" = '"range": "bytes=150000-" ' ] ;;
+        *) [ "$(ranges)" = '"range": "bytes=150000-" "range": null ' ] ;;
+        esac
+        rm -r "$T/o"
+    done
+}
+
 @test "resume: an object that was replaced meanwhile, an address that expires in the middle" {
     head -c 300000 /dev/urandom >"$ROOT/storage/odd/new.bin"
     faults '{"role":"storage","match":"new.bin","do":"cut","at":100000}'

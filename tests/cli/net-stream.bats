@@ -147,6 +147,23 @@ teardown() { net_teardown; }
     [ "$(find "$HOME/.cache" -name '*.json' | wc -l)" -eq 2 ]
 }
 
+@test "stream: a server without ETag is asked whether its file is newer than its date; a date of just now is not relied on" {
+    cp "$ROOT/storage/longcap100/1.jpeg" "$ROOT/web/d/dated.jpeg"
+    dated() {
+        faults "{\"role\":\"web\",\"match\":\"dated\",\"do\":\"plain\",\"etag\":\"$1\",\"times\":9}"
+        stream "$W/d/dated.jpeg"
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        "$B/pg-render" -f jsonl --with-tensors <"$T/pgs" | sed 's/.*"image":"\([^"]*\)".*/\1/' | base64 -d | cmp - "$ROOT/storage/longcap100/$2.jpeg"
+    }
+    dated now 1
+    cp "$ROOT/storage/longcap100/2.jpeg" "$ROOT/web/d/dated.jpeg"
+    dated now 2
+    dated 'Tue, 01 Sep 2026 10:00:00 GMT' 2
+    cp "$ROOT/storage/longcap100/3.jpeg" "$ROOT/web/d/dated.jpeg" # but of the same date: only an answer 304 leaves picture 2
+    dated 'Tue, 01 Sep 2026 10:00:00 GMT' 2
+    dated 'Tue, 01 Sep 2026 10:00:01 GMT' 3
+}
+
 @test "stream: what is larger than a picture may be is refused before it is fetched" {
     printf '{"image":"%s/d/p%%20q.png"}\n' "$W" >"$T/l.jsonl"
     for how in --no-cache --quiet; do

@@ -344,6 +344,17 @@ static void test_context(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* An address is looked for in as many characters as one may have, so that text without blanks is not read over and over. */
+static void test_long_address(void **state)
+{
+    (void)state;
+    char text[400];
+    for (int local = 300; local <= 330; local += 30) {
+        snprintf(text, sizeof text, "%0*d@b.org", local, 0);
+        assert_int_equal(strcmp(words(text), text) == 0, local == 300);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +366,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_line_separators_are_blanks, begin, end),
         cmocka_unit_test_setup_teardown(test_the_next_caption, begin, end),
         cmocka_unit_test_setup_teardown(test_context, begin, end),
+        cmocka_unit_test_setup_teardown(test_long_address, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

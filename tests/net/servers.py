@@ -145,6 +145,13 @@ class Handler(BaseHTTPRequestHandler):
             head = [h for h in head if h[0] not in ("ETag", "X-Goog-Hash", "X-Goog-Generation")]
         if do == "latin1":
             head[1] = ("ETag", '"caf\u00e9"')
+        if fault.get("etag") == "weak":
+            head[1] = ("ETag", "W/" + etag)
+        elif fault.get("etag"):
+            date = fault["etag"] if fault["etag"] != "now" else email.utils.formatdate(time.time(), usegmt=True)
+            head[1] = ("Last-Modified", date)
+            if self.headers.get("If-Modified-Since") == date:
+                return self.reply(304, headers=[head[1]])
         if self.headers.get("If-None-Match") == etag:
             return self.reply(304, headers=[("ETag", etag)])
         want = self.headers.get("Range", "")
