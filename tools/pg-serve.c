@@ -82,8 +82,14 @@ static void parse(server *s, int argc, char **argv)
         }
     if (optind >= argc) tool_usage(t, "no command: name it after --");
     o->command = argv + optind;
-    bool alone = !o->proxy && (!strncmp(o->address, "127.", 4) || !strcmp(o->address, "::1"));
-    if (o->rate < 0) o->rate = alone ? 0 : 120;
+}
+
+/* The default limit depends on who can reach the socket, which may be one that the service manager has made. */
+static void limit_rate(server *s, const char *where)
+{
+    bool alone = !s->o.proxy && (!strncmp(where, "http://127.", 11) || !strncmp(where, "http://[::1]", 12) || strncmp(where, "http:", 5));
+    if (s->o.rate < 0) s->o.rate = alone ? 0 : 120;
+    if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_die(&s->t, EXIT_FAIL, "out of memory");
 }
 
 static void set_up(server *s)
@@ -93,7 +99,6 @@ static void set_up(server *s)
     s->started = serve_now();
     if (getrandom(&s->run, sizeof s->run, 0) != (ssize_t)sizeof s->run) s->run = (uint64_t)time(NULL);
     if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->auth_lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_die(&s->t, EXIT_FAIL, "out of memory");
-    if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_die(&s->t, EXIT_FAIL, "out of memory");
     if (pg_image_new(&s->image, &e) || (s->o.auth_file && auth_open(&s->auth, s->o.auth_file, &e))) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
     if (s->o.auth_file && !stat(s->o.auth_file, &st) && (st.st_mode & 077))
         tool_warn(&s->t, "'%s' can be read by others than its owner", s->o.auth_file);
@@ -200,6 +205,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     set_up(&s);
     int fd = system_listen(&s, where, &e);
+    if (fd >= 0) limit_rate(&s, where);
     if (fd < 0 || child_start(&s, &first, &e)) tool_die(&s.t, EXIT_FAIL, "%s", e.msg);
     pthread_mutex_lock(&s.lock);
     s.current = first;

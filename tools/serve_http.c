@@ -42,12 +42,22 @@ static const char *header(struct MHD_Connection *c, const char *name)
     return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
 }
 
+/* Some proxies add a line of their own instead of adding to the client's: the last line counts. */
+static enum MHD_Result keep_last(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    (void)kind;
+    if (!strcasecmp(key, "X-Forwarded-For")) *(const char **)ctx = value;
+    return MHD_YES;
+}
+
 /* Behind a proxy the last address of X-Forwarded-For is the one that the proxy has seen; earlier ones are hearsay. */
 static void find_client(request *r, struct MHD_Connection *c)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const char *forwarded = r->s->o.proxy ? header(c, "X-Forwarded-For") : NULL, *comma;
+    const char *forwarded = NULL, *comma;
     unsigned char probe[16];
+    char last[64];
+    if (r->s->o.proxy) MHD_get_connection_values(c, MHD_HEADER_KIND, keep_last, &forwarded);
     strcpy(r->client, "?");
     if (info && info->client_addr->sa_family == AF_INET)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)info->client_addr)->sin_addr, r->client, sizeof r->client);
@@ -56,8 +66,8 @@ static void find_client(request *r, struct MHD_Connection *c)
     if (!forwarded) return;
     if ((comma = strrchr(forwarded, ','))) forwarded = comma + 1;
     while (*forwarded == ' ') forwarded++;
-    if (inet_pton(AF_INET, forwarded, probe) == 1 || inet_pton(AF_INET6, forwarded, probe) == 1)
-        snprintf(r->client, sizeof r->client, "%s", forwarded);
+    snprintf(last, sizeof last, "%.*s", (int)strcspn(forwarded, " \t"), forwarded);
+    if (inet_pton(AF_INET, last, probe) == 1 || inet_pton(AF_INET6, last, probe) == 1) snprintf(r->client, sizeof r->client, "%s", last);
 }
 
 static const char *const allowed[] = {[TAKES_GET] = "GET, HEAD", [TAKES_POST] = "POST"};

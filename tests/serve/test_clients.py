@@ -312,6 +312,10 @@ class Rate(unittest.TestCase):
             self.assertEqual(post("192.0.2.2").status, 200)
             self.assertEqual(post("192.0.2.2", "192.0.2.1").status, 429)  # the last one counts
             self.assertEqual(post("192.0.2.1", "192.0.2.3").status, 200)
+            with s.socket() as k:
+                k.sendall(head(1, "X-Forwarded-For: 192.0.2.77\r\nX-Forwarded-For: 192.0.2.1\r\n") + b"x")
+                two = k.recv(4096)
+            self.assertIn(b" 429 ", two[:20])  # a line that the proxy added; the client's own comes first
             self.assertEqual(s.get("/").status, 200)  # pages are not counted
             for i in range(20):  # one /64 is one client
                 a = post(f"2001:db8::{i:x}")
