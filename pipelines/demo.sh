@@ -5,7 +5,7 @@ set -euo pipefail
 build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
-demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.4
+demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.6
 size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 mkdir -p "$demo"
 
