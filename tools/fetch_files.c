@@ -42,7 +42,10 @@ bool fetch_bytes(fetch *f, const char *path, const char *where)
 {
     pg_err e = {0};
     pg_buf b = {0};
-    int rc = pg_is_dir(path) ? pg_error(&e, PG_EINVAL, "'%s' is a folder", path) : pg_file_read(path, max_image, &b, &e);
+    struct stat st;
+    bool odd = !stat(path, &st) && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
+    int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
+                 : pg_file_read(path, max_image, &b, &e);
     if (rc == PG_ENOMEM) must(f, rc, &e);
     if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
     else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);

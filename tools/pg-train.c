@@ -99,6 +99,7 @@ static void check_data(run *r)
     if (!d->n)
         tool_die(&r->t, EXIT_FAIL, "no example can be used: %zu with errors, %zu that do not fit%s%s", d->errors, d->unusable,
                  d->unusable ? ", the first " : "", d->first_unusable);
+    if (d->no_suffix == d->n) tool_die(&r->t, EXIT_FAIL, "none of the %zu examples has a suffix: there is nothing to learn from", d->n);
     if (r->batch * r->accumulate > d->n) tool_warn(&r->t, "a step of %zu holds some of the %zu examples more than once", r->batch * r->accumulate, d->n);
 }
 

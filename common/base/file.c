@@ -99,12 +99,29 @@ void pg_map_forget(const pg_map *m, const void *p, size_t n)
     (void)madvise((void *)from, at - from + n, MADV_DONTNEED); /* read-only and shared: nothing can be lost */
 }
 
+/* The file that path stands for: a link is followed, so that it stays one. NULL: no memory. */
+static char *behind_links(const char *path)
+{
+    struct stat st;
+    char *real = !lstat(path, &st) && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+    return real ? real : pg_strdup(path);
+}
+
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
 {
-    *f = (pg_outfile){.fd = -1, .path = pg_strdup(path), .temp = pg_format("%s.tmp.XXXXXX", path)};
+    struct stat st;
+    *f = (pg_outfile){.fd = -1, .path = behind_links(path)};
+    f->temp = f->path ? pg_format("%s.tmp.XXXXXX", f->path) : NULL;
     if (!f->path || !f->temp) {
         pg_outfile_abort(f);
         return pg_error_nomem(e);
+    }
+    /* A device, a pipe or a folder is not replaced by a file. */
+    if (!stat(f->path, &st) && !S_ISREG(st.st_mode)) {
+        free(f->temp);
+        f->temp = NULL;
+        pg_outfile_abort(f);
+        return pg_error(e, PG_EIO, "cannot write '%s': it is not a regular file, and only such a one can appear whole; use standard output", path);
     }
     f->fd = mkstemp(f->temp);
     if (f->fd < 0) {

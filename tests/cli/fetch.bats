@@ -302,3 +302,13 @@ J
     run bash -c "'$B/pg-fetch' '$PNG' >/dev/full"
     [ "$status" -eq 1 ]
 }
+
+@test "a pipe named like a picture is an error record, and waits for nobody" {
+    mkdir "$BATS_TEST_TMPDIR/odd"
+    mkfifo "$BATS_TEST_TMPDIR/odd/b.jpg"
+    cp tests/golden/image/jpg-420.jpg "$BATS_TEST_TMPDIR/odd/a.jpg"
+    B=${PG_BUILD:-build}
+    run timeout 20 bash -c "'$B/pg-fetch' '$BATS_TEST_TMPDIR/odd' >'$BATS_TEST_TMPDIR/odd.pgs'"
+    [ "$status" -eq 4 ]
+    [[ $output == *"b.jpg"*"not a regular file"* ]]
+}

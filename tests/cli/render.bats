@@ -158,3 +158,19 @@ P
         [ "$status" -eq 2 ] || { echo "$args: $status"; false; }
     done
 }
+
+@test "an output that is a pipe or a device is refused, a link stays one" {
+    mkfifo fifo
+    for to in fifo /dev/null; do
+        run "$B/pg-render" -f captions -o "$to" before.pgs
+        [ "$status" -eq 1 ]
+        [[ $output == *"'$to'"*"not a regular file"* ]]
+    done
+    [ -p fifo ]
+    [ -c /dev/null ]
+    echo old >real.txt
+    ln -s real.txt link.txt
+    "$B/pg-render" -f captions -o link.txt before.pgs
+    [ -L link.txt ]
+    ! grep -q old real.txt
+}

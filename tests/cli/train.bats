@@ -264,10 +264,11 @@ train() { "$B/pg-train" "$@"; }
             "a $([ $i -lt 4 ] && echo cat || echo "red square") on a blue background"
     done >"$W/val.jsonl"
     "$B/pg-fetch" "$W/val.jsonl" | "$B/pg-resize" -s 64 | "$B/pg-tokenize" -q -m data/nano -p 'describe en' >"$W/val.pgs"
-    train -q -m data/nano -o "$W/out" --steps 6 --batch 3 --lr 0.05 --val "$W/val.pgs" <"$W/val.pgs" 2>/dev/null | "$A" show >"$W/shown"
+    train -q -m data/nano -o "$W/out" --steps 24 --batch 3 --lr 0.1 --val "$W/val.pgs" <"$W/val.pgs" 2>/dev/null | "$A" show >"$W/shown"
     want=$("$B/pg-infer" -q -m "$W/out" -n 64 <"$W/val.pgs" | "$B/pg-score" -f json | sed 's/.*"CIDEr": *\([0-9.]*\).*/\1/')
+    echo "CIDEr $want"
     awk -v x="$want" 'BEGIN { exit !(x > 0.1) }'
-    grep -q "^val 6 .* CIDEr=$(printf '%.4f' "$want") exact=" "$W/shown"
+    grep -q "^val 24 .* CIDEr=$(printf '%.4f' "$want") exact=" "$W/shown"
     [ "$(grep -c '^example .* image$' "$W/shown")" -eq 6 ]
 }
 

@@ -271,8 +271,8 @@ static void nobody_reads_the_output(void **state)
 {
     (void)state;
     int in[2], out[2];
-    pg_reader *rd;
-    pg_writer *w;
+    pg_reader *rd = NULL;
+    pg_writer *w = NULL;
     pg_rec *r = pg_rec_new();
     pg_err e = {0};
     assert_false(pipe(in) || pipe(out));
