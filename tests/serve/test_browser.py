@@ -9,6 +9,7 @@ import unittest
 import zipfile
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -319,6 +320,17 @@ class Page(unittest.TestCase):
         self.assertEqual(len(papers), 2)
 
 
+def text_with(b, tag, words, seconds=20):
+    """The text of the element once it holds these words: a click on a link returns before the new page is there."""
+    end, text = time.monotonic() + seconds, ""
+    while time.monotonic() < end and words not in text:
+        try:
+            text = b.find_element(By.TAG_NAME, tag).text
+        except WebDriverException:
+            time.sleep(0.05)
+    return text
+
+
 class Plain(unittest.TestCase):
     def test_without_javascript(self):
         with tempfile.TemporaryDirectory() as folder, serving(fake()) as s:
@@ -341,7 +353,7 @@ class Plain(unittest.TestCase):
                     f.write(b"hello")
                 b.find_element(By.ID, "file").send_keys(path)
                 b.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
-                self.assertIn("neither PNG nor JPEG", b.find_element(By.TAG_NAME, "main").text)
+                self.assertIn("neither PNG nor JPEG", text_with(b, "main", "neither PNG nor JPEG"))
                 if os.environ.get("PG_SHOTS"):
                     b.save_screenshot(os.path.join(os.environ["PG_SHOTS"], "plain-error.png"))
             finally:
