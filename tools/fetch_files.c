@@ -15,7 +15,7 @@ static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
 bool fetch_is_image(const char *path)
 {
     const char *dot = strrchr(path, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg") || !strcasecmp(dot, ".jpe") || !strcasecmp(dot, ".jfif"));
+    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
 }
 
 static void must(fetch *f, int rc, const pg_err *e)
@@ -138,16 +138,6 @@ static void free_names(names *l)
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a + 1, *(char *const *)b + 1); }
 
-/* Formats that a user may take for pictures; they must not vanish in silence. */
-static void left_out(fetch *f, const char *path, const char *name)
-{
-    static const char *const other[] = {".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".jxl"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof other / sizeof *other; i++)
-        if (!strcasecmp(dot, other[i]) && fetch_first_time(f, other[i]))
-            tool_warn(&f->t, "'%s/%s' and others that end like it are left out: PNG and JPEG are read", path, name);
-}
-
 static bool is_folder(const char *path, const char *name, unsigned char type)
 {
     struct stat st;
@@ -170,10 +160,7 @@ static bool read_names(fetch *f, const char *path, names *l)
     for (struct dirent *x; (x = readdir(d));) {
         const char *name = x->d_name;
         bool folder = *name != '.' && is_folder(path, name, x->d_type);
-        if (*name == '.' || (!folder && !fetch_is_image(name))) {
-            if (*name != '.') left_out(f, path, name);
-            continue;
-        }
+        if (*name == '.' || (!folder && !fetch_is_image(name))) continue;
         must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
         l->n++;
     }
