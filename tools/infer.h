@@ -1,4 +1,4 @@
-/* Parts of pg-infer: options and what is opened (infer_setup.c), the loop over records (pg-infer.c). */
+/* Parts of pg-infer: options and what is opened (infer_setup.c), the loop over records (pg-infer.c), that of --features (infer_features.c). */
 #ifndef PG_INFER_H
 #define PG_INFER_H
 
@@ -23,7 +23,7 @@ typedef struct infer {
     const char *model, *tokenizer_path, *adapter;
     pg_decoding how;
     size_t batch;
-    bool partial, score, bf16, int8;
+    bool partial, score, features, half, bf16, int8; /* half: features are stored as float16 */
     pg_kern *kern;
     pg_model *m;
     pg_work *w;
@@ -40,6 +40,9 @@ typedef struct infer {
 void infer_parse(infer *f, int argc, char **argv);
 void infer_set_up(infer *f);
 void infer_tear_down(infer *f);
+/* Whether another record is there, or comes within the patience that is left. */
+bool infer_ready(infer *f);
+void infer_features(infer *f); /* instead of captions; infer_features.c */
 _Noreturn void infer_no_memory(const infer *f);
 
 #endif

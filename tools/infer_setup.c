@@ -27,9 +27,11 @@ static const char help[] =
     "      --adapter FILE     folder of a low-rank adapter (PEFT, or pg-train --train lora)\n"
     "      --partial          also emit {id, partial} records as tokens appear\n"
     "      --score-only       log-probability of the record's own suffix; no caption\n"
+    "      --features         image features instead of pixels, for training and captioning; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
-    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8; with --features\n"
+    "                         also f16: computed as f32, stored as float16\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -38,7 +40,7 @@ static const char help[] =
     "\n"
     "example: pg-fetch photos | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
 
-enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
+enum { OPT_PARTIAL = 256, OPT_FEATURES, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
 enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
 #define FIRST_PATIENCE 0.05 /* seconds */
 
@@ -58,6 +60,10 @@ static void check_options(const infer *f, bool seed)
         tool_usage(t, "--partial and --best-of exclude each other: which sample will be kept is known at the end");
     if (f->score && (f->partial || h->beams || draws || h->final_softcap > 0))
         tool_usage(t, "--score-only does not decode: it excludes %s", f->partial ? "--partial" : "options of decoding");
+    if (f->features && (f->score || f->partial || h->beams || draws || h->final_softcap > 0))
+        tool_usage(t, "--features does not decode: it excludes %s", f->score ? "--score-only" : f->partial ? "--partial" : "options of decoding");
+    if (f->half && !f->features)
+        tool_usage(t, "--dtype f16 is a type to store features in: it goes with --features");
 }
 
 void infer_parse(infer *f, int argc, char **argv)
@@ -69,6 +75,7 @@ void infer_parse(infer *f, int argc, char **argv)
         {"temperature", required_argument, NULL, 't'},
         {"partial", no_argument, NULL, OPT_PARTIAL},
         {"score-only", no_argument, NULL, OPT_SCORE},
+        {"features", no_argument, NULL, OPT_FEATURES},
         {"tokenizer", required_argument, NULL, OPT_TOKENIZER},
         {"dtype", required_argument, NULL, OPT_DTYPE},
         {"adapter", required_argument, NULL, OPT_ADAPTER},
@@ -101,11 +108,13 @@ void infer_parse(infer *f, int argc, char **argv)
             break;
         case OPT_PARTIAL: f->partial = true; break;
         case OPT_SCORE: f->score = true; break;
+        case OPT_FEATURES: f->features = true; break;
         case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
         case OPT_DTYPE:
             f->int8 = !strcmp(optarg, "int8");
             f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
-            if (strcmp(optarg, "f32") && !f->bf16)
+            f->half = !strcmp(optarg, "f16");
+            if (strcmp(optarg, "f32") && !f->bf16 && !f->half)
                 tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
             break;
         case OPT_ADAPTER: f->adapter = optarg; break;
@@ -191,7 +200,7 @@ static void open_tokenizer(infer *f)
 /* Records that may be held: a caption that takes long keeps those after it waiting while others take the seats that are free. */
 static size_t ring(const infer *f)
 {
-    return f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
+    return f->features ? f->batch : f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
 }
 
 static void quantise(infer *f)
@@ -221,7 +230,7 @@ void infer_set_up(infer *f)
     pg_err e = {0};
     if (pg_kern_new(&f->kern, f->t.threads, &e) || (f->bf16 && pg_kern_use_bf16(f->kern, &e)) ||
         pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
-        (!f->score && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
+        (!f->score && !f->features && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     if (f->bf16)
         tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
@@ -231,7 +240,8 @@ void infer_set_up(infer *f)
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
     if (f->adapter)
         load_adapter(f);
-    open_tokenizer(f);
+    if (!f->features)
+        open_tokenizer(f);
     f->n_slots = ring(f);
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
     f->partial_rec = pg_rec_new();
@@ -239,6 +249,7 @@ void infer_set_up(infer *f)
         infer_no_memory(f);
     for (size_t i = 0; i < f->n_slots; i++) {
         f->slots[i].rec = pg_rec_new();
+        f->slots[i].sample.features_of = f->m;
         f->slots[i].tokens = pg_alloc(f->how.max_len, sizeof *f->slots[i].tokens);
         if (!f->slots[i].rec || !f->slots[i].tokens)
             infer_no_memory(f);

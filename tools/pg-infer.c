@@ -139,7 +139,7 @@ static void score(infer *f, slot *s)
 {
     pg_err e = {0};
     float *logp = pg_floats(s->sample.n);
-    pg_scoring g = {.pixels = s->sample.pixels, .tokens = s->sample.tokens, .mask_ar = s->sample.mask_ar,
+    pg_scoring g = {.pixels = s->sample.pixels, .features = s->sample.has_features ? s->sample.features : NULL, .tokens = s->sample.tokens, .mask_ar = s->sample.mask_ar,
                     .mask_loss = s->sample.mask_loss, .n = s->sample.n, .logp = logp};
     int rc = logp ? pg_score(f->m, f->w, &g, &e) : PG_ENOMEM;
     if (rc == PG_ENOMEM)
@@ -154,7 +154,7 @@ static void score(infer *f, slot *s)
 /* ---- coming and going ---- */
 /* Whether another record is there. A pipe holds less than one picture, so a busy neighbour gets a little time to fill it again,
  * a small part of the time that was worked. */
-static bool ready(infer *f)
+bool infer_ready(infer *f)
 {
     double start = seconds();
     bool is = pg_reader_ready(f->p.in);
@@ -191,7 +191,7 @@ static bool come(infer *f)
     } else if (f->score) {
         score(f, s);
     } else {
-        s->caption = (pg_caption){.pixels = s->sample.pixels, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
+        s->caption = (pg_caption){.pixels = s->sample.pixels, .features = s->sample.has_features ? s->sample.features : NULL, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
                                   .stream = stream_of(f, s->rec), .tokens = s->tokens};
         s->finished = !pg_decoder_add(f->decoder, &s->caption);
     }
@@ -228,7 +228,7 @@ static void work(infer *f)
     while (more || f->held) {
         size_t seated = f->decoder ? pg_decoder_seated(f->decoder) : 0;
         /* With nobody seated there is nothing else to do than to wait for a record. */
-        if (more && f->held < f->n_slots && seated < f->batch && (!seated || ready(f)))
+        if (more && f->held < f->n_slots && seated < f->batch && (!seated || infer_ready(f)))
             more = come(f);
         else if (seated)
             step(f);
@@ -249,7 +249,10 @@ int main(int argc, char **argv)
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
     start = seconds();
-    work(&f);
+    if (f.features)
+        infer_features(&f);
+    else
+        work(&f);
     if (f.cut)
         tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
     tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, seconds() - start);
