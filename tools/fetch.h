@@ -69,7 +69,7 @@ typedef struct fetch {
     const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
     const char *out;
-    bool all, dry_run, no_cache;
+    bool all, dry_run, list, no_cache;
     char *spool; /* --no-cache: the folder where archives lie while they are read; NULL until one is */
     size_t spooled;
     uint64_t cache_size;
@@ -85,6 +85,8 @@ void fetch_image(fetch *f, const char *path, const char *id); /* with its sideca
 void fetch_folder(fetch *f, const char *path);
 void fetch_coco(fetch *f, const char *file);
 void fetch_tar(fetch *f, const char *file, const char *name); /* name: what messages and records call it */
+void fetch_pgs(fetch *f, const char *file, const char *name);
+pg_rec *fetch_header(fetch *f, const char *file); /* of a stream; NULL: it cannot be had */
 /* base: the remote source that images are beside, else NULL and they are relative to dir. */
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base);
 /* Nothing can be had of a source: one of a list is a record with an error, else the run ends. */
@@ -125,7 +127,7 @@ void fetch_disconnect(fetch *f);
 
 /* fetch_stream.c: a remote source as examples; a: its file, if it is under way. */
 void fetch_remote(fetch *f, const char *source, ahead *a);
-ahead *ahead_shard(fetch *f, const char *source); /* NULL: no archive or lines */
+ahead *ahead_shard(fetch *f, const char *source); /* NULL: no archive, stream or lines */
 ahead *ahead_start(fetch *f, const char *source);
 ahead *ahead_listed(fetch *f, pg_item *i); /* takes what i holds */
 int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e) PG_MUST_CHECK;

@@ -197,18 +197,19 @@ ahead *ahead_shard(fetch *f, const char *source)
     pg_err e = {0};
     pg_source s;
     if (!pg_source_is_remote(source) || pg_source_parse(&s, source, &e)) return NULL; /* which is said when its turn comes */
-    bool tar = s.file && pg_ends_with(s.file, ".tar"), lines = s.file && pg_ends_with(s.file, ".jsonl");
+    bool file = s.file && (pg_ends_with(s.file, ".tar") || pg_ends_with(s.file, ".pgs")), lines = s.file && pg_ends_with(s.file, ".jsonl");
     pg_source_free(&s);
-    return tar || lines ? start(f, source, lines ? max_lines : 0) : NULL;
+    return file || lines ? start(f, source, lines ? max_lines : 0) : NULL;
 }
 
-static void shard(fetch *f, const char *source, ahead *a, bool tar)
+static void shard(fetch *f, const char *source, ahead *a, const char *name)
 {
     pg_err e = {0};
     char *said = pg_url_redact(source);
     if (!said) nomem(f);
     if (settle(f, a, &e)) fetch_no_source(f, said, EXIT_FAIL, "%s", e.msg);
-    else if (tar) fetch_tar(f, file_of(f, a), said);
+    else if (pg_ends_with(name, ".tar")) fetch_tar(f, file_of(f, a), said);
+    else if (pg_ends_with(name, ".pgs")) fetch_pgs(f, file_of(f, a), said);
     else remote_lines(f, source, a, said);
     if (a->spooled) unlink(a->item.t.path);
     if (f->cache) pg_cache_ease(f->cache);
@@ -278,10 +279,10 @@ void fetch_remote(fetch *f, const char *text, ahead *a)
     pg_err e = {0};
     pg_source s;
     if (pg_source_parse(&s, text, &e)) tool_usage(&f->t, "%s", e.msg);
-    if (a) shard(f, text, a, pg_ends_with(s.file, ".tar"));
+    if (a) shard(f, text, a, s.file);
     else if (s.file && fetch_is_image(s.file)) {
         if (fetch_wanted(f)) remote_picture(f, text, &s);
     } else if (s.host == PG_HOST_STORAGE) remote_folder(f, &s);
-    else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl or .tar file: give -o DIR to download it", s.text);
+    else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl, .tar or .pgs file: give -o DIR to download it", s.text);
     pg_source_free(&s);
 }

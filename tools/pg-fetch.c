@@ -19,7 +19,8 @@ static const char help[] =
     "\n"
     "SOURCE is an image (PNG, JPEG), a folder of images (recursive, sorted; name.txt beside name.jpg is its caption),\n"
     "a .jsonl file (keys image, suffix, prefix, references, id; paths relative to the file), - for JSON lines on stdin,\n"
-    "a .json file of COCO's captions, a .tar of WebDataset's shape, or one of these from elsewhere:\n"
+    "a .json file of COCO's captions, a .tar of WebDataset's shape, a stream kept in a .pgs file, or one of these\n"
+    "from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "Lists in braces are known, here and in the shell: 'gs://BUCKET/shard-{0000..0099}.tar', '{train,val}.jsonl'.\n"
@@ -34,6 +35,7 @@ static const char help[] =
     "  -o, --output DIR    download into DIR and print the paths; of a model's folder, what a model needs\n"
     "      --all           everything in the folder\n"
     "      --dry-run       list sizes and names only\n"
+    "      --list          print the sources, those of --shard, one a line, lists in braces taken apart; nothing is fetched\n"
     "      --sha256 HEX, --md5 HEX   what the one file must have\n"
     "      --no-cache, --cache-size SIZE   of streamed sources: none, or another size (default 4G)\n"
     "      --parallel N    transfers at once (default 4)\n"
@@ -47,7 +49,7 @@ static const char help[] =
     "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
     "  pg-fetch -o model kaggle://google/paligemma/jax/paligemma-3b-pt-224 gs://big_vision/paligemma_tokenizer.model\n";
 
-enum { OPT_ALL = 256, OPT_IMAGES, OPT_SHARD, OPT_SHUFFLE, OPT_SEED, OPT_EPOCHS, OPT_SKIP, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
+enum { OPT_ALL = 256, OPT_IMAGES, OPT_SHARD, OPT_SHUFFLE, OPT_SEED, OPT_EPOCHS, OPT_SKIP, OPT_LIST, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
 
 typedef struct source {
     char *text;
@@ -87,7 +89,7 @@ static void shard_option(fetch *f, const char *value)
 static void options(fetch *f)
 {
     static const struct option opts[] = {
-        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED}, {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP},
+        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED}, {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST},
         {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
         {"md5", 1, NULL, OPT_MD5}, {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
         {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, {NULL, 0, NULL, 0}};
@@ -101,6 +103,7 @@ static void options(fetch *f)
         case OPT_SEED: f->order.seed = tool_size(&f->t, "--seed", optarg, 0, SIZE_MAX); break;
         case OPT_EPOCHS: f->order.epochs = tool_size(&f->t, "--epochs", optarg, 0, SIZE_MAX / 2); break;
         case OPT_SKIP: f->order.left_out = tool_size(&f->t, "--skip", optarg, 0, SIZE_MAX / 2); break;
+        case OPT_LIST: f->list = true; break;
         case OPT_ALL: f->all = true; break;
         case OPT_DRY: f->dry_run = true; break;
         case OPT_SHA256:
@@ -198,8 +201,9 @@ static void local(fetch *f, const char *path)
     else if (pg_ends_with(path, ".jsonl")) lines(f, path);
     else if (pg_ends_with(path, ".json")) fetch_coco(f, path);
     else if (pg_ends_with(path, ".tar")) fetch_tar(f, path, path);
+    else if (pg_ends_with(path, ".pgs")) fetch_pgs(f, path, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json or .tar file", path);
+    else fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);
 }
 
 /* What would fail at once fails before anything is written. */
@@ -253,6 +257,7 @@ static int stream(fetch *f, sources *l)
     f->p.rec = pg_rec_new();
     if (!f->p.rec || !turn) tool_die(&f->t, EXIT_FAIL, "out of memory");
     f->t.argv = public_arguments(f, f->t.argc, f->t.argv);
+    if (l->n && pg_ends_with(l->at[0].text, ".pgs") && pg_is_file(l->at[0].text)) f->p.header = fetch_header(f, l->at[0].text);
     tool_open_out(&f->t, &f->p, "examples", NULL);
     for (o->epoch = 0; (!o->epochs || o->epoch < o->epochs) && fetch_more(f); o->epoch++) {
         if (order_skips_epoch(f)) continue;
@@ -270,12 +275,25 @@ static int stream(fetch *f, sources *l)
     return tool_finish(&f->t, &f->p, NULL);
 }
 
+static void need_sources(fetch *f, const char *what)
+{
+    const order *o = &f->order;
+    if (o->shards && !o->by_source) tool_usage(&f->t, "--shard %zu/%zu: %s by sources, of which there are fewer", o->shard, o->shards, what);
+}
+
+static int list(fetch *f, const sources *l)
+{
+    need_sources(f, "--list goes");
+    for (size_t i = 0; i < l->n; i++) puts(l->at[i].text);
+    return tool_close_stdout(&f->t);
+}
+
 static int download(fetch *f, sources *l)
 {
     const order *o = &f->order;
     const char *odd = f->images ? "--images" : o->room ? "--shuffle" : o->epochs != 1 ? "--epochs" : o->left_out ? "--skip" : NULL;
     if (odd) tool_usage(&f->t, "%s is for streams, not for downloads", odd);
-    if (o->shards && !o->by_source) tool_usage(&f->t, "--shard %zu/%zu: downloads are shared out by sources, of which there are fewer", o->shard, o->shards);
+    need_sources(f, "downloads go");
     if (!f->out) f->out = ".";
     char **texts = pg_calloc(l->n, sizeof *texts);
     if (!texts) tool_die(&f->t, EXIT_FAIL, "out of memory");
@@ -294,7 +312,7 @@ int main(int argc, char **argv)
     if (optind == argc) tool_usage(&f.t, "no source: name an image, a folder, a .jsonl file, a URL, or -");
     for (int i = optind; i < argc; i++) add_sources(&f, &l, argv[i]);
     keep_shard(&f, &l);
-    int rc = f.out || f.dry_run ? download(&f, &l) : stream(&f, &l);
+    int rc = f.list ? list(&f, &l) : f.out || f.dry_run ? download(&f, &l) : stream(&f, &l);
     fetch_free(&f);
     for (size_t i = 0; i < l.n; i++) free(l.at[i].text);
     free(l.at);

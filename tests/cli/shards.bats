@@ -197,3 +197,36 @@ all_ids() {
         { sed 's/,"pixels".*"height":1/}/; s/}}$/}/' "$T/first" | cut -d, -f1 && cut -d, -f1 "$T/rest"; } | cmp - <(cut -d, -f1 "$T/whole")
     done
 }
+
+@test "streams in files are sources: records pass as they are, joined, shuffled, in parts; their header goes on" {
+    "$B/pg-fetch" "$D/s-00.tar" | "$B/pg-resize" -s 16 --drop-image | "$B/pg-tokenize" -q -m data/nano >"$T/a.pgs"
+    "$B/pg-fetch" "$D/s-01.tar" | "$B/pg-resize" -s 16 --drop-image | "$B/pg-tokenize" -q -m data/nano >"$T/b.pgs"
+    ids "$T/{a,b}.pgs" >"$T/got"
+    [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+    all_ids | grep 's[01]' | cmp - "$T/got"
+    for x in a b; do "$B/pg-render" -f jsonl --with-tensors "$T/$x.pgs"; done | cmp - <("$B/pg-render" -f jsonl --with-tensors "$T/pgs")
+    "$B/pg-info" "$T/pgs" >"$T/info"
+    grep -q 'pg-resize' "$T/info"
+    grep -q 'pg-fetch .*{a,b}.pgs' "$T/info"
+    ids --shuffle 5 --epochs 2 "$T/a.pgs" "$D/s-01.tar" >"$T/got"
+    [ "$(sort "$T/got" | uniq | wc -l)" -eq 24 ]
+    ids --skip 8 "$T/a.pgs" "$T/b.pgs" >"$T/got"
+    [ "$(head -n 1 "$T/got")" = s1-1 ]
+    # A cut one: what came is there, then its error; the next source goes on.
+    head -c 20000 "$T/a.pgs" >"$T/cut.pgs"
+    ids "$T/cut.pgs" "$T/b.pgs" >"$T/got"
+    [ "$rc" -eq 4 ]
+    grep -q "$T/cut.pgs.*cut" "$T/err" || { cat "$T/err"; false; }
+    [ "$(grep -c '^s1-' "$T/got")" -eq 5 ]
+    grep -qx "$T/cut.pgs" "$T/got"
+    cp tests/cli/shards.bats "$T/no.pgs"
+    run "$B/pg-fetch" "$T/no.pgs"
+    [ "$status" -eq 3 ]
+}
+
+@test "--list: the sources, one a line; those of a part" {
+    [ "$("$B/pg-fetch" --list 'https://x/{a,b}-{01..02}.tar' | tr '\n' ' ')" = 'https://x/a-01.tar https://x/a-02.tar https://x/b-01.tar https://x/b-02.tar ' ]
+    [ "$("$B/pg-fetch" --list --shard 1/3 "$D/s-{00..03}.tar")" = "$D/s-01.tar" ]
+    run "$B/pg-fetch" --list --shard 1/5 "$D/s-{00..03}.tar"
+    [ "$status" -eq 2 ]
+}
