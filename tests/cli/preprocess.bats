@@ -55,3 +55,11 @@ lines() { "$B/pg-render" -f jsonl --with-tensors; }
     run pipelines/preprocess.sh data/nano
     [ "$status" -eq 2 ]
 }
+
+@test "pg(7)'s line: parallel --keep-order, files joined by pg-fetch" {
+    export PATH=$B:$PATH
+    cd "$T"
+    parallel --will-cite --keep-order 'pg-fetch {} | pg-resize -s 64 -j 1 > {.}.pgs && echo {.}.pgs' ::: s-*.tar | xargs pg-fetch |
+        pg-tokenize -q -m "$OLDPWD/data/nano" >all.pgs
+    pg-fetch s-*.tar | pg-resize -s 64 | pg-tokenize -q -m "$OLDPWD/data/nano" | lines | cmp - <(lines <all.pgs)
+}

@@ -230,3 +230,25 @@ all_ids() {
     run "$B/pg-fetch" --list --shard 1/5 "$D/s-{00..03}.tar"
     [ "$status" -eq 2 ]
 }
+
+@test "memory does not grow with the number of records, through fetch, resize and tokenize" {
+    command -v /usr/bin/time >/dev/null || skip 'no time(1)'
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=1 # else freed memory counts
+    cp tests/golden/image/png-rgb8-1x1.png "$T/p.png"
+    # many RECORDS: what the three take at their peaks, KiB
+    many() {
+        awk -v n="$1" 'BEGIN {for (i = 0; i < n; i++) printf "{\"image\":\"p.png\",\"id\":\"r%d\",\"suffix\":\"thing %d\"}\n", i, i}' >"$T/l.jsonl"
+        /usr/bin/time -f %M -o "$T/m1" "$B/pg-fetch" "$T/l.jsonl" | /usr/bin/time -f %M -o "$T/m2" "$B/pg-resize" -j 1 -s 8 --drop-image |
+            /usr/bin/time -f %M -o "$T/m3" "$B/pg-tokenize" -q -m data/nano >"$T/pgs"
+        [ "$("$B/pg-info" "$T/pgs" | grep -c "$1")" -ge 1 ]
+        cat "$T/m1" "$T/m2" "$T/m3"
+    }
+    few=$(many 2000) all=$(many 22000)
+    echo "$few" "$all"
+    # 20,000 records more, of 1 kB each; 8 bytes and as many free ones a record are for comparing ids
+    paste <(echo "$few") <(echo "$all") | awk '{if ($2 > $1 + 3000) bad = 1} END {exit bad || NR != 3}'
+    # names of a folder, 30 bytes each
+    (mkdir "$T/f" && cd "$T/f" && seq -f '%08.0f.png' 20000 | xargs touch)
+    few=$(/usr/bin/time -f %M "$B/pg-fetch" -q -n 1 "$T/p.png" 2>&1 >/dev/null | tail -n 1) all=$(/usr/bin/time -f %M "$B/pg-fetch" -q -n 1 "$T/f" 2>&1 >/dev/null | tail -n 1)
+    [ "$all" -lt $((few + 3000)) ]
+}
