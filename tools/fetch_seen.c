@@ -3,7 +3,7 @@
 
 #include "fetch.h"
 
-enum { MANY = 1 << 19 }; /* ids that are compared at least, and at most twice as many: 16 MiB of hashes */
+enum { MANY = 1 << 18 }; /* ids that are compared at least, and at most twice as many: 10 MiB of hashes */
 
 static uint64_t hash(const char *s)
 {
