@@ -205,14 +205,13 @@ async function caption(item) {
 
 async function refused(item, answer) {
     const said = await answer.json().catch(() => ({}));
-    if (answer.status === 429 || answer.status === 503) {
-        item.tries = (item.tries || 0) + 1;
-        if (item.tries <= TRIES) return later(item, Number(answer.headers.get("Retry-After")) || 2);
-    }
+    if ((answer.status === 429 || answer.status === 503) && later(item, Number(answer.headers.get("Retry-After")) || 2)) return;
     fail(item, plain[said.code] || sentence(said.error || `The server answered with ${answer.status}`));
 }
 
 function later(item, seconds) {
+    item.tries = (item.tries || 0) + 1;
+    if (item.tries > TRIES) return false;
     item.state = "waiting";
     item.note = "The server is busy; trying again soon";
     item.busyUntil = setTimeout(() => {
@@ -220,6 +219,7 @@ function later(item, seconds) {
         startSome();
     }, seconds * 1000);
     show(item);
+    return true;
 }
 
 async function listen(item, body) {
@@ -241,7 +241,8 @@ async function listen(item, body) {
 function heard(item, event, data) {
     if (item.state === "gone") return;
     if (event === "queued") {
-        item.note = data.ahead ? `Waiting for ${data.ahead} other${data.ahead > 1 ? "s" : ""}` : "Looking at it";
+        if (data.starting) item.note = "The model is being loaded";
+        else item.note = data.ahead ? `Waiting for ${data.ahead} other${data.ahead > 1 ? "s" : ""}` : "Looking at it";
     } else if (event === "partial") {
         item.state = "writing";
         item.note = "";
@@ -255,6 +256,7 @@ function heard(item, event, data) {
         say(`${item.name}: ${item.caption}`);
         keep();
     } else if (event === "error") {
+        if (data.code === "starting" && later(item, 5)) return;
         return fail(item, plain[data.code] || sentence(data.error));
     }
     show(item);
