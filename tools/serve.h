@@ -52,7 +52,7 @@ typedef struct job {
 } job;
 
 /* ---- connections: for telling slow clients ---- */
-typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_REPLY } conn_state;
+typedef enum { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_WORK, CONN_REPLY } conn_state;
 typedef struct conn {
     struct conn *prev, *next;
     int fd;
