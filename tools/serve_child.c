@@ -136,6 +136,18 @@ static char *clean(const char *s, size_t n)
     return (char *)b.data;
 }
 
+/* What the command says about a picture names it by its id, which the client has never chosen: 'ID' becomes `this picture`. */
+static char *without_id(char *text, const char *id)
+{
+    char *at = text ? strstr(text, id) : NULL;
+    size_t n = strlen(id);
+    if (!at || at == text || at[-1] != '\'' || at[n] != '\'') return text;
+    char *out = pg_format("%.*sthis picture%s", (int)(at - 1 - text), text, at + n + 1);
+    if (!out) return text;
+    free(text);
+    return out;
+}
+
 /* A complete record about j. */
 static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
 {
@@ -144,7 +156,7 @@ static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
     size_t n;
     pg_err e = {0};
     c->answered++;
-    if (error && (text = clean(error, strlen(error)))) {
+    if (error && (text = without_id(clean(error, strlen(error)), j->id))) {
         job_done(s, j, 422, "picture", text, strlen(text));
     } else if (pg_rec_str(rec, "caption", &caption, &n, &e) == 1 && (text = clean(caption, n))) {
         j->scored = pg_rec_double(rec, "logprob", &j->logprob, &e) == 1;

@@ -38,7 +38,7 @@ def answer(rec):
     elif word == "sleep":
         time.sleep(float(rest))
     elif word == "error":
-        out = {"id": rec["id"], "error": {"tool": "fake", "message": "no such picture"}}
+        out = {"id": rec["id"], "error": {"tool": "fake", "message": f"no such picture '{rec['id']}'"}}
     elif word == "silent":
         return
     elif word == "hang":

@@ -23,6 +23,9 @@ const plain = {
     gone: "The page was closed before the caption had come.",
 };
 
+// Refusals that lie in the picture itself.
+const final = ["picture", "not_a_picture", "too_large", "too_many_pixels"];
+
 function sentence(text) {
     const s = text.charAt(0).toUpperCase() + text.slice(1);
     return /[.!?]$/.test(s) ? s : s + ".";
@@ -102,6 +105,10 @@ function fail(item, text) {
 function hopeless(item, text) {
     item.file = null;
     fail(item, text);
+}
+
+function failWith(item, code, text) {
+    (final.includes(code) ? hopeless : fail)(item, plain[code] || sentence(text));
 }
 
 function language(prefix) {
@@ -206,7 +213,7 @@ async function caption(item) {
 async function refused(item, answer) {
     const said = await answer.json().catch(() => ({}));
     if ((answer.status === 429 || answer.status === 503) && later(item, Number(answer.headers.get("Retry-After")) || 2)) return;
-    fail(item, plain[said.code] || sentence(said.error || `The server answered with ${answer.status}`));
+    failWith(item, said.code, said.error || `The server answered with ${answer.status}`);
 }
 
 function later(item, seconds) {
@@ -252,12 +259,12 @@ function heard(item, event, data) {
         item.note = data.truncated ? "The caption was cut at the longest length." : "";
         item.caption = data.caption;
         item.logprob = data.logprob;
-        item.facts = data.ms < 1000 ? `${Math.round(data.ms)} ms` : `${(data.ms / 1000).toFixed(1)} s`;
+        item.facts = data.ms < 1000 ? `${Math.max(1, Math.round(data.ms))} ms` : `${(data.ms / 1000).toFixed(1)} s`;
         say(`${item.name}: ${item.caption}`);
         keep();
     } else if (event === "error") {
         if (data.code === "starting" && later(item, 5)) return;
-        return fail(item, plain[data.code] || sentence(data.error));
+        return failWith(item, data.code, data.error);
     }
     show(item);
 }
