@@ -228,6 +228,51 @@ teardown() { net_teardown; }
     fails 'a blank or control character'
 }
 
+@test "hub: data sets are fetched whole; their JSON lines stream; refusals name their page" {
+    s=$ROOT/hub/datasets/o/set
+    get --dry-run hf://datasets/o/set
+    [ "$rc" -eq 0 ]
+    [ "$(cut -f 2 "$T/out" | tr '\n' ' ')" = 'captions.json features.npz img/1.jpg img/2.png shard-0.tar train.jsonl ' ] || { cat "$T/out"; false; }
+    [ "$(sed -n 's/\tfeatures.npz//p' "$T/out")" -eq 100 ]
+    HF_TOKEN=hf_good get -v hf://datasets/o/set
+    [ "$rc" -eq 0 ]
+    diff -r "$s" "$T/o"
+    [ "$(grep -c 'checked: sha256' "$T/err")" -eq 4 ]
+    [ "$(grep -c 'checked: git sha1' "$T/err")" -eq 2 ]
+    requests '"role": "hub"' | absent '/api/models/'
+    # what was fetched is a source as it lies there
+    stream "$T/o/train.jsonl"
+    cp "$T/lines" "$T/local"
+    [ "$(wc -l <"$T/local")" -eq 2 ]
+    stream "$T/o/shard-0.tar"
+    grep -q '"id":"1"' "$T/lines" || { cat "$T/lines"; false; }
+    stream --images "$T/o/img" "$T/o/captions.json"
+    grep -q 'a pixel' "$T/lines"
+    for source in hf://datasets/o/set/train.jsonl hf://datasets/o/set@main/train.jsonl hf://datasets/o/set/train.jsonl@float16; do
+        stream "$source"
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        [ "$(jq -r '.id + " " + .suffix' "$T/lines")" = "$(jq -r '.id + " " + .suffix' "$T/local")" ]
+    done
+    get hf://datasets/o/none
+    fails 'not public'
+    rm -r "$T/o"
+    get hf://datasets/gated/set/train.jsonl
+    fails 'https://huggingface.co/datasets/gated/set'
+    get hf://datasets/gated
+    [ "$rc" -eq 2 ]
+    grep -q 'want hf://datasets/owner/repository' "$T/err"
+}
+
+@test "the hub's cache has data sets of its own" {
+    c=$HOME/.cache/huggingface/hub/datasets--o--set sha=0123456789abcdef0123456789abcdef01234567
+    mkdir -p "$c/snapshots/$sha" "$c/refs"
+    printf %s $sha >"$c/refs/main"
+    cp "$ROOT/hub/datasets/o/set/train.jsonl" "$c/snapshots/$sha/"
+    HF_HUB_OFFLINE=1 get hf://datasets/o/set
+    whole train.jsonl "$ROOT/hub/datasets/o/set/train.jsonl"
+    [ -z "$(requests '"role": "hub"')" ]
+}
+
 @test "the hub's and kagglehub's caches are used where they have the file, and verified; HF_HUB_OFFLINE asks nobody" {
     c=$HOME/.cache/huggingface/hub/models--google--pg sha=0123456789abcdef0123456789abcdef01234567
     mkdir -p "$c/blobs" "$c/snapshots/$sha" "$c/refs"
