@@ -362,9 +362,56 @@ teardown() { net_teardown; }
     [ "$(wc -l <"$T/out")" -eq 2 ]
     get "$W/d/big.bin?id=1" "$W/d/big.bin?id=2"
     fails 'another source of this run'
+    get "$ROOT/web/e/big.bin"
+    fails "'$T/o/big.bin' is there, differs, and did not come from it"
+    cmp "$T/o/big.bin" "$BIG"
+    rm "$T/o/big.bin"
     get "$ROOT/web/e/big.bin" "file://$BIG"
     fails 'another source of this run'
     cmp "$T/o/big.bin" "$ROOT/web/e/big.bin"
+}
+
+@test "somebody's own file of the same name is not replaced; what came from the source is" {
+    mkdir -p "$T/o"
+    touch "$T/o/a"
+    python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.a", b"x")' "$T/o/a" 2>/dev/null || skip 'a file system without extended attributes'
+    echo '{"mine": 1}' >"$T/o/config.json"
+    get hf://google/pg
+    fails "'$T/o/config.json' is there, differs, and did not come from it"
+    [ "$(cat "$T/o/config.json")" = '{"mine": 1}' ]
+    cmp "$T/o/tokenizer.model" "$ROOT/hub/google/pg/tokenizer.model" # the others are fetched
+    absent -q /config.json "$T/out"
+    mv "$T/o/config.json" "$T/o/mine.json"
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    echo '{"an older": "commit"}' >"$T/o/config.json"
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    cmp "$T/o/config.json" "$ROOT/hub/google/pg/config.json"
+    rm "$T/o/config.json"
+    echo '{"mine": 1}' >"$T/o/config.json"
+    get hf://google/pg/config.json # of a single file nothing is known beforehand
+    [ "$rc" -eq 0 ]
+    grep -q "'$T/o/config.json' was there; whether it is" "$T/err"
+    rm "$T/o/config.json"
+    rm "$T/o/tokenizer.model"
+    mkdir "$T/o/tokenizer.model"
+    get hf://google/pg
+    fails "'$T/o/tokenizer.model' is there"
+}
+
+@test "what killed runs leave beside a file goes with the next run" {
+    half
+    : >"$T/o/big.bin.part.json.new" # killed while the sidecar was written again
+    : >"$T/o/big.bin.part.lock"
+    faults
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    [ "$(ranges)" = '"range": "bytes=150000-" ' ] || { ranges; false; }
+    echo '{}' >"$T/o/big.bin.part.json" # killed between the rename and cleaning up
+    : >"$T/o/big.bin.part.lock"
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
 }
 
 @test "the web: a file, an empty one, checksums given, what is no file; file:// and paths" {
