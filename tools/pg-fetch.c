@@ -125,7 +125,7 @@ static void local(fetch *f, const char *path)
     } else if (pg_ends_with(path, ".json")) fetch_coco(f, path);
     else if (pg_ends_with(path, ".tar")) fetch_tar(f, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json or .tar file", path);
+    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json or .tar file", path);
 }
 
 static int stream(fetch *f, char **sources, size_t n)
@@ -146,6 +146,7 @@ static int stream(fetch *f, char **sources, size_t n)
         if (pg_source_is_remote(sources[i])) fetch_remote(f, sources[i]);
         else local(f, sources[i]);
     }
+    fetch_remarks(f);
     fetch_disconnect(f);
     pg_cache_close(f->cache);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);

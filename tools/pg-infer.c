@@ -4,17 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/num.h"
 #include "infer.h"
+#include "kernels/probe.h"
 
 #define PATIENCE 0.05      /* of the time that was worked */
 #define MOST_PATIENCE 0.05 /* seconds: what a single picture may be kept waiting */
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void must(infer *f, int rc, const pg_err *e)
 {
@@ -87,37 +82,10 @@ static uint64_t stream_of(const infer *f, const pg_rec *r)
 {
     size_t len;
     const unsigned char *id = raw_id(r, &len);
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    if (!id)
-        return f->come;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ id[i]) * 0x100000001b3u;
-    return hash;
+    return id ? pg_mix(PG_MIX, id, len) : f->come;
 }
 
 /* ---- scores ---- */
-/* A msgpack array of doubles. */
-static void set_doubles(infer *f, pg_rec *r, const char *key, const double *v, size_t n)
-{
-    pg_err e = {0};
-    size_t bytes = 5 + 9 * n, at = 5;
-    unsigned char *b = pg_alloc(bytes, 1);
-    if (!b)
-        infer_no_memory(f);
-    b[0] = 0xdd;
-    for (size_t i = 0; i < 4; i++)
-        b[1 + i] = (unsigned char)(n >> (24 - 8 * i));
-    for (size_t i = 0; i < n; i++) {
-        uint64_t u;
-        memcpy(&u, &v[i], sizeof u);
-        b[at++] = 0xcb;
-        for (size_t j = 0; j < 8; j++)
-            b[at++] = (unsigned char)(u >> (56 - 8 * j));
-    }
-    must(f, pg_rec_set_raw(r, key, b, bytes, &e), &e);
-    free(b);
-}
-
 static void set_score(infer *f, slot *s, const float *logp)
 {
     pg_err e = {0};
@@ -129,7 +97,7 @@ static void set_score(infer *f, slot *s, const float *logp)
         if (s->sample.mask_loss[i])
             sum += v[n++] = (double)logp[i];
     must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
-    set_doubles(f, s->rec, "token_logprobs", v, n);
+    must(f, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
     f->tokens += n;
     f->done++;
     free(v);
@@ -156,13 +124,13 @@ static void score(infer *f, slot *s)
  * a small part of the time that was worked. */
 static bool ready(infer *f)
 {
-    double start = seconds();
+    double start = pg_seconds();
     bool is = pg_reader_ready(f->p.in);
-    while (!is && seconds() - start < f->patience) {
+    while (!is && pg_seconds() - start < f->patience) {
         nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
         is = pg_reader_ready(f->p.in);
     }
-    f->patience -= seconds() - start;
+    f->patience -= pg_seconds() - start;
     return is;
 }
 
@@ -208,7 +176,7 @@ static void go(infer *f)
 
 static void step(infer *f)
 {
-    double start = seconds();
+    double start = pg_seconds();
     pg_err e = {0};
     must(f, pg_decoder_step(f->decoder, &e), &e);
     for (const pg_caption *c; (c = pg_decoder_take(f->decoder)) != NULL;)
@@ -217,7 +185,7 @@ static void step(infer *f)
                 set_caption(f, &f->slots[i]);
                 f->slots[i].finished = true;
             }
-    f->patience += PATIENCE * (seconds() - start);
+    f->patience += PATIENCE * (pg_seconds() - start);
     if (f->patience > MOST_PATIENCE)
         f->patience = MOST_PATIENCE;
 }
@@ -248,11 +216,11 @@ int main(int argc, char **argv)
     tool_open_in(&f.t, &f.p, 0, "stdin", "examples");
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
-    start = seconds();
+    start = pg_seconds();
     work(&f);
     if (f.cut)
         tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
-    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, seconds() - start);
+    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, pg_seconds() - start);
     infer_tear_down(&f);
     return tool_finish(&f.t, &f.p, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "render.h"
+#include "text/written.h"
 
 static const char help[] =
     "usage: pg-render [-f FORMAT] [-o FILE] [STREAM...] < STREAM\n"
@@ -187,7 +188,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     text_view source = view(p->rec, "source"), caption = view(p->rec, "caption");
     char *path = pg_strndup(source.s, source.n), *slash, *dot, *txt = NULL;
     struct stat st;
-    pg_outfile o = {.fd = -1};
+    pg_buf line = {0};
     pg_err e = {0};
 
     if (!path) tool_die(t, EXIT_FAIL, "out of memory");
@@ -205,18 +206,12 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
         n->kept++;
         goto out;
     }
-    if (pg_outfile_open(&o, txt, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    if (pg_write_full(o.fd, caption.s, caption.n) || pg_write_full(o.fd, "\n", 1)) {
-        int saved = errno;
-        pg_outfile_abort(&o);
-        tool_die(t, EXIT_FAIL, "cannot write '%s': %s", txt, strerror(saved));
-    }
-    if (pg_outfile_commit(&o, &e)) {
-        pg_outfile_abort(&o);
+    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_file_save(txt, line.data, line.len, &e) ||
+        pg_written_note(txt, caption.s, caption.n, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
-    }
     n->written++;
 out:
+    pg_buf_free(&line);
     free(path);
     free(txt);
 }

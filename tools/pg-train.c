@@ -1,10 +1,10 @@
 /* The training loop. Examples come from stdin, events go to stdout, the checkpoint to OUT. */
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "kernels/probe.h"
 #include "train.h"
 
 _Noreturn void train_fail(run *r, const pg_err *e)
@@ -15,13 +15,6 @@ _Noreturn void train_fail(run *r, const pg_err *e)
 _Noreturn void train_no_memory(run *r)
 {
     tool_die(&r->t, EXIT_FAIL, "out of memory");
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void read_some(run *r, size_t most)
@@ -36,7 +29,7 @@ static void read_some(run *r, size_t most)
 
 static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *idx)
 {
-    double start = now(), loss = 0, norm = 0;
+    double start = pg_seconds(), loss = 0, norm = 0;
     bool changed = true;
     pg_err err = {0};
     size_t tokens = 0, longest = 0;
@@ -67,7 +60,7 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
     if (!changed && mult > 0 && r->opt.lr > 0)
         tool_warn(&r->t, "step %zu changed no weight: the learning rate is too small or no example has a suffix", step);
-    double took = now() - start;
+    double took = pg_seconds() - start;
     event_begin(r, "step", step);
     event_int(r, "steps", r->steps);
     event_num(r, "lr", r->opt.lr * mult);
@@ -190,7 +183,6 @@ static void set_up(run *r)
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);
     if (!(r->event = pg_rec_new())) train_no_memory(r);
-    r->data.no_hash = r->stream; /* the state file cannot know what will come */
     if (!r->stream) {
         read_some(r, 0);
         report_data(r);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "render.h"
 #include "text/text.h"
 
@@ -11,12 +12,11 @@ enum { THUMB_SIDE = 224, SEEN_SLOTS = 1 << 17, SEEN_MAX = SEEN_SLOTS / 2 };
 
 void tally_caption(tally *c, text_view v)
 {
-    uint64_t h = 14695981039346656037u;
+    uint64_t h = pg_mix(PG_MIX, v.s, v.n);
     bool inside = false;
 
     c->captions++;
     for (size_t i = 0; i < v.n; i++) {
-        h = (h ^ (unsigned char)v.s[i]) * 1099511628211u;
         c->words += v.s[i] != ' ' && !inside;
         inside = v.s[i] != ' ';
     }

@@ -149,7 +149,6 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
 {
     size_t dropped = 0;
     json_t *all = json_array();
-    pg_outfile f = {.fd = -1};
     pg_err e = {0};
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->items[i];
@@ -168,16 +167,9 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
     char *text = json_dumps(all, JSON_COMPACT);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
-    must(t, pg_outfile_open(&f, path, &e), &e);
-    if (pg_write_full(f.fd, text, strlen(text)) || pg_write_full(f.fd, "\n", 1)) {
-        int saved = errno;
-        pg_outfile_abort(&f);
-        tool_die(t, EXIT_FAIL, "cannot write '%s': %s", path, strerror(saved));
-    }
-    if (pg_outfile_commit(&f, &e)) {
-        pg_outfile_abort(&f);
-        tool_die(t, EXIT_FAIL, "%s", e.msg);
-    }
+    size_t n = strlen(text);
+    text[n] = '\n'; /* in place of the 0 */
+    must(t, pg_file_save(path, text, n + 1, &e), &e);
     free(text);
     json_decref(all);
     return dropped;

@@ -60,6 +60,7 @@ int pg_rec_set_bin(pg_rec *r, const char *key, const void *p, size_t n, pg_err *
 int pg_rec_set_int(pg_rec *r, const char *key, int64_t v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_double(pg_rec *r, const char *key, double v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_bool(pg_rec *r, const char *key, bool v, pg_err *e) PG_MUST_CHECK;
+int pg_rec_set_doubles(pg_rec *r, const char *key, const double *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_ints(pg_rec *r, const char *key, const int32_t *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, pg_err *e) PG_MUST_CHECK;
 /* A map from names to numbers. */

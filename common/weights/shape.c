@@ -163,10 +163,8 @@ static int missing(resolver *r, const char *name)
 static char *layer_name(const pg_weights *w, const pg_name *n, size_t layer, size_t part)
 {
     static const char vit[] = "img/Transformer/encoderblock", text[] = "llm/layers";
-    if (w->format == PG_SAFETENSORS) {
-        const char *fmt = n->hf[part], *at = strstr(fmt, "%zu");
-        return at ? pg_format("%.*s%zu%s", (int)(at - fmt), fmt, layer, at + 3) : pg_strdup(fmt);
-    }
+    if (w->format == PG_SAFETENSORS)
+        return pg_layer_name(n->hf[part], layer);
     if (n->stacked == PG_VIT_LAYERS)
         return pg_format("%s_%zu%s", vit, layer, n->name + sizeof vit - 1);
     return pg_format("%s/%zu%s", text, layer, n->name + sizeof text - 1);
