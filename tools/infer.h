@@ -10,6 +10,7 @@
 /* A record between coming and going. */
 typedef struct slot {
     char id[128]; /* for messages */
+    uint64_t picture; /* a hash of its pixels */
     pg_rec *rec;
     pg_sample sample;
     pg_caption caption;
@@ -33,7 +34,9 @@ typedef struct infer {
     size_t n_slots, first, held;
     pg_rec *partial_rec;
     pg_buf text;
-    uint64_t come, done, tokens, cut;
+    uint64_t come, done, tokens, cut, no_newline, no_eos;
+    char first_no_newline[128];
+    tool_same same;
     double patience; /* seconds that may be waited for another record */
 } infer;
 

@@ -194,13 +194,23 @@ static size_t ring(const infer *f)
     return f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
 }
 
+/* That a CPU cannot do what was asked for must not be found out by a stopwatch. */
+static void say_dtype(infer *f, const char *dtype, const char *kernels)
+{
+    if (!strncmp(kernels, "none", 4))
+        tool_warn(&f->t, "--dtype %s: this CPU has no instructions for it: %s", dtype, kernels + 6);
+    else
+        tool_note(&f->t, "%s products: %s", dtype, kernels);
+}
+
 static void quantise(infer *f)
 {
     pg_err e = {0};
     size_t bytes;
     if (pg_model_quantise(f->m, &bytes, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-    tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
+    say_dtype(f, "int8", pg_kern_int8(f->kern));
+    tool_note(&f->t, "8-bit weights of %zu MiB made", bytes >> 20);
 }
 
 static void load_adapter(infer *f)
@@ -223,8 +233,8 @@ void infer_set_up(infer *f)
         pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
         (!f->score && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-    if (f->bf16)
-        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
+    if (f->bf16 && !f->int8)
+        say_dtype(f, "bf16", pg_kern_bf16(f->kern));
     if (f->int8)
         quantise(f);
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
@@ -255,6 +265,7 @@ void infer_tear_down(infer *f)
     free(f->slots);
     pg_rec_free(f->partial_rec);
     pg_buf_free(&f->text);
+    tool_same_free(&f->same);
     pg_tokenizer_free(f->tok);
     pg_decoder_free(f->decoder);
     pg_work_free(f->w);

@@ -63,6 +63,7 @@ static void set_caption(infer *f, slot *s)
     }
     if (f->tok) {
         must(f, pg_rec_set_str(r, "caption", (const char *)f->text.data, f->text.len, &e), &e);
+        tool_same_add(&f->t, &f->same, f->text.len ? (const char *)f->text.data : "", f->text.len, s->picture);
     } else {
         pg_rec_del(r, "caption");
     }
@@ -134,6 +135,30 @@ static bool ready(infer *f)
     return is;
 }
 
+/* What decoding and scoring cannot see: a prompt without the new line that training puts behind it, a text without its end. */
+static void look_at(infer *f, slot *s)
+{
+    const pg_sample *x = &s->sample;
+    int32_t newline = f->tok ? pg_tokenizer_newline(f->tok) : -1;
+    s->picture = pg_mix_floats(PG_MIX, x->pixels, f->m->s.image_size * f->m->s.image_size * 3);
+    if (newline >= 0 && x->tokens[x->n_prefix - 1] != newline && !f->no_newline++)
+        memcpy(f->first_no_newline, s->id, sizeof f->first_no_newline);
+    f->no_eos += x->n_loss && x->tokens[x->n - 1] != PG_EOS;
+}
+
+/* Warnings of what was counted. */
+static void remarks(infer *f)
+{
+    if (f->cut)
+        tool_warn(&f->t, "%" PRIu64 " caption%s cut at %zu tokens", f->cut, f->cut == 1 ? " was" : "s were", f->how.max_len);
+    if (f->no_newline)
+        tool_warn(&f->t, "%" PRIu64 " prefix%s without the new line that parts it from the suffix (pg-tokenize adds it); the first is '%s'", f->no_newline,
+                  f->no_newline == 1 ? " ends" : "es end", f->first_no_newline);
+    if (f->score && f->no_eos)
+        tool_warn(&f->t, "%" PRIu64 " suffix%s lost the eos: the score is of a text that goes on", f->no_eos, f->no_eos == 1 ? " has" : "es have");
+    tool_same_warn(&f->t, &f->same, "captions");
+}
+
 /* Reads a record into the next slot and gives it a seat. false: the stream has ended. */
 static bool come(infer *f)
 {
@@ -153,12 +178,14 @@ static bool come(infer *f)
     if (pg_sample_read(&s->sample, &f->m->s, s->rec, &e)) {
         if (e.code == PG_ENOMEM)
             infer_no_memory(f);
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, e.msg);
+        tool_record_reason(&f->t, s->rec, s->id, e.msg);
     } else if (f->score && !s->sample.n_loss) {
-        tool_record_error(&f->t, s->rec, "'%s': no suffix to score", s->id);
+        tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
     } else if (f->score) {
+        look_at(f, s);
         score(f, s);
     } else {
+        look_at(f, s);
         s->caption = (pg_caption){.pixels = s->sample.pixels, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
                                   .stream = stream_of(f, s->rec), .tokens = s->tokens};
         s->finished = !pg_decoder_add(f->decoder, &s->caption);
@@ -218,8 +245,7 @@ int main(int argc, char **argv)
     tool_open_out(&f.t, &f.p, NULL, NULL);
     start = pg_seconds();
     work(&f);
-    if (f.cut)
-        tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
+    remarks(&f);
     tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, pg_seconds() - start);
     infer_tear_down(&f);
     return tool_finish(&f.t, &f.p, NULL);

@@ -229,10 +229,37 @@ void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...)
     if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
 }
 
+enum { REASONS_SAID = 3 };
+
+/* What was not said of the last reason. */
+static void end_reason(pg_tool *t)
+{
+    if (t->reasons > REASONS_SAID)
+        tool_info(t, "the same of %llu more records: %s", (unsigned long long)(t->reasons - REASONS_SAID), t->reason);
+    t->reasons = 0;
+}
+
+void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why)
+{
+    pg_err e = {0};
+    char text[1024];
+    if (!t->reasons || strncmp(why, t->reason, sizeof t->reason - 1)) {
+        end_reason(t);
+        snprintf(t->reason, sizeof t->reason, "%s", why);
+    }
+    if (t->reasons++ < REASONS_SAID) {
+        tool_record_error(t, rec, "'%s': %s", id, why);
+        return;
+    }
+    snprintf(text, sizeof text, "'%s': %s", id, why);
+    if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+}
+
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
 {
     pg_err e = {0};
     int status = EXIT_OK;
+    end_reason(t);
     if (p->out) {
         if (pg_writer_end(p->out, extra, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
         if (pg_writer_errors(p->out)) {
