@@ -6,12 +6,11 @@ build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
 demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.6
-size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 mkdir -p "$demo"
 
 say() { printf '\n%s\n' "$1"; }
 examples() { # examples FOLDER PREFIX
-    pg-fetch "$1/examples.jsonl" | pg-resize -s "$size" | pg-tokenize -q --keep-case -m "$model" -p "$2"
+    pg-fetch "$1/examples.jsonl" | pg-resize -m "$model" | pg-tokenize -q --keep-case -m "$model" -p "$2"
 }
 val_loss() { sed -n 's/^val.* loss: *\([0-9.]*\).*/\1/p' | tail -n 1; }
 score() { # score KEY STREAM FORMAT FACTOR
@@ -67,8 +66,8 @@ html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
     printf '</tbody></table></div>\n</section>\n'
     printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section class="commands">\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
     html <<end
-pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
-pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
+pg-fetch train/examples.jsonl | pg-resize -m $model | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
+pg-fetch val/examples.jsonl | pg-resize -m $model | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
 pg-infer -m $model -n 32 <val.pgs | pg-score --annotate >before.pgs
 pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --clip 1 --val val.pgs --val-every 8 <train.pgs >events.pgs
 pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs

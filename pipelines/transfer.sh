@@ -24,9 +24,8 @@ if [ $# -eq 2 ]; then
 fi
 model=$2 train=$3 out=$4
 shift 4
-size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 options pg-tokenize
 tokenize=("${of[@]}")
 options pg-train
-pg-fetch "$train" | pg-resize -s "$size" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
+pg-fetch "$train" | pg-resize -m "$model" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
     pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text

@@ -36,7 +36,7 @@ static const char help[] =
     "  -h, --help             this text\n"
     "      --version          the version\n"
     "\n"
-    "example: pg-fetch photos | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
+    "example: pg-fetch photos | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
 
 enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
 enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };

@@ -36,7 +36,7 @@ static const char help[] =
     "Credentials come from the environment or the files of the hosts' own clients: see pg-fetch(1).\n"
     "\n"
     "examples:\n"
-    "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
+    "  pg-fetch photos/ | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
     "  pg-fetch -o model kaggle://google/paligemma/jax/paligemma-3b-pt-224 gs://big_vision/paligemma_tokenizer.model\n";
 
 enum { OPT_ALL = 256, OPT_IMAGES, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };

@@ -21,7 +21,7 @@ static const char help[] =
     "  -h, --help           this text\n"
     "      --version        the version\n"
     "\n"
-    "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL -p 'caption en' > train.pgs\n";
+    "  pg-fetch photos/ | pg-resize -m MODEL | pg-tokenize -m MODEL -p 'caption en' > train.pgs\n";
 
 enum { OPT_KEEP_CASE = 256 };
 
