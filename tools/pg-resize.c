@@ -116,6 +116,7 @@ typedef struct slot {
 typedef struct ring {
     const options *o;
     slot *slots;
+    size_t lying; /* pictures whose orientation was not applied */
     size_t n, read, taken, written; /* counts of records, each mod n a slot: written <= taken <= read <= written + n */
     bool stop;
     pthread_mutex_t lock;
@@ -243,6 +244,7 @@ static void put_out(pg_tool *t, tool_pipe *p, ring *r)
     if (s->rc < 0) tool_record_error(t, s->rec, "cannot decode '%s': %s", s->id, s->why.msg);
     if (s->rc > 0) {
         if (s->warning[0]) tool_warn(t, "'%s': %s", s->id, s->warning);
+        r->lying += !r->o->image.orient && s->info.orientation > 1;
         tool_note(t, "'%s': %s, %zux%zu", s->id, s->info.format, s->info.width, s->info.height);
         if (pg_rec_set_tensor(s->rec, "pixels", &tensor, &e) || pg_rec_set_int(s->rec, "width", (int64_t)s->info.width, &e) ||
             pg_rec_set_int(s->rec, "height", (int64_t)s->info.height, &e))
@@ -271,6 +273,8 @@ int main(int argc, char **argv)
         else put_out(&t, &p, &r);
     }
     if (e.code) tool_bad_stream(&t, &p, &e);
+    if (r.lying)
+        tool_warn(&t, "%zu picture%s an EXIF orientation that --no-orient does not apply", r.lying, r.lying == 1 ? " has" : "s have");
     finish(&r);
     return tool_finish(&t, &p, NULL);
 }

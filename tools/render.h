@@ -47,8 +47,9 @@ typedef struct tally {
     uint64_t captions, matches, known, distinct, words;
     bool full; /* more are distinct than were counted */
     uint64_t *seen;
+    tool_same same;
 } tally;
-void tally_caption(tally *c, text_view caption);
+void tally_caption(const pg_tool *t, tally *c, text_view caption, uint64_t picture); /* picture: a hash */
 
 /* One caption of a picture. */
 typedef struct entry {

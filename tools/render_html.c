@@ -241,6 +241,7 @@ static void free_report(report *r)
         }
         free(r->columns[i].e);
         free(r->columns[i].tally.seen);
+        tool_same_free(&r->columns[i].tally.same);
         free(r->columns[i].scores);
     }
     for (size_t i = 0; i < r->n_moments; i++) {

@@ -177,6 +177,10 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             continue;
         }
         if ((rc = add_item(d, m, &s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) break;
+        if (d->skip) {
+            rc = 2;
+            continue;
+        }
         if (d->pixels) {
             if ((rc = pg_store_add(d->store, s.pixels, e))) break;
         } else {

@@ -28,6 +28,7 @@ typedef struct pg_data {
     pg_store *store;
     bool pixels;   /* the store holds pixels, else features */
     size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
+    bool skip;     /* set by the caller: pictures are not looked at, the items only count */
     uint64_t hash; /* of ids, tokens and pixels, in order */
     char first_unusable[256];
     int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */

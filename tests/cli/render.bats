@@ -19,7 +19,7 @@ def examples(caption):
             {"id": "b<", "caption": "x\ty\n<script>", "suffix": "x"}]
 write("before.pgs", "examples", examples("a cat"))
 write("after.pgs", "examples", examples("a dog"))
-write("same.pgs", "examples", [{"id": str(i), "caption": "same"} for i in range(3)])
+write("same.pgs", "examples", [{"id": str(i), "caption": "same"} for i in range(5)])
 write("bad.pgs", "examples", [{"id": "e", "error": {"tool": "pg-resize", "message": "cannot <decode>"}}])
 write("events.pgs", "events", [{"event": "step", "step": i, "steps": 64, "lr": 0.005, "loss": 3.2345 / i} for i in range(1, 65)] +
       [{"event": "val", "step": 64, "loss": 0.5}, {"event": "done", "step": 64}])
