@@ -90,17 +90,21 @@ static void parse(pg_tool *t, options *o)
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
 }
 
-/* One line whatever it holds: control characters and backslashes as escapes. */
+/* One line whatever it holds, that shows what it holds: escapes of backslashes, control characters, what is hidden, and what is no UTF-8. */
 static void put_line(FILE *f, text_view v)
 {
-    for (size_t i = 0; i < v.n; i++) {
+    for (size_t i = 0, len; i < v.n; i += len) {
         unsigned char c = (unsigned char)v.s[i];
+        uint32_t hidden;
+        bool valid = (len = pg_utf8_look(v.s + i, v.n - i, &hidden)) > 0;
+        if (!valid) len = 1;
         if (c == '\\') fputs("\\\\", f);
         else if (c == '\n') fputs("\\n", f);
         else if (c == '\t') fputs("\\t", f);
         else if (c == '\r') fputs("\\r", f);
-        else if (c < 32 || c == 127) fprintf(f, "\\x%02x", c);
-        else putc(c, f);
+        else if (!valid || (hidden != UINT32_MAX && len == 1)) fprintf(f, "\\x%02x", c);
+        else if (hidden != UINT32_MAX) fprintf(f, "\\u%04x", (unsigned)hidden);
+        else fwrite(v.s + i, 1, len, f);
     }
 }
 
@@ -156,6 +160,21 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
     putc('\n', f);
 }
 
+/* The id, else the source, as its bytes are: names of files need not be UTF-8. */
+static bool put_raw_id(FILE *f, const pg_rec *rec)
+{
+    static const char *const keys[] = {"id", "source"};
+    for (size_t i = 0; i < 2; i++) {
+        text_view v = view(rec, keys[i]);
+        const unsigned char *p;
+        if (!v.n && pg_rec_bin(rec, keys[i], &p, &v.n, NULL) == 1) v.s = (const char *)p;
+        if (!v.n) continue;
+        put_line(f, v);
+        return true;
+    }
+    return false;
+}
+
 static void put_text(FILE *f, const tool_pipe *p, bool tsv)
 {
     char id[256];
@@ -167,8 +186,10 @@ static void put_text(FILE *f, const tool_pipe *p, bool tsv)
         return;
     }
     if (pg_rec_has(p->rec, "partial") || (tsv && !pg_rec_has(p->rec, "caption"))) return;
-    tool_id(p, id, sizeof id);
-    put_line(f, (text_view){id, strlen(id)});
+    if (!put_raw_id(f, p->rec)) {
+        tool_id(p, id, sizeof id);
+        put_line(f, (text_view){id, strlen(id)});
+    }
     fputs(tsv ? "\t" : ": ", f);
     if (pg_rec_has_error(p->rec) && !tsv) {
         char *why = pg_rec_error(p->rec);
