@@ -6,12 +6,12 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() {
-    echo "usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options] | transfer.sh RECIPE TOOL; recipes: $(cd "$here/recipes" && echo *)" >&2
+    echo "usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options] | transfer.sh RECIPE TOOL; recipes: $(cd "$here/recipes" && echo * | sed 's/README.md //')" >&2
     exit 2
 }
 [ $# -eq 2 ] || [ $# -ge 4 ] || usage
 recipe=$here/recipes/$1
-[ -f "$recipe" ] || usage
+[[ -f $recipe && $1 != *.md ]] || usage
 PATH=${PG_BIN:+$PG_BIN:}$PATH
 
 # options TOOL: the recipe's, into the array `of`. Quotes in a recipe are the shell's; xargs undoes them without running anything.
