@@ -19,6 +19,7 @@ static const char help[] =
     "      --overwrite      sidecar: replace existing .txt files\n"
     "      --with-tensors   jsonl: tensors and bytes too\n"
     "      --label NAME     html: the name of a run; once for each stream\n"
+    "      --note FILE      html: text that stands before the pictures\n"
     "      --compare        html: two streams of examples must be given, the second against the first\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
@@ -27,12 +28,12 @@ static const char help[] =
     "\n"
     "  pg-render -o report.html before.pgs after.pgs train.pgs\n";
 
-enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, OPT_COMPARE, MAX_LABELS = 64 };
+enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, OPT_COMPARE, OPT_NOTE, MAX_LABELS = 64 };
 typedef enum { BY_NAME, TEXT, JSONL, HTML, SVG, CAPTIONS, SIDECAR } format;
 
 typedef struct options {
     format format;
-    const char *output;
+    const char *output, *note;
     bool overwrite, with_tensors, compare;
     char *labels[MAX_LABELS];
     size_t n_labels;
@@ -70,6 +71,7 @@ static void parse(pg_tool *t, options *o)
                                          {"with-tensors", no_argument, NULL, OPT_TENSORS},
                                          {"label", required_argument, NULL, OPT_LABEL},
                                          {"compare", no_argument, NULL, OPT_COMPARE},
+                                         {"note", required_argument, NULL, OPT_NOTE},
                                          {NULL, 0, NULL, 0}};
     int c;
     while ((c = tool_getopt(t, "f:o:", opts, false)) != -1) switch (c) {
@@ -77,6 +79,7 @@ static void parse(pg_tool *t, options *o)
         case 'o': o->output = optarg; break;
         case OPT_OVERWRITE: o->overwrite = true; break;
         case OPT_COMPARE: o->compare = true; break;
+        case OPT_NOTE: o->note = optarg; break;
         case OPT_TENSORS: o->with_tensors = true; break;
         case OPT_LABEL:
             if (o->n_labels == MAX_LABELS) tool_usage(t, "more than %d labels", MAX_LABELS);
@@ -87,6 +90,7 @@ static void parse(pg_tool *t, options *o)
     if (o->format == SIDECAR && o->output) tool_usage(t, "sidecar files lie beside the images: -o does not apply");
     if (o->format != HTML && t->argc - optind > 1) tool_usage(t, "several streams are for html only");
     if (o->format != HTML && o->compare) tool_usage(t, "--compare is for html only");
+    if (o->format != HTML && o->note) tool_usage(t, "--note is for html only");
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
 }
 
@@ -285,7 +289,7 @@ int main(int argc, char **argv)
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));
     }
-    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare}, &errors);
+    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare, o.note}, &errors);
     else render_records(&t, &o, optind < argc ? argv[optind] : NULL, f, &errors);
     if (o.output) {
         bool bad = ferror(f) != 0;

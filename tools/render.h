@@ -100,9 +100,11 @@ typedef struct report_options {
     char *const *labels;
     size_t n_labels;
     bool compare; /* two streams of examples are wanted */
+    const char *note; /* a file of text that stands before the examples; NULL: none */
 } report_options;
 void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report_options *o, uint64_t *errors);
 
+void put_note(const pg_tool *t, FILE *f, const char *path);
 void put_card(report *r, const tool_pipe *p);  /* an example's, into r->cards */
 double record_score(const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
 void put_head(FILE *f);
