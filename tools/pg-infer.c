@@ -41,25 +41,23 @@ static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
     tool_put(&f->t, &f->p, r);
 }
 
-/* What replicas have told of since; true: something. */
-static bool say_all(infer *f)
+/* What a replica has told of since; true: something. */
+static bool say_new(infer *f, slot *s)
 {
-    bool any = false;
-    for (size_t i = f->gone; f->partial && i < f->come; i++) {
-        slot *s = &f->slots[i % f->n_slots];
-        pthread_mutex_lock(&f->lock);
-        pg_buf got = s->told;
-        s->told = f->said;
-        s->told.len = 0;
-        f->said = got;
-        pthread_mutex_unlock(&f->lock);
-        for (size_t at = 0; at < got.len; any = true) {
-            const int32_t *text = (const int32_t *)(const void *)(got.data + at);
-            say(f, s, text + 1, (size_t)text[0]);
-            at += (1 + (size_t)text[0]) * sizeof *text;
-        }
+    if (!f->partial)
+        return false;
+    pthread_mutex_lock(&f->lock);
+    pg_buf got = s->told;
+    s->told = f->said;
+    s->told.len = 0;
+    f->said = got;
+    pthread_mutex_unlock(&f->lock);
+    for (size_t at = 0; at < got.len;) {
+        const int32_t *text = (const int32_t *)(const void *)(got.data + at);
+        say(f, s, text + 1, (size_t)text[0]);
+        at += (1 + (size_t)text[0]) * sizeof *text;
     }
-    return any;
+    return got.len > 0;
 }
 
 static void set_caption(infer *f, slot *s)
@@ -190,13 +188,16 @@ static bool go(infer *f)
         ;
     pg_err failed = f->failed;
     pthread_mutex_unlock(&f->lock);
-    bool said = say_all(f); /* of theirs too, before they go */
+    bool said = false;
     for (; f->gone < to; f->gone++) {
         slot *s = &f->slots[f->gone % f->n_slots];
+        (void)say_new(f, s);
         if (!pg_rec_has_error(s->rec))
             (f->score ? set_score : set_caption)(f, s);
         tool_put(&f->t, &f->p, s->rec);
     }
+    for (size_t i = to; i < f->come; i++) /* behind those: one that came later may have its seat by now */
+        said = say_new(f, &f->slots[i % f->n_slots]) || said;
     must(f, failed.code, &failed);
     return said || to > from;
 }
