@@ -3,20 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/num.h"
 #include "fetch.h"
 
 enum { MAX_DEPTH = 64 };
 static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
-
-bool fetch_is_image(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
-}
 
 static void must(fetch *f, int rc, const pg_err *e)
 {
@@ -108,7 +102,12 @@ void fetch_load(fetch *f, item *i)
     else if (set_file(f, i->path, i->where) && i->side && pg_is_file(i->side)) {
         int rc = pg_file_read(i->side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
-        else fetch_set_caption(f, &text, i->side);
+        else {
+            const char *caption;
+            size_t n;
+            fetch_set_caption(f, &text, i->side);
+            if (pg_rec_str(f->p.rec, "suffix", &caption, &n, NULL) == 1) fetch_remember_caption(f, i->side, caption, n);
+        }
     }
     pg_buf_free(&text);
 }
@@ -160,7 +159,11 @@ static bool read_names(fetch *f, const char *path, names *l)
     for (struct dirent *x; (x = readdir(d));) {
         const char *name = x->d_name;
         bool folder = *name != '.' && is_folder(path, name, x->d_type);
-        if (*name == '.' || (!folder && !fetch_is_image(name))) continue;
+        if (*name == '.') continue;
+        if (!folder && !fetch_is_image(name)) {
+            fetch_leave(f, name);
+            continue;
+        }
         must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
         l->n++;
     }

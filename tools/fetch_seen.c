@@ -1,5 +1,6 @@
 /* Which ids were there before. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "fetch.h"
 
@@ -7,8 +8,7 @@ enum { MANY = 1 << 18 }; /* ids that are compared at least, and at most twice as
 
 static uint64_t hash(const char *s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    uint64_t h = pg_mix(PG_MIX, s, strlen(s));
     h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
     return h ? h : 1;
 }

@@ -260,7 +260,8 @@ static void remote_folder(fetch *f, const pg_source *s)
     }
     if (!images) fetch_no_source(f, s->text, EXIT_FAIL, "no images (.png, .jpg, .jpeg) in '%s'; give -o to fetch its files", s->text);
     for (size_t i = 0; i < l.n && fetch_more(f); i++)
-        if (fetch_is_image(l.at[i].name) && fetch_wanted(f)) put_listed(f, &l, &l.at[i]);
+        if (!fetch_is_image(l.at[i].name)) fetch_leave(f, l.at[i].name);
+        else if (fetch_wanted(f)) put_listed(f, &l, &l.at[i]);
     order_drain(f);
     pg_items_free(&l);
 }

@@ -23,6 +23,7 @@ static const char help[] =
     "from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
+    "  hf://datasets/OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "Lists in braces are known, here and in the shell: 'gs://BUCKET/shard-{0000..0099}.tar', '{train,val}.jsonl'.\n"
     "\n"
     "  -n, --limit N       stop after N examples\n"
@@ -46,7 +47,7 @@ static const char help[] =
     "Credentials come from the environment or the files of the hosts' own clients: see pg-fetch(1).\n"
     "\n"
     "examples:\n"
-    "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
+    "  pg-fetch photos/ | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
     "  pg-fetch -o model kaggle://google/paligemma/jax/paligemma-3b-pt-224 gs://big_vision/paligemma_tokenizer.model\n";
 
 enum { OPT_ALL = 256, OPT_IMAGES, OPT_SHARD, OPT_SHUFFLE, OPT_SEED, OPT_EPOCHS, OPT_SKIP, OPT_LIST, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
@@ -203,7 +204,7 @@ static void local(fetch *f, const char *path)
     else if (pg_ends_with(path, ".tar")) fetch_tar(f, path, path);
     else if (pg_ends_with(path, ".pgs")) fetch_pgs(f, path, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);
+    else fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);
 }
 
 /* What would fail at once fails before anything is written. */
@@ -267,6 +268,7 @@ static int stream(fetch *f, sources *l)
         if (!o->of_epoch) break; /* nor will the next pass give any */
     }
     if (o->left_out && fetch_more(f)) tool_warn(&f->t, "--skip leaves out %llu more records than there are", (unsigned long long)o->left_out);
+    fetch_remarks(f);
     fetch_disconnect(f);
     fetch_tidy(f);
     free(turn);

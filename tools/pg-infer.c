@@ -2,16 +2,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/num.h"
 #include "infer.h"
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "kernels/probe.h"
 
 static void must(infer *f, int rc, const pg_err *e)
 {
@@ -72,6 +66,7 @@ static void set_caption(infer *f, slot *s)
     }
     if (f->tok) {
         must(f, pg_rec_set_str(r, "caption", (const char *)f->text.data, f->text.len, &e), &e);
+        tool_same_add(&f->t, &f->same, f->text.len ? (const char *)f->text.data : "", f->text.len, s->picture);
     } else {
         pg_rec_del(r, "caption");
     }
@@ -91,37 +86,10 @@ static uint64_t stream_of(const infer *f, const pg_rec *r)
 {
     size_t len;
     const unsigned char *id = raw_id(r, &len);
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    if (!id)
-        return f->come + 1;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ id[i]) * 0x100000001b3u;
-    return hash;
+    return id ? pg_mix(PG_MIX, id, len) : f->come + 1;
 }
 
 /* ---- scores ---- */
-/* A msgpack array of doubles. */
-static void set_doubles(infer *f, pg_rec *r, const char *key, const double *v, size_t n)
-{
-    pg_err e = {0};
-    size_t bytes = 5 + 9 * n, at = 5;
-    unsigned char *b = pg_alloc(bytes, 1);
-    if (!b)
-        infer_no_memory(f);
-    b[0] = 0xdd;
-    for (size_t i = 0; i < 4; i++)
-        b[1 + i] = (unsigned char)(n >> (24 - 8 * i));
-    for (size_t i = 0; i < n; i++) {
-        uint64_t u;
-        memcpy(&u, &v[i], sizeof u);
-        b[at++] = 0xcb;
-        for (size_t j = 0; j < 8; j++)
-            b[at++] = (unsigned char)(u >> (56 - 8 * j));
-    }
-    must(f, pg_rec_set_raw(r, key, b, bytes, &e), &e);
-    free(b);
-}
-
 static void set_score(infer *f, slot *s)
 {
     pg_err e = {0};
@@ -137,7 +105,7 @@ static void set_score(infer *f, slot *s)
         if (s->sample.mask_loss[i])
             sum += v[n++] = (double)s->made[i];
     must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
-    set_doubles(f, s->rec, "token_logprobs", v, n);
+    must(f, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
     f->tokens += n;
     f->done++;
     free(v);
@@ -156,6 +124,31 @@ static void set_features(infer *f, slot *s)
 }
 
 /* ---- coming and going ---- */
+/* What decoding and scoring cannot see: a prompt without the new line that training puts behind it, a text without its end. */
+static void look_at(infer *f, slot *s)
+{
+    const pg_sample *x = &s->sample;
+    int32_t newline = f->tok ? pg_tokenizer_newline(f->tok) : -1;
+    if (!f->same.differ)
+        s->picture = pg_sample_picture(x, &f->m->s);
+    if (newline >= 0 && x->tokens[x->n_prefix - 1] != newline && !f->no_newline++)
+        memcpy(f->first_no_newline, s->id, sizeof f->first_no_newline);
+    f->no_eos += x->n_loss && x->tokens[x->n - 1] != PG_EOS;
+}
+
+/* Warnings of what was counted. */
+static void remarks(infer *f)
+{
+    if (f->cut)
+        tool_warn(&f->t, "%" PRIu64 " caption%s cut at %zu tokens", f->cut, f->cut == 1 ? " was" : "s were", f->how.max_len);
+    if (f->no_newline)
+        tool_warn(&f->t, "%" PRIu64 " prefix%s without the new line that parts it from the suffix (pg-tokenize adds it); the first is '%s'", f->no_newline,
+                  f->no_newline == 1 ? " ends" : "es end", f->first_no_newline);
+    if (f->score && f->no_eos)
+        tool_warn(&f->t, "%" PRIu64 " suffix%s lost the eos: the score is of a text that goes on", f->no_eos, f->no_eos == 1 ? " has" : "es have");
+    tool_same_warn(&f->t, &f->same, "captions");
+}
+
 /* A record into the next slot. 1: there; 0: the stream has ended; < 0: it is bad. */
 static int come(infer *f, pg_err *e)
 {
@@ -175,10 +168,12 @@ static int come(infer *f, pg_err *e)
     } else if ((f->features ? pg_sample_pixels : pg_sample_read)(&s->sample, &f->m->s, s->rec, &why)) {
         if (why.code == PG_ENOMEM)
             infer_no_memory(f);
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, why.msg);
+        tool_record_reason(&f->t, s->rec, s->id, why.msg);
     } else if (f->score && !s->sample.n_loss) {
-        tool_record_error(&f->t, s->rec, "'%s': no suffix to score", s->id);
+        tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
     } else {
+        if (!f->features)
+            look_at(f, s);
         s->caption = (pg_caption){.pixels = s->sample.pixels, .features = s->sample.has_features ? s->sample.features : NULL,
                                   .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix, .stream = stream_of(f, s->rec),
                                   .tokens = s->tokens};
@@ -248,13 +243,12 @@ int main(int argc, char **argv)
     tool_open_in(&f.t, &f.p, 0, "stdin", "examples");
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
-    start = seconds();
+    start = pg_seconds();
     infer_start(&f);
     work(&f);
     infer_stop(&f);
-    if (f.cut)
-        tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
-    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, seconds() - start);
+    remarks(&f);
+    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, pg_seconds() - start);
     infer_tear_down(&f);
     return tool_finish(&f.t, &f.p, NULL);
 }

@@ -24,6 +24,7 @@ typedef struct pg_sample {
  * or 1, padding before the end, tokens outside the vocabulary, no prefix. */
 int pg_sample_read(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e) PG_MUST_CHECK;
 int pg_sample_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e) PG_MUST_CHECK; /* them alone */
+uint64_t pg_sample_picture(const pg_sample *s, const pg_model_shape *shape); /* a hash of the pixels or features that were read */
 /* Puts m's features [n_image,width] of a picture in the place of its pixels; half: as float16, where a value beyond its range is PG_EFORMAT. */
 int pg_sample_set_features(pg_rec *rec, pg_model *m, const float *features, bool half, pg_err *e) PG_MUST_CHECK;
 void pg_sample_free(pg_sample *s);
