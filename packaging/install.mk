@@ -28,4 +28,15 @@ install: all $(BUILD)/pg.bash $(DATA_PROGRAMS)
 uninstall:
 	@$(INSTALLER) uninstall
 
-.PHONY: install uninstall
+dist:
+	@packaging/dist.sh $(BUILD)/pg-$(VERSION).tar.gz
+	@echo '$(BUILD)/pg-$(VERSION).tar.gz'
+deb: dist
+	@pipelines/packages.sh build deb
+	@packaging/deb.sh $(BUILD)/pg-$(VERSION).tar.gz $(VERSION) $(BUILD)/deb
+	@ls $(BUILD)/deb/*.deb
+# Builds everything twice, in other folders and at other times, and compares.
+reproducible:
+	@packaging/reproducible.sh
+
+.PHONY: install uninstall dist deb reproducible
