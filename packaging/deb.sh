@@ -4,7 +4,7 @@
 set -euo pipefail
 tarball=${1:?usage: deb.sh TARBALL VERSION OUT} version=$2 out=$3
 mkdir -p "$out"
-rm -rf "$out"/*
+rm -rf "${out:?}"/*
 cp "$tarball" "$out/paligemma-tools_$version.orig.tar.gz"
 tar -xzf "$tarball" -C "$out"
 cd "$out/pg-$version"
