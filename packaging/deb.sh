@@ -2,6 +2,7 @@
 # Builds the Debian packages out of the source tarball, so of nothing that is not in it. Usage: deb.sh TARBALL VERSION OUT
 # Needs dpkg-dev, debhelper and the packages of `make deps`.
 set -euo pipefail
+umask 022 # modes are part of the source package
 tarball=${1:?usage: deb.sh TARBALL VERSION OUT} version=$2 out=$3
 mkdir -p "$out"
 rm -rf "${out:?}"/*
