@@ -14,4 +14,8 @@ have=$(dpkg-parsechangelog -S Version)
 [ "${have%-*}" = "$version" ] || { echo "deb.sh: packaging/debian/changelog has version '$have', the tools have '$version'" >&2; exit 1; }
 # The options of a make that called this are not those of the package.
 env -u MAKEFLAGS -u MFLAGS -u CC -u CXX -u CFLAGS -u CXXFLAGS dpkg-buildpackage -us -uc
-if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning ../*.changes; else echo 'no lintian here, so the packages are not checked with it'; fi
+if command -v lintian >/dev/null; then
+    lintian --allow-root --fail-on error,warning ../*.changes && echo "lintian: no errors, no warnings"
+else
+    echo 'no lintian here, so the packages are not checked with it'
+fi
