@@ -23,7 +23,7 @@ $(BUILD)/pg.bash: packaging/completion.sh $(TOOLS:%=$(BUILD)/%)
 	mv $@.new $@
 
 install: all $(BUILD)/pg.bash $(DATA_PROGRAMS)
-	@BUILD='$(BUILD)' VERSION='$(VERSION)' TOOLS='$(TOOLS)' PROGRAMS='$(DATA_PROGRAMS)' HEADERS='$(PUBLIC_HEADERS)' \
+	@BUILD='$(BUILD)' VERSION='$(VERSION)' TOOLS='$(TOOLS)' PROGRAMS='$(DATA_PROGRAMS)' HEADERS='$(PUBLIC_HEADERS)' PLUGIN='$(MPI_PLUGIN)' \
 	    LINK='$(LIBS) -lstdc++ -pthread' $(INSTALLER) install
 uninstall:
 	@$(INSTALLER) uninstall

@@ -60,6 +60,8 @@ put_all() {
         link "$share/pg.bash" "$completionsdir" "$f"
         link "$bindir/$f" "$libexecdir/pg" "$f" # beside data/, so that this folder serves data's scripts as a build folder does
     done
+    # pg-train looks for it beside itself and here, wherever libdir is.
+    if [ -n "${PLUGIN:-}" ]; then put 644 "$PLUGIN" "${bindir%/*}/lib/pg"; fi
     for f in $PROGRAMS; do put 755 "$f" "$libexecdir/pg/data"; done
     put_placed 755 packaging/pg-demo "$bindir"
     for f in man/*.[1-8]; do put 644 "$f" "$mandir/man${f##*.}"; done

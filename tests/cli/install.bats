@@ -135,6 +135,20 @@ complete() {
     bash -c 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pg; printf "%s\n" "${COMPREPLY[@]}"' - "$T/pg.bash" "$@" | LC_ALL=C sort | paste -sd' '
 }
 
+@test "dist: the same bytes again, and out of the tarball itself; nothing that was built is in it" {
+    packaging/dist.sh "$T/pg-1.tar.gz"
+    mkdir "$T/again" "$T/third"
+    (umask 077 && TZ=Asia/Tokyo packaging/dist.sh "$T/again/pg-1.tar.gz")
+    cmp "$T/pg-1.tar.gz" "$T/again/pg-1.tar.gz"
+    tar -xzf "$T/pg-1.tar.gz" -C "$T/third"
+    mkdir "$T/third/pg-1/build"
+    touch "$T/third/pg-1/build/pg-infer"
+    "$T/third/pg-1/packaging/dist.sh" "$T/third/pg-1.tar.gz"
+    cmp "$T/pg-1.tar.gz" "$T/third/pg-1.tar.gz"
+    [ "$(tar -tzf "$T/pg-1.tar.gz" | cut -d/ -f1 | sort -u)" = pg-1 ]
+    for f in Makefile tools/tool.c data/nano/model.npz packaging/debian/rules tests/run.sh; do tar -tzf "$T/pg-1.tar.gz" | grep -qxF "pg-1/$f"; done
+}
+
 @test "completion: every option of every table, values that are enumerated, files by ending" {
     pgmake "$B/pg.bash"
     cp "$B/pg.bash" "$T/"
