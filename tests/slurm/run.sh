@@ -166,6 +166,16 @@ grep -q 'done before' "$work/train.log" || fail 'a finished training is done aga
 cmp "$work/alone/model.npz" "$work/tuned/model.npz" || fail 'other bits than those of a run that was not killed'
 echo 'training: killed, submitted again, the bits of a run that was not'
 
+# ---- parts joined ----
+if "$build/pg-fetch" --help | grep -q '\.pgs'; then
+    pipelines/slurm/submit.sh examples 2 "$model" "$work/few" "$work/two" --wait >"$work/two.log" || fail 'examples in 2 parts'
+    sbatch --wait --output="$work/train.log" pipelines/slurm/train.sh "$model" "$work/two" "$work/joined" --steps 2 --batch 4 -j 1 >/dev/null || fail 'training from parts'
+    [ -e "$work/joined/model.npz" ] || fail 'training from parts'
+    echo 'training from a folder of parts'
+else
+    echo 'training from parts: skipped, pg-fetch does not read streams here'
+fi
+
 # ---- several ranks ----
 if [ -e "$build/pg-mpi.so" ] && srun --mpi=list 2>&1 | grep -q pmix; then
     ln -sf "$build/pg-mpi.so" "$work/bin/"
