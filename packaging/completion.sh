@@ -34,7 +34,7 @@ _pg_endings() {
     OUT | DST) echo 'npz|safetensors' ;;
     STREAM.pgs) echo 'pgs' ;;
     STREAM | A | B) echo 'pgs|jsonl|json' ;;
-    SOURCE) echo 'jsonl|json|tar|png|jpg|jpeg|PNG|JPG|JPEG' ;;
+    SOURCE) echo 'jsonl|json|tar|pgs|png|jpg|jpeg|PNG|JPG|JPEG' ;;
     FILE.*) echo "${1#FILE.}" ;;
     FILE) echo '*' ;;
     DIR | ADAPTER) echo '' ;;

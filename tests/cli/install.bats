@@ -169,7 +169,7 @@ complete() {
     touch a.npz b.safetensors c.model d.jsonl e.pgs f.txt 'with space.jsonl'
     [ "$(complete pg-infer --model '')" = 'a.npz b.safetensors c.model folder' ]
     [ "$(complete /usr/bin/pg-infer -m a)" = a.npz ]
-    [ "$(complete pg-fetch '')" = 'd.jsonl folder with space.jsonl' ]
+    [ "$(complete pg-fetch '')" = 'd.jsonl e.pgs folder with space.jsonl' ]
     [ "$(complete pg-info e)" = e.pgs ]
     [ "$(complete pg-train --val '')" = 'e.pgs folder' ]
     [ "$(complete pg-infer --tokenizer '')" = 'c.model folder' ]

@@ -167,7 +167,7 @@ cmp "$work/alone/model.npz" "$work/tuned/model.npz" || fail 'other bits than tho
 echo 'training: killed, submitted again, the bits of a run that was not'
 
 # ---- parts joined ----
-if "$build/pg-fetch" --help | grep -q '\.pgs'; then
+if "$build/pg-fetch" --help | grep -q 'in a \.pgs file'; then
     pipelines/slurm/submit.sh examples 2 "$model" "$work/few" "$work/two" --wait >"$work/two.log" || fail 'examples in 2 parts'
     sbatch --wait --output="$work/train.log" pipelines/slurm/train.sh "$model" "$work/two" "$work/joined" --steps 2 --batch 4 -j 1 >/dev/null || fail 'training from parts'
     [ -e "$work/joined/model.npz" ] || fail 'training from parts'
