@@ -22,6 +22,7 @@ static const char help[] =
     "a .json file of COCO's captions, a .tar of WebDataset's shape, or one of these from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
+    "  hf://datasets/OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "Lists in braces are known, here and in the shell: 'gs://BUCKET/shard-{0000..0099}.tar', '{train,val}.jsonl'.\n"
     "\n"
     "  -n, --limit N       stop after N examples\n"
