@@ -74,6 +74,8 @@ typedef struct pg_model {
     size_t rope_positions;
     void *owned;         /* widened vectors */
     struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
+    void (*ready)(void *ctx, size_t stage); /* NULL, or told by pg_loss that gradients are complete, stage by stage: loss.h */
+    void *ready_ctx;
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
