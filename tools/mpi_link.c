@@ -12,7 +12,7 @@
 
 #include "mpi_link.h"
 
-enum { PIECE = 1 << 30, TAG = 1, SPINS = 2000, SHORTEST_NAP = 20000, LONGEST_NAP = 500000 }; /* naps in nanoseconds */
+enum { PIECE = 1 << 30, TAG = 1, SPINS = 1000, SHORTEST_NAP = 20000, LONGEST_NAP = 1000000 }; /* naps in nanoseconds */
 
 static int fail(pg_err *e, const char *what, int rc)
 {
@@ -24,17 +24,18 @@ static int fail(pg_err *e, const char *what, int rc)
     return e->code;
 }
 
-/* Open MPI's own waiting takes a whole core all the time. Ranks wait here for each other's products, so after a moment they nap, longer
- * and longer; what arrives meanwhile is kept by the kernel. */
+/* Open MPI's own waiting takes a whole core all the time. Ranks wait here for each other's products, so after a moment they nap, each time
+ * for an eighth of what they have waited; what arrives meanwhile is kept by the kernel. */
 static int wait_all(MPI_Request *q, int n)
 {
-    long nap = SHORTEST_NAP;
+    long waited = 0;
     for (int i = 0, done = 0;; i++) {
         int rc = MPI_Testall(n, q, &done, MPI_STATUSES_IGNORE);
         if (rc != MPI_SUCCESS || done) return rc;
         if (i < SPINS) continue;
+        long nap = waited / 8 < SHORTEST_NAP ? SHORTEST_NAP : waited / 8 < LONGEST_NAP ? waited / 8 : LONGEST_NAP;
         nanosleep(&(struct timespec){.tv_nsec = nap}, NULL);
-        nap = nap * 2 < LONGEST_NAP ? nap * 2 : LONGEST_NAP;
+        waited += nap;
     }
 }
 

@@ -1,9 +1,9 @@
 /* Sums gradients over the ranks of a run while the backward pass goes on: as soon as a layer's gradient is complete (pg_model.ready)
  * a thread of its own sums it with those of the other ranks.
  *
- * The order of additions is fixed, so the sum has the same bits on all ranks and in every run with as many ranks: what is summed at
- * once is cut into as many segments as there are ranks, and segment s goes around the ring from rank s on: ((g[s] + g[s+1]) + ...) +
- * g[s-1]. Each rank sends and receives 2 (size - 1) / size of the gradient's bytes. */
+ * The order of additions is fixed, so the sum has the same bits on all ranks and in every run with as many ranks: a tensor's gradient is
+ * worked on in pieces of at most `size` MiB, each cut into as many segments as there are ranks, and segment s goes around the ring from
+ * rank s on: ((g[s] + g[s+1]) + ...) + g[s-1]. Each rank sends and receives 2 (size - 1) / size of the gradient's bytes. */
 #ifndef PG_TRAIN_REDUCE_H
 #define PG_TRAIN_REDUCE_H
 

@@ -19,7 +19,7 @@
 #include "model/loss.h"
 #include "train/reduce.h"
 
-enum { MOST = 5, DEPTH = 3, TOWER = 2, PARAMS = 5, BIG = 5 << 20 };
+enum { MOST = 5, DEPTH = 3, TOWER = 2, PARAMS = 5, BIG = (5 << 20) + 3, SEGMENT = 256 << 10 };
 
 /* ---- a link of sockets ---- */
 typedef struct net {
@@ -172,8 +172,8 @@ static void sums_have_one_order(void **state)
                     assert_float_equal(k[0].params[3].g[l * 1001 + j], expected(size, 3, l * 1001 + j, j, 1002), 0);
                 assert_float_equal(k[0].params[4].g[l], expected(size, 4, l, 1001, 1002), 0);
             }
-            for (size_t j = 0; j < BIG; j += 4099) { /* 4 Mi floats at once */
-                size_t once = 4 << 20, at = j % once, total = j < once ? once : BIG - once;
+            for (size_t j = 0; j < BIG; j += 4099) { /* pieces of so many segments as there are ranks */
+                size_t once = SEGMENT * size, at = j % once, total = BIG - (j - at) < once ? BIG - (j - at) : once;
                 assert_float_equal(k[0].params[2].g[j], expected(size, 2, j, at, total), 0);
             }
         }
