@@ -66,7 +66,12 @@ static void all(run *r, const msg *m)
 
 void train_part(run *r)
 {
+    double summing, waited;
     if (!r->link) return;
+    if (!r->link->rank && r->reduce) {
+        pg_reduce_times(r->reduce, &summing, &waited);
+        tool_note(&r->t, "%.1f s of sums over the ranks, of which the backward pass hid %.1f s", summing, summing > waited ? summing - waited : 0);
+    }
     pg_reduce_free(r->reduce);
     pg_buf_free(&r->mail);
     free(r->loss_of);

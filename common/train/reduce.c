@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "model/loss.h"
 
@@ -26,9 +27,17 @@ struct pg_reduce {
     pthread_mutex_t lock;
     pthread_cond_t more;
     size_t complete; /* stages */
+    double summing, waited; /* seconds */
     int rc;
     pg_err err;
 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 /* ---- the ring ---- */
 static void add(float *restrict a, const float *restrict b, size_t n)
@@ -101,7 +110,9 @@ static void *run(void *ctx)
         pthread_mutex_lock(&r->lock);
         while (r->complete <= r->parts[i].stage) pthread_cond_wait(&r->more, &r->lock);
         pthread_mutex_unlock(&r->lock);
+        double start = now();
         r->rc = sum_stage(r, r->parts + i, r->parts + j, &r->err);
+        r->summing += now() - start;
     }
     return NULL;
 }
@@ -127,11 +138,19 @@ int pg_reduce_begin(pg_reduce *r, pg_err *e)
 
 int pg_reduce_end(pg_reduce *r, pg_err *e)
 {
+    double start = now();
     r->m->ready = NULL;
     complete(r, pg_grad_stages(r->m));
     pthread_join(r->thread, NULL);
+    r->waited += now() - start;
     if (r->rc && e) *e = r->err;
     return r->rc;
+}
+
+void pg_reduce_times(const pg_reduce *r, double *summing, double *waited)
+{
+    *summing = r->summing;
+    *waited = r->waited;
 }
 
 /* ---- parts ---- */

@@ -22,4 +22,8 @@ int pg_reduce_begin(pg_reduce *r, pg_err *e) PG_MUST_CHECK;
 /* Whatever has not been told to be complete is now. Waits; then the params' g hold the sum. */
 int pg_reduce_end(pg_reduce *r, pg_err *e) PG_MUST_CHECK;
 
+/* Seconds since pg_reduce_new: *summing, of the thread, its waiting for other ranks included; *waited, in pg_reduce_end: what the backward
+ * pass did not hide. */
+void pg_reduce_times(const pg_reduce *r, double *summing, double *waited);
+
 #endif
