@@ -23,11 +23,12 @@ size_t train_share(const run *r)
 }
 
 /* ---- joining ---- */
-/* How many processes whoever started this one says there are; 0: nothing is said. PMIx alone does not tell. */
+/* How many processes whoever started this one says there are; 0: nothing is said. PMIx alone does not tell; Slurm's number also stands in
+ * the environment of a single process of a job, but then PMIx's rank does not. */
 static size_t processes_said(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", getenv("PMIX_RANK") ? "SLURM_NTASKS" : NULL};
+    for (size_t i = 0; i < sizeof names / sizeof *names && names[i]; i++) {
         const char *s = getenv(names[i]);
         if (s) return (size_t)strtoul(s, NULL, 10);
     }

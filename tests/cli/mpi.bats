@@ -182,6 +182,9 @@ end
     run --separate-stderr mpirun --oversubscribe -n 3 "$B/pg-train" --version
     [ "$status" -eq 0 ]
     [ "${#lines[@]}" -eq 1 ]
+    # mpirun writes through a terminal of its own; that on which the user sits is another matter.
+    run script -qec "mpirun --oversubscribe -n 2 '$B/pg-train' -m $G/pg1.npz -o '$W/o.npz' <'$W/in.pgs'; echo status \$?" /dev/null
+    [[ $output == *"a binary stream is not written to a terminal: redirect mpirun's output"*"status 2"* ]]
 }
 
 @test "without its plugin pg-train works alone and refuses to be several; alone it does not look for MPI" {
@@ -194,5 +197,10 @@ end
     [ ! -e "$W/b.npz" ]
     mpirun --oversubscribe -n 1 "$W/pg-train" -q -m $G/pg1.npz -o "$W/c.npz" --batch 4 <"$W/in.pgs" >/dev/null
     cmp "$W/a.npz" "$W/c.npz"
+    mkdir -p "$W/bin" "$W/lib/pg" # as it is installed
+    cp "$B/pg-train" "$W/bin"
+    cp "$B/pg-mpi.so" "$W/lib/pg"
+    mpirun --oversubscribe -n 2 "$W/bin/pg-train" -m $G/pg1.npz -o "$W/d.npz" --batch 4 <"$W/in.pgs" 2>"$W/err" >/dev/null
+    grep -q '2 ranks on 1 host' "$W/err"
     ! ldd "$B/pg-train" | grep -qi mpi
 }
