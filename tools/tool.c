@@ -116,6 +116,7 @@ void tool_warn(pg_tool *t, const char *fmt, ...)
 {
     va_list ap;
     t->warnings++;
+    if (t->silent) return;
     va_start(ap, fmt);
     say(t, "warning: ", fmt, ap);
     va_end(ap);

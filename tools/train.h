@@ -63,6 +63,9 @@ _Noreturn void train_no_memory(run *r);
         if ((call) < 0) train_fail(r, e);      \
     } while (0)
 
+/* The model, ready to be trained. */
+void train_open(run *r);
+
 /* ---- options ---- */
 void train_parse(run *r, int argc, char **argv);
 

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/lora.h"
-
 typedef struct worker {
     run *r;
     size_t image, row; /* floats of a picture; of its features */
@@ -32,14 +30,9 @@ static void answer(run *r, const void *p, size_t n)
 /* ---- setting up ---- */
 static void open_model(run *r)
 {
-    pg_lora_counts counts;
-    r->opt.lr = r->lr;
-    r->opt.grad_scale = 1.0 / (double)r->accumulate;
-    TRY(pg_kern_new(&r->kern, r->t.threads, e));
-    if (r->bf16) TRY(pg_kern_use_bf16(r->kern, e));
-    TRY(pg_model_open(&r->m, r->model, r->lora ? NULL : r->train, r->kern, e));
-    if (r->lora) TRY(pg_lora_create(r->m, r->targets, r->rank, r->alpha, r->seed, &counts, e));
-    TRY(pg_work_new(&r->work, e));
+    r->t.silent = true; /* rank 0 finds the same to warn of */
+    train_open(r);
+    r->t.silent = false;
     TRY(pg_optim_init(&r->opt, r->m, e));
     train_set_mults(r);
     TRY(pg_reduce_new(&r->reduce, r->link, r->m, e));
