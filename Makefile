@@ -27,6 +27,11 @@ LIBS_DATA = -lexpat
 LIBS_NET = -lcurl -lcrypto
 LIBS_FETCH = -larchive
 LIBS_SERVE = -lmicrohttpd -lcrypt
+# Training on several machines: built where Open MPI is installed, into a file of its own; `make MPI=0` leaves it out.
+MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null || mpicc --showme:link 2>/dev/null)
+MPI_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags ompi-c 2>/dev/null || mpicc --showme:compile 2>/dev/null))
+MPI ?= $(if $(MPI_LIBS),1,0)
+MPI_PLUGIN := $(if $(filter 0,$(MPI)),,$(BUILD)/pg-mpi.so)
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
 LIB_SRC := $(sort $(wildcard common/*/*.c))
@@ -37,7 +42,7 @@ TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
-all: $(TOOLS:%=$(BUILD)/%)
+all: $(TOOLS:%=$(BUILD)/%) $(MPI_PLUGIN)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -69,6 +74,10 @@ $(BUILD)/pg-score: $(call part_of,score)
 $(BUILD)/pg-info: $(call part_of,info)
 $(BUILD)/pg-infer: $(call part_of,infer)
 $(BUILD)/pg-train: $(call part_of,train)
+# pg-train loads it when mpirun has started it.
+$(BUILD)/pg-mpi.so: tools/mpi_link.c tools/mpi_link.h common/train/link.h common/base/err.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) $(MPI_CFLAGS) $(LDFLAGS) -fPIC -shared $< -o $@ $(MPI_LIBS)
 $(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
 $(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
 # The page's files go into the program as they are.

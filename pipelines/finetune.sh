@@ -3,11 +3,12 @@
 # language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
-# Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN; for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE,
-# TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8); credentials as in pg-fetch(1).
+# Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN, MPIRUN ('mpirun -n 4': trains on so many
+# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8);
+# credentials as in pg-fetch(1).
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH MPIRUN=${MPIRUN:-}
 
 examples() { # examples SOURCE MODEL [pg-resize options]
     local source=$1 model=$2 size=(-m "$2")
@@ -20,7 +21,7 @@ if [ $# -ge 2 ] && [[ $2 != -* ]]; then
     [ $# -ge 3 ] || usage
     model=$1 train=$2 out=$3
     shift 3
-    examples "$train" "$model" --drop-image | pg-train -m "$model" -o "$out" "$@" | pg-render -f text
+    examples "$train" "$model" --drop-image | $MPIRUN pg-train -m "$model" -o "$out" "$@" | pg-render -f text
     exit
 fi
 
@@ -42,7 +43,7 @@ step() {
 }
 
 caption() { pg-infer -m "$1" <"$dir/val.pgs"; }
-train() { pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" <"$dir/train.pgs"; }
+train() { $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" <"$dir/train.pgs"; }
 report() { pg-render -f html --label before --label after "$dir/before.pgs" "$dir/after.pgs" "$dir/events.pgs"; }
 
 step "$dir/model.files" 'fetching the model and its tokenizer' pg-fetch -o "$dir/model" \

@@ -35,7 +35,6 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     size_t tokens = 0, longest = 0;
     pg_grads_zero(r->m);
     for (size_t i = 0; i < r->accumulate; i++) {
-        double part = 0;
         if (r->stream) {
             pg_data_clear(&r->data);
             read_some(r, r->batch);
@@ -46,9 +45,7 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
             if (longest < r->data.items[idx[j]].n) longest = r->data.items[idx[j]].n;
         }
         train_fit_memory(r, r->m->s.n_image + longest);
-        TRY(pg_data_batch(&r->data, r->m, idx, r->batch, rows, ex, e));
-        TRY(pg_loss(r->m, r->work, ex, r->batch, true, 0, &part, NULL, NULL, r->smoothing, e));
-        loss += part / (double)r->accumulate;
+        loss += train_batch(r, idx, rows, ex, i) / (double)r->accumulate;
     }
     double mult = pg_learning_rate(r->schedule, step, r->steps, 1.0, r->warmup);
     if (!isfinite(loss))
@@ -56,6 +53,7 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
                  r->save_every && pg_is_file(r->state_path)     ? "the last save is kept"
                  : r->keep_best && r->progress.best_step ? "the best checkpoint is kept"
                                                          : "nothing was written");
+    train_tell_step(r, mult);
     if (pg_optim_step(&r->opt, r->m, mult, &norm, &changed, &err))
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
     train_check_step(r, step, tokens, changed, r->opt.lr * mult);
@@ -178,7 +176,7 @@ static void finish(run *r)
     event_emit(r);
 }
 
-static void set_up(run *r)
+void train_open(run *r)
 {
     r->opt.lr = r->lr;
     r->opt.grad_scale = 1.0 / (double)r->accumulate;
@@ -188,6 +186,13 @@ static void set_up(run *r)
     if (r->lora) train_make_adapter(r);
     TRY(pg_model_pack(r->m, true, e)); /* what is not trained */
     TRY(pg_work_new(&r->work, e));
+}
+
+static void set_up(run *r)
+{
+    train_greet(r);
+    train_open(r);
+    train_compare(r);
     tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);
@@ -212,11 +217,13 @@ static void set_up(run *r)
     train_set_mults(r);
     make_fingerprint(r);
     resume(r);
+    train_share_state(r);
     r->data.pixels = pg_trains_image(r->m);
 }
 
 static void tear_down(run *r)
 {
+    train_part(r);
     free(r->out_dir);
     free(r->best_dir);
     free(r->best_out);
@@ -237,8 +244,10 @@ static void tear_down(run *r)
 
 int main(int argc, char **argv)
 {
-    run r = {.train = "attention", .batch = 8, .accumulate = 1, .lr = 0.03, .warmup = 0.1, .shuffle = true, .memory = (size_t)2 << 30,
+    static run r = {.train = "attention", .batch = 8, .accumulate = 1, .lr = 0.03, .warmup = 0.1, .shuffle = true, .memory = (size_t)2 << 30,
              .val_captions = SIZE_MAX, .val_length = 64, .opt = {.kind = PG_SGD, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8}};
+    train_join(&r);
+    if (r.link && r.link->rank) return train_worker(&r, argc, argv);
     train_parse(&r, argc, argv);
     set_up(&r);
     train(&r);

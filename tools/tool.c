@@ -151,6 +151,7 @@ void tool_warn(pg_tool *t, const char *fmt, ...)
 {
     va_list ap;
     t->warnings++;
+    if (t->silent) return;
     va_start(ap, fmt);
     say(t, "warning: ", fmt, ap);
     va_end(ap);
@@ -210,7 +211,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
 void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra)
 {
     pg_err e = {0};
-    if (isatty(STDOUT_FILENO))
+    if (isatty(STDOUT_FILENO) && !t->forwarded)
         tool_usage(t, "a binary stream is not written to a terminal: redirect it (> file.pgs) or pipe it into another tool");
     if (pg_writer_new(&p->out, STDOUT_FILENO, "stdout", &e) ||
         pg_writer_header(p->out, p->header, kind, t->name, PG_VERSION, t->argc, t->argv, extra, &e))

@@ -18,6 +18,8 @@ typedef struct pg_tool {
     const char *name; /* "pg-resize" */
     const char *help; /* the whole --help text: usage line, what it does, options, an example */
     bool quiet, verbose;
+    bool silent;    /* tool_warn says nothing: another process does */
+    bool forwarded; /* stdout goes through mpirun, which may have made a terminal for it */
     size_t threads; /* 0: pg_cpus() */
     int argc;
     char **argv;

@@ -1,10 +1,12 @@
-/* Parts of pg-train: options (train_options.c), checks (train_check.c), what goes out (train_output.c), validation (train_val.c), memory (train_memory.c), the loop (pg-train.c). */
+/* Parts of pg-train: options (train_options.c), checks (train_check.c), what goes out (train_output.c), validation (train_val.c), memory
+ * (train_memory.c), several processes (train_ranks.c, train_worker.c), the loop (pg-train.c). */
 #ifndef PG_TRAIN_H
 #define PG_TRAIN_H
 
 #include "text/text.h"
 #include "tool.h"
 #include "train/data.h"
+#include "train/reduce.h"
 #include "train/schedule.h"
 #include "train/state.h"
 
@@ -54,6 +56,11 @@ typedef struct run {
     pg_order order;
     pg_tokenizer *tok;
     pg_rec *event;
+    pg_link *link;     /* to the other ranks; NULL: none */
+    pg_reduce *reduce;
+    pg_buf mail;       /* what is sent to them */
+    double *loss_of;   /* [batch] */
+    bool working;      /* they are, and could not be sent home */
 } run;
 
 _Noreturn void train_fail(run *r, const pg_err *e);
@@ -64,6 +71,9 @@ _Noreturn void train_no_memory(run *r);
         pg_err *e = &e_;                       \
         if ((call) < 0) train_fail(r, e);      \
     } while (0)
+
+/* The model, ready to be trained. */
+void train_open(run *r);
 
 /* ---- options ---- */
 void train_parse(run *r, int argc, char **argv);
@@ -97,6 +107,26 @@ void event_str(run *r, const char *key, const char *s);
 void event_int(run *r, const char *key, size_t v);
 void event_num(run *r, const char *key, double v);
 void event_emit(run *r);
+
+/* ---- ranks: 0 reads, decides and writes; the others compute what it sends them ---- */
+/* First of all: links the processes where mpirun has started several. */
+void train_join(run *r);
+size_t train_ranks(const run *r); /* 1 without a link */
+size_t train_share(const run *r); /* most examples of a batch that a rank works on */
+void train_threads(run *r);       /* -j where it was not given */
+char *train_twin_text(run *r);    /* what must be the same on all ranks, as lines; NULL: no memory */
+int train_worker(run *r, int argc, char **argv); /* all that ranks other than 0 do; returns the exit status */
+/* Rank 0, each a word to the others where there are any: options are good, go on to open the model; */
+void train_greet(run *r);
+void train_compare(run *r);       /* the models are open: are all the same? Ends the run where not. */
+void train_share_state(run *r);   /* a state was loaded: it is theirs too */
+/* Loss and gradients of batch `part` of a step, examples idx, shared out; after the step's last one the gradients are the sum over all. */
+double train_batch(run *r, const size_t *idx, float *rows, pg_example *ex, size_t part);
+void train_tell_step(run *r, double mult); /* do the optimizer's step */
+void train_part(run *r);          /* the end */
+/* Examples to rank k for their losses alone, and their mean as it comes back; the caller clears r->working when all are back. */
+void train_ask_loss(run *r, size_t k, const pg_example *ex, size_t n);
+double train_take_loss(run *r, size_t k);
 
 /* ---- validation ---- */
 void val_load(run *r);

@@ -35,13 +35,17 @@ void train_fit_memory(run *r, size_t rows)
         have = available();
         if (!have) return;
         have = have > RESERVE ? have - RESERVE : 0;
+        if (r->link && r->link->local > 1) { /* the ranks of this host share the mapped weights and divide the rest */
+            size_t weights = pg_weights_bytes(r->m->weights);
+            have = have > weights ? weights + (have - weights) / r->link->local : have / r->link->local;
+        }
     }
     for (; n < most; n++) {
         r->m->recompute = n;
-        if (fixed + pg_loss_bytes(r->m, rows, r->batch) <= have) break;
+        if (fixed + pg_loss_bytes(r->m, rows, train_share(r)) <= have) break;
     }
     r->m->recompute = n;
-    size_t need = fixed + pg_loss_bytes(r->m, rows, r->batch);
+    size_t need = fixed + pg_loss_bytes(r->m, rows, train_share(r));
     if (need > have && !r->memory_warned)
         tool_warn(&r->t, "about %zu MiB of memory are needed, %s: %zu", need >> 20,
                   r->max_memory ? "more than --max-memory" : "and less is free", have >> 20);

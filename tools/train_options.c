@@ -48,7 +48,9 @@ static const char help[] =
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "example:\n"
-    "  pg-fetch train.jsonl | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-train -m MODEL -o TUNED | pg-render\n";
+    "  pg-fetch train.jsonl | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-train -m MODEL -o TUNED | pg-render\n"
+    "on four processes (Open MPI), batches shared out:\n"
+    "  mpirun -n 4 pg-train -m MODEL -o TUNED < train.pgs > events.pgs\n";
 
 enum { O_STEPS = 256, O_EPOCHS, O_BATCH, O_LR, O_SCHEDULE, O_WARMUP, O_OPTIMIZER, O_B1, O_B2, O_EPS, O_WD, O_CLIP, O_SMOOTH, O_TRAIN,
        O_NO_SHUFFLE, O_STREAM, O_SEED, O_VAL, O_VAL_EVERY, O_VAL_CAPTIONS, O_VAL_LENGTH, O_KEEP_BEST, O_PATIENCE, O_SAVE_EVERY, O_RESUME, O_MEMORY,

@@ -123,21 +123,34 @@ void val_free(run *r)
 }
 
 /* ---- loss ---- */
+static size_t batch_of(const pg_data *d, size_t i, size_t k)
+{
+    size_t from = i + k * LOSS_BATCH, left = from < d->n ? d->n - from : 0;
+    return left < LOSS_BATCH ? left : LOSS_BATCH;
+}
+
 static double val_loss(run *r)
 {
     const pg_data *d = &r->val_data;
+    size_t ranks = train_ranks(r);
     float *rows = pg_floats(LOSS_BATCH * pg_data_row(d, r->m));
     double sum = 0;
     if (!rows) train_no_memory(r);
-    for (size_t i = 0; i < d->n; i += LOSS_BATCH) {
+    for (size_t i = 0; i < d->n; i += LOSS_BATCH * ranks) {
         pg_example ex[LOSS_BATCH];
-        size_t idx[LOSS_BATCH], n = d->n - i < LOSS_BATCH ? d->n - i : LOSS_BATCH;
+        size_t idx[LOSS_BATCH], n = 0;
         double loss = 0;
-        for (size_t j = 0; j < n; j++) idx[j] = i + j;
-        TRY(pg_data_batch(d, r->m, idx, n, rows, ex, e));
+        for (size_t k = ranks; k-- > 0;) { /* batch k to rank k, rank 0's own last */
+            if (!(n = batch_of(d, i, k))) continue;
+            for (size_t j = 0; j < n; j++) idx[j] = i + k * LOSS_BATCH + j;
+            TRY(pg_data_batch(d, r->m, idx, n, rows, ex, e));
+            if (k) train_ask_loss(r, k, ex, n);
+        }
         TRY(pg_loss(r->m, r->work, ex, n, false, 0, &loss, NULL, NULL, 0, e));
         sum += loss * (double)n;
+        for (size_t k = 1; k < ranks && (n = batch_of(d, i, k)); k++) sum += train_take_loss(r, k) * (double)n;
     }
+    r->working = false;
     free(rows);
     return sum / (double)d->n;
 }

@@ -28,6 +28,7 @@ typedef struct group {
     pg_vit_act *vact;     /* per layer, where the tower is trained */
     float *patches, *vx, *vy, *vmean, *vrstd;
     pg_back_scratch s;
+    bool last; /* of its batch */
 } group;
 
 void pg_grads_zero(pg_model *m)
@@ -328,6 +329,11 @@ static int cross_entropy(group *g, losses *o, bool grad, double smoothing, doubl
 
 /* ---- backward of a group ---- */
 
+static void tell(const group *g, size_t stage)
+{
+    if (g->last && g->m->ready) g->m->ready(g->m->ready_ctx, stage);
+}
+
 static void image_back(group *g, const float *dx, bool tower)
 {
     pg_model *m = g->m;
@@ -339,7 +345,10 @@ static void image_back(group *g, const float *dx, bool tower)
     float *dv = g->vy; /* likewise */
     memset(dv, 0, R * E * sizeof *dv);
     pg_layer_norm_back(m->kern, dv, m->vit_norm.gscale, m->vit_norm.gbias, g->s.d1, g->vx, g->vmean, g->vrstd, m->vit_norm.scale, R, E);
-    for (size_t l = m->s.vit_depth; l-- > 0;) pg_vit_layer_back(m, l, dv, g->n, &g->vact[l], &g->s);
+    for (size_t l = m->s.vit_depth; l-- > 0;) {
+        pg_vit_layer_back(m, l, dv, g->n, &g->vact[l], &g->s);
+        tell(g, m->s.depth + m->s.vit_depth - l);
+    }
     if (m->gpos)
         for (size_t i = 0; i < g->n; i++) pg_axpy(m->kern, m->gpos, 1.0f, dv + i * N * E, N * E);
     pg_linear_back(m->kern, &m->patch, NULL, false, dv, g->patches, R);
@@ -357,6 +366,7 @@ static int backward(group *g, losses *o)
     if (!trains_decoder(m)) return PG_OK;
     size_t last = m->s.depth - 1;
     pg_dec_last_back(m, dx, dl, last > 0 || below, &g->rows, &o->pick, &g->act[last], &g->s);
+    tell(g, 0);
     for (size_t l = last; l-- > 0;) {
         if (l < again(m)) {
             pg_dec_act a = g->act[l];
@@ -366,6 +376,7 @@ static int backward(group *g, losses *o)
             pg_dec_layer_forward(m, l, g->x, &g->rows, NULL, NULL, &a, &s);
         }
         pg_dec_layer_back(m, l, dx, l > 0 || below, &g->rows, &g->act[l], &g->s);
+        tell(g, last - l);
     }
     if (m->gembed) {
         float scale = (float)sqrt((double)D);
@@ -373,13 +384,14 @@ static int backward(group *g, losses *o)
             for (size_t t = 0; t < g->p[i].rows; t++)
                 pg_axpy(m->kern, m->gembed + (size_t)g->p[i].ex->tokens[t] * D, scale, dx + (g->rows.start[i] + N + t) * D, D);
     }
+    tell(g, m->s.depth);
     if (image) image_back(g, dx, trains_tower(m));
     return PG_OK;
 }
 
-static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool grad, double weight, double smoothing, double *loss_of, pg_err *e)
+static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool last_group, bool grad, double weight, double smoothing, double *loss_of, pg_err *e)
 {
-    group g = {.m = m, .w = w, .e = e, .p = p, .n = n};
+    group g = {.m = m, .w = w, .e = e, .p = p, .n = n, .last = last_group};
     losses o = {0};
     bool keep_tower = grad && pg_trains_image(m);
     size_t D = m->s.width;
@@ -440,6 +452,12 @@ size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch)
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
             float *const *token_logp, double label_smoothing, pg_err *e)
 {
+    return pg_loss_share(m, w, ex, n, n, grad, budget, loss, loss_of, token_logp, label_smoothing, e);
+}
+
+int pg_loss_share(pg_model *m, pg_work *w, const pg_example *ex, size_t n, size_t of, bool grad, size_t budget, double *loss,
+                  double *loss_of, float *const *token_logp, double label_smoothing, pg_err *e)
+{
     pg_err local = {0};
     if (!e) e = &local;
     e->code = 0;
@@ -465,7 +483,7 @@ int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, 
             take++;
         }
         pg_mark inner = pg_work_mark(w);
-        rc = run_group(m, w, p + i, take, grad, 1.0 / (double)n, label_smoothing, own, e);
+        rc = run_group(m, w, p + i, take, i + take == kept, grad, 1.0 / (double)of, label_smoothing, own, e);
         pg_work_release(w, inner);
         i += take;
     }
@@ -475,7 +493,7 @@ int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, 
             sum += own[i];
             if (loss_of) loss_of[i] = own[i];
         }
-        *loss = n ? sum / (double)n : 0;
+        *loss = n ? sum / (double)of : 0;
     }
     pg_work_release(w, mark);
     return rc;

@@ -19,6 +19,16 @@ typedef struct pg_example {
  * the bits. The last token's own row and rows after the last loss token are not computed. */
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
             float *const *token_logp, double label_smoothing, pg_err *e) PG_MUST_CHECK;
+/* The same for n examples of a batch of `of`: gradients and *loss are their share of its mean, divided by `of`. n may be 0. */
+int pg_loss_share(pg_model *m, pg_work *w, const pg_example *ex, size_t n, size_t of, bool grad, size_t budget, double *loss,
+                  double *loss_of, float *const *token_logp, double label_smoothing, pg_err *e) PG_MUST_CHECK;
+
+/* The backward pass completes gradients in stages: decoder layers from the last to the first, then what else the language model has,
+ * the tower's layers from the last to the first, the rest of it. While the last group of examples is worked on m->ready is told of
+ * each stage as it is complete; not of one in which nothing was done, so that after pg_loss all are. */
+size_t pg_grad_stages(const pg_model *m);
+size_t pg_grad_stage(const pg_model *m, const pg_param *p, size_t layer); /* of layer `layer` of p */
+
 /* Bytes that a batch with gradients takes, its longest sequence having so many rows (at least 1), image and text; about. */
 size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch);
 void pg_grads_zero(pg_model *m);

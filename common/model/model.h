@@ -77,6 +77,8 @@ typedef struct pg_model {
     void *owned;         /* widened vectors */
     struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
     char tower[9];       /* pg_model_tower's answer; "" before it was asked */
+    void (*ready)(void *ctx, size_t stage); /* NULL, or told by pg_loss that gradients are complete, stage by stage: loss.h */
+    void *ready_ctx;
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a

@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "text/text.h"
 
-enum { FEATURE_BATCH = 8, BLOCK_ROWS = 64 };
+enum { BLOCK_ROWS = 64 };
 
 /* ---- rows, in memory first ---- */
 struct pg_store {
@@ -123,16 +123,17 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
 typedef struct pending {
     pg_model *m;
     float *pixels, *features;
-    size_t n;
+    const float **at;
+    size_t n, room;
 } pending;
 
 static int flush(pg_data *d, pending *q, pg_err *e)
 {
     size_t one = q->m->s.image_size * q->m->s.image_size * 3, row = pg_data_row(d, q->m);
-    const float *p[FEATURE_BATCH];
     int rc = PG_OK;
-    for (size_t i = 0; i < q->n; i++) p[i] = q->pixels + i * one;
-    if (q->n) rc = pg_vit_forward(q->m, p, q->n, q->features, e);
+    for (size_t i = 0; i < q->n; i++) q->at[i] = q->pixels + i * one;
+    if (q->n && d->encode) rc = d->encode(d->encode_ctx, q->at, q->n, q->features, e);
+    else if (q->n) rc = pg_vit_forward(q->m, q->at, q->n, q->features, e);
     for (size_t i = 0; !rc && i < q->n; i++) rc = pg_store_add(d->store, q->features + i * row, e);
     q->n = 0;
     return rc;
@@ -150,16 +151,17 @@ static int no_pixels(const pg_rec *rec, pg_err *e)
 int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e)
 {
     size_t one = m->s.image_size * m->s.image_size * 3;
-    pending q = {.m = m};
+    pending q = {.m = m, .room = PG_FEATURE_GROUP * (d->lanes ? d->lanes : 1)};
     pg_sample s = {0};
     pg_rec *rec = pg_rec_new();
     int rc = PG_OK;
     if (!d->hash) d->hash = PG_MIX;
     d->pixels = pg_trains_image(m);
     s.features_of = d->pixels ? NULL : m;
-    q.pixels = pg_floats(one * FEATURE_BATCH);
-    q.features = pg_floats(m->s.n_image * m->s.width * FEATURE_BATCH);
-    if (!rec || !q.pixels || !q.features) {
+    q.pixels = pg_floats(one * q.room);
+    q.features = pg_floats(m->s.n_image * m->s.width * q.room);
+    q.at = pg_alloc(q.room, sizeof *q.at);
+    if (!rec || !q.pixels || !q.features || !q.at) {
         rc = pg_error_nomem(e);
         goto out;
     }
@@ -201,7 +203,7 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             if ((rc = flush(d, &q, e)) || (rc = pg_store_add(d->store, s.features, e))) break;
         } else {
             memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
-            if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;
+            if (q.n == q.room && (rc = flush(d, &q, e))) break;
         }
         rc = 2; /* most may be reached */
     }
@@ -214,6 +216,7 @@ out:
     pg_rec_free(rec);
     free(q.pixels);
     free(q.features);
+    free(q.at);
     return rc;
 }
 

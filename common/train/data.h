@@ -34,7 +34,11 @@ typedef struct pg_data {
     char first_unusable[256];
     int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */
     void *ctx;
+    size_t lanes; /* encode is called for so many times PG_FEATURE_GROUP pictures; 0: 1 */
+    int (*encode)(void *ctx, const float *const *pixels, size_t n, float *features, pg_err *e); /* NULL: pg_vit_forward */
+    void *encode_ctx;
 } pg_data;
+enum { PG_FEATURE_GROUP = 8 }; /* pictures that go through the tower together */
 
 /* Reads up to `most` records (0: to the end, which must be there). Returns 1 where the stream has ended, 0 where most was reached. */
 int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e) PG_MUST_CHECK;

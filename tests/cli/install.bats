@@ -159,7 +159,7 @@ complete() {
         [ -n "$want" ]
         [ "$(complete "$t" --)" = "$want" ] || { echo "$t: $(complete "$t" --), not $want"; false; }
     done
-    [ "$(complete pg-infer --dtype '')" = 'bf16 f32 int8' ]
+    [ "$(complete pg-infer --dtype '')" = 'bf16 f16 f32 int8' ]
     [ "$(complete pg-infer --dtype = b)" = bf16 ]
     [ "$(complete pg-train --train l)" = 'llm lora' ]
     [ "$(complete pg-train --steps '')" = '' ]
