@@ -10,7 +10,7 @@ mandir ?= $(prefix)/share/man
 PYTHON ?= python3
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
-SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
+SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer) $(FUZZ_SAN)
 comma := ,
 ifneq ($(filter-out address undefined thread address$(comma)undefined,$(SANITIZER)),)
 $(error SANITIZER must be address, undefined or thread)
@@ -86,10 +86,43 @@ $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 
+# Fuzz targets (tests/fuzz/fuzz.h): with replay.c they run kept inputs; in a build of `make fuzz`, with libFuzzer, they search.
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN = $(BUILD)/tests/fuzz/replay.o
+$(BUILD)/tests/fuzz/%.o: PG_CPPFLAGS += -Itests/fuzz
+# A tool's files as parts of a target: exit comes back to it.
+$(BUILD)/tests/fuzz/tools/%.o: tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -Dexit=fuzz_exit -MMD -MP -c $< -o $@
+fuzz_part = $(patsubst $(BUILD)/tools/%,$(BUILD)/tests/fuzz/tools/%,$(filter-out %_assets.o,$(call part_of,$(1)))) $(BUILD)/tests/fuzz/tools/tool.o
+FETCH_FUZZERS = $(addprefix $(BUILD)/tests/fuzz/fuzz_,jsonl coco tar)
+$(FETCH_FUZZERS): $(BUILD)/tests/fuzz/tool_fetch.o $(addprefix $(BUILD)/tests/fuzz/tools/,fetch_files.o fetch_jsonl.o fetch_coco.o fetch_tar.o tool.o)
+$(FETCH_FUZZERS): LDLIBS += $(LIBS_FETCH)
+$(BUILD)/tests/fuzz/fuzz_score: $(call fuzz_part,score)
+$(BUILD)/tests/fuzz/fuzz_render: $(call fuzz_part,render) $(BUILD)/tools/render_assets.o
+$(BUILD)/tests/fuzz/fuzz_form: $(call fuzz_part,serve) $(BUILD)/tools/serve_assets.o
+$(BUILD)/tests/fuzz/fuzz_form: LDLIBS += $(LIBS_SERVE)
+$(BUILD)/tests/fuzz/fuzz_net: FUZZ_WRAP = -Wl,--wrap=pg_net_fetch
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/fuzz/support.o $(FUZZ_MAIN) $(BUILD)/libpg.a
+	$(CXX) $(SAN) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+fuzzers: $(FUZZERS)
+# Kernels read no strangers' data, and an instrumented one takes a compiler a quarter of an hour.
+ifdef FUZZ_SAN
+$(BUILD)/common/kernels/%.o: SAN =
+endif
+
+# SECONDS=60 for each target, TARGETS='npz image' some of them. Ends with executions by target; fails on a finding.
+FUZZ_CC ?= clang
+FUZZ = $(MAKE) --no-print-directory BUILD=build-fuzz CC='$(FUZZ_CC)' CXX='$(FUZZ_CC)++' SANITIZER=address,undefined FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
+	FUZZ_SAN='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
+fuzz:
+	+@$(FUZZ) fuzzers
+	@SECONDS_EACH=$(or $(SECONDS),60) tests/fuzz/run.sh build-fuzz $(TARGETS)
+
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
-everything: all $(UNIT) $(HELPERS)
+everything: all $(UNIT) $(HELPERS) $(FUZZERS)
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -134,8 +167,8 @@ install: all
 	for m in $(MAN); do d=$(DESTDIR)$(mandir)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
 
 clean:
-	rm -rf $(BUILD) build-gcc build-clang build-san
+	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: all fuzz fuzzers bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

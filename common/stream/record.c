@@ -315,7 +315,7 @@ static int read_tensor(const msgpack_object *o, const char *key, pg_tensor *t, p
     if (!nd || nd->type != MSGPACK_OBJECT_BOOLEAN || !nd->via.boolean || !type || !shape || !data)
         return pg_error(e, PG_EFORMAT, "'%s' is not a tensor as msgpack-numpy writes it", key);
     (void)kind;
-    if (type->type != MSGPACK_OBJECT_STR || type->via.str.size >= sizeof t->type || type->via.str.size < 3)
+    if (type->type != MSGPACK_OBJECT_STR || type->via.str.size >= sizeof t->type || type->via.str.size < 3 || memchr(type->via.str.ptr, 0, type->via.str.size))
         return pg_error(e, PG_EFORMAT, "the tensor '%s' has a type that is not supported", key);
     memcpy(t->type, type->via.str.ptr, type->via.str.size);
     t->type[type->via.str.size] = 0;
