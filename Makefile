@@ -15,10 +15,25 @@ comma := ,
 ifneq ($(filter-out address undefined thread address$(comma)undefined,$(SANITIZER)),)
 $(error SANITIZER must be address, undefined or thread)
 endif
+# What makes a fault in a parser harder to use; HARDENING=no leaves it out. CPPFLAGS, CFLAGS and LDFLAGS come later on each command, so
+# theirs win. FORTIFY wants optimisation, hides things from sanitizers, and is often in CPPFLAGS already.
+HARDENING ?= yes
+ifeq ($(HARDENING),yes)
+OPTIMISATION := $(lastword -O0 $(filter -O%,$(CPPFLAGS) $(CFLAGS)))
+ifneq ($(filter -O1 -O2 -O3,$(OPTIMISATION)),)
+ifeq ($(SANITIZER)$(findstring FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),)
+FORTIFY := -D_FORTIFY_SOURCE=$(shell $(CC) -O2 -D_FORTIFY_SOURCE=3 -E -dM -include features.h -x c /dev/null 2>/dev/null | \
+	grep -q '__USE_FORTIFY_LEVEL 3' && echo 3 || echo 2)
+endif
+endif
+STACK = -fstack-protector-strong -fstack-clash-protection $(if $(findstring x86_64,$(MULTIARCH)),-fcf-protection)
+HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK))
+HARD_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+endif
 # -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
-PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(BLIS_CFLAGS)
-PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(WARN) $(SAN)
-PG_CXXFLAGS = -std=c++17 -pthread -Wall -Wextra $(WERROR) $(SAN)
+PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(FORTIFY) $(BLIS_CFLAGS)
+PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(HARD_CFLAGS) $(WARN) $(SAN)
+PG_CXXFLAGS = -std=c++17 -pthread $(HARD_CFLAGS) -Wall -Wextra $(WERROR) $(SAN)
 # The serial BLIS: threads are ours, so that results do not depend on their number.
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 BLIS_DIR ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/blis-serial /usr/lib/*/blis-serial))
@@ -58,7 +73,7 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.
@@ -79,12 +94,12 @@ $(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
 	@mkdir -p $(@D)
 	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/emoji_*.c))
 $(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/augment_*.c))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 
 # Fuzz targets (tests/fuzz/fuzz.h): with replay.c they run kept inputs; in a build of `make fuzz`, with libFuzzer, they search.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -104,7 +119,7 @@ $(BUILD)/tests/fuzz/fuzz_form: $(call fuzz_part,serve) $(BUILD)/tools/serve_asse
 $(BUILD)/tests/fuzz/fuzz_form: LDLIBS += $(LIBS_SERVE)
 $(BUILD)/tests/fuzz/fuzz_net: FUZZ_WRAP = -Wl,--wrap=pg_net_fetch
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/fuzz/support.o $(FUZZ_MAIN) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 fuzzers: $(FUZZERS)
 # Kernels read no strangers' data, and an instrumented one takes a compiler a quarter of an hour.
 ifdef FUZZ_SAN
