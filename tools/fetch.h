@@ -52,6 +52,7 @@ void fetch_free(fetch *f);
 /* Steps of one record, for the sources: begin; then keys; then put, which checks that the id is new. */
 void fetch_begin(fetch *f, const char *id, const char *source);
 bool fetch_bytes(fetch *f, const char *path, const char *where); /* the image key; false: the record carries an error now */
+size_t fetch_max_image(const fetch *f); /* bytes of a picture: --max-record, less room for the other keys */
 bool fetch_set_image(fetch *f, const pg_buf *b);
 void fetch_set_caption(fetch *f, const pg_buf *text, const char *name); /* the text of a sidecar, as the suffix */
 bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: as fetch_bytes; o may be NULL */

@@ -10,7 +10,13 @@
 #include "fetch.h"
 
 enum { MAX_DEPTH = 64 };
-static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
+
+/* Captions are at most as long as a JSON line, and a record that they fill is refused by the next program. */
+size_t fetch_max_image(const fetch *f)
+{
+    size_t most = tool_max_record(&f->t), rest = most / 16 < 1 << 20 ? most / 16 : 1 << 20;
+    return most - rest;
+}
 
 bool fetch_is_image(const char *path)
 {
@@ -45,7 +51,7 @@ bool fetch_bytes(fetch *f, const char *path, const char *where)
     struct stat st;
     bool odd = !stat(path, &st) && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
     int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
-                 : pg_file_read(path, max_image, &b, &e);
+                 : pg_file_read(path, fetch_max_image(f), &b, &e);
     if (rc == PG_ENOMEM) must(f, rc, &e);
     if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
     else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
@@ -89,8 +95,8 @@ bool fetch_is_new(fetch *f, const char *text)
 bool fetch_set_image(fetch *f, const pg_buf *b)
 {
     pg_err e = {0};
-    if (b->len > max_image) {
-        tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", max_image);
+    if (b->len > fetch_max_image(f)) {
+        tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", fetch_max_image(f));
         return false;
     }
     must(f, pg_rec_set_bin(f->p.rec, "image", b->data, b->len, &e), &e);

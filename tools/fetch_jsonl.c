@@ -152,6 +152,26 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
+/* The next line into *b, without its end; of one that is too long only the beginning is kept. False at the end. */
+static bool next_line(fetch *f, FILE *in, pg_buf *b, bool *long_one)
+{
+    pg_err e = {0};
+    int c;
+    b->len = 0;
+    *long_one = false;
+    flockfile(in);
+    while ((c = getc_unlocked(in)) != EOF && c != '\n') {
+        if (b->len >= MAX_LINE) {
+            *long_one = true;
+            continue;
+        }
+        if (b->len == b->cap) must(f, pg_buf_reserve(b, 1, &e), &e);
+        b->data[b->len++] = (unsigned char)c;
+    }
+    funlockfile(in);
+    return c != EOF || b->len;
+}
+
 enum { WINDOW = 16 };
 typedef struct window {
     waiting at[WINDOW];
@@ -184,19 +204,21 @@ static void put_all(fetch *f, window *q)
 
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base)
 {
-    char *line = NULL;
-    size_t room = 0, number = 0;
+    pg_buf line = {0};
+    size_t number = 0;
     window q = {0};
-    ssize_t n;
-    while (f->done + q.n < f->limit && (n = getline(&line, &room, in)) >= 0) {
-        char *s = line, *where = pg_format("%s:%zu", name, ++number);
+    bool long_one;
+    while (f->done + q.n < f->limit && next_line(f, in, &line, &long_one)) {
+        const char *s = line.len ? (const char *)line.data : "";
+        size_t n = line.len;
+        char *where = pg_format("%s:%zu", name, ++number);
         json_error_t why;
         json_t *o = NULL;
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
-        const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
-        if (n && !bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        const char *bad = long_one ? "longer than 16 MiB" : NULL;
+        if (n && !bad && !(o = json_loadb(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) {
             put_all(f, &q);
@@ -220,5 +242,5 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
     }
     put_all(f, &q);
     if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
-    free(line);
+    pg_buf_free(&line);
 }

@@ -30,6 +30,7 @@ static const char help[] =
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
     "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
+    "      --max-record SIZE  refuse larger records (default 1G)\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -64,6 +65,7 @@ void infer_parse(infer *f, int argc, char **argv)
 {
     static const struct option opts[] = {
         {"model", required_argument, NULL, 'm'},
+        TOOL_MAX_RECORD,
         {"max-length", required_argument, NULL, 'n'},
         {"batch", required_argument, NULL, 'b'},
         {"temperature", required_argument, NULL, 't'},

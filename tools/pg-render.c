@@ -19,6 +19,7 @@ static const char help[] =
     "      --with-tensors   jsonl: tensors and bytes too\n"
     "      --label NAME     html: the name of a run; once for each stream\n"
     "      --compare        html: two streams of examples must be given, the second against the first\n"
+    "      --max-record SIZE  refuse larger records (default 1G)\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
     "  -h, --help           this text\n"
@@ -69,6 +70,7 @@ static void parse(pg_tool *t, options *o)
                                          {"with-tensors", no_argument, NULL, OPT_TENSORS},
                                          {"label", required_argument, NULL, OPT_LABEL},
                                          {"compare", no_argument, NULL, OPT_COMPARE},
+                                         TOOL_MAX_RECORD,
                                          {NULL, 0, NULL, 0}};
     int c;
     while ((c = tool_getopt(t, "f:o:", opts, false)) != -1) switch (c) {

@@ -110,6 +110,7 @@ void val_load(run *r)
     int fd = open(r->val, O_RDONLY | O_CLOEXEC);
     if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s'", r->val);
     if (!header || pg_reader_new(&rd, fd, r->val, &err) || pg_image_new(&l.image, &err)) train_no_memory(r);
+    pg_reader_limit(rd, tool_max_record(&r->t));
     r->val_data.seen = keep_texts;
     r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
