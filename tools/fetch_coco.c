@@ -27,7 +27,7 @@ void fetch_coco(fetch *f, const char *file)
     pg_coco c;
     char *dir = f->images ? pg_strdup(f->images) : pg_path_dir(file);
     if (!dir) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    if (pg_coco_open(&c, file, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (pg_coco_open(&c, file, tool_max_record(&f->t), &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     if (!c.n) tool_warn(&f->t, "no images in '%s'", file);
     for (size_t i = 0; i < c.n && f->done < f->limit; i++) put_image(f, &c.images[i], file, dir);
     pg_coco_close(&c);

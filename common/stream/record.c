@@ -248,7 +248,7 @@ int pg_rec_ints(const pg_rec *r, const char *key, int32_t **v, size_t *n, pg_err
         int64_t x;
         if (!as_int(&u.data.via.array.ptr[i], &x) || x < INT32_MIN || x > INT32_MAX)
             rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a 32-bit integer", i, key);
-        else (*v)[(*n)++] = (int32_t)x;
+        else (*v)[(*n)++] = (int32_t)x; /* NOLINT(clang-analyzer-core.NullDereference): rc is 1 only where *v is there */
     }
     if (rc != 1) {
         free(*v);
@@ -281,7 +281,7 @@ int pg_rec_strs(const pg_rec *r, const char *key, char ***s, size_t *n, pg_err *
     for (uint32_t i = 0; rc == 1 && i < u.data.via.array.size; i++) {
         const msgpack_object *o = &u.data.via.array.ptr[i];
         if (o->type != MSGPACK_OBJECT_STR) rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a string", i, key);
-        else if (!((*s)[i] = pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e);
+        else if (!((*s)[i] = pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e); /* NOLINT(clang-analyzer-core.NullDereference): as above */
         else ++*n;
     }
     if (rc != 1) {

@@ -5,8 +5,6 @@
 #include "base/file.h"
 #include "text/coco.h"
 
-enum { FILE_MAX = 1 << 30 };
-
 /* A name under which an image is found. */
 struct pg_coco_key {
     char *name;
@@ -142,13 +140,13 @@ static int read_images(pg_coco *c, const json_t *images, const json_t *annotatio
     return rc;
 }
 
-int pg_coco_open(pg_coco *c, const char *path, pg_err *e)
+int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e)
 {
     json_error_t why;
     pg_buf b = {0};
     size_t i;
     *c = (pg_coco){0};
-    int rc = pg_file_read(path, FILE_MAX, &b, e);
+    int rc = pg_file_read(path, max, &b, e);
     json_t *file = rc ? NULL : json_loadb(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
     pg_buf_free(&b);
     if (!file)

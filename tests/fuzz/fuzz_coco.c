@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     pg_coco c;
     pg_err e = {0};
     fuzz_guard(run, &j);
-    if (pg_coco_open(&c, j.path, &e)) return 0;
+    if (pg_coco_open(&c, j.path, SIZE_MAX, &e)) return 0;
     for (size_t i = 0; i < c.n; i++) FUZZ_CHECK(pg_coco_find(&c, c.images[i].id));
     pg_coco_close(&c);
     return 0;

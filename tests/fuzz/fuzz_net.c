@@ -62,7 +62,8 @@ static void texts(void)
     pg_source source;
     pg_err e = {0};
     (void)(pg_url_has_user(a) + pg_url_same_origin(a, b) + pg_url_is_private(a) + pg_url_is_https(a));
-    char *(*const all[])(const char *) = {pg_url_decode, pg_url_redact, pg_url_last, pg_url_host};
+    typedef char *(*part)(const char *);
+    const part all[] = {pg_url_decode, pg_url_redact, pg_url_last, pg_url_host};
     for (size_t i = 0; i < 4; i++) {
         s = all[i](a);
         if (s && all[i] == pg_url_last) FUZZ_CHECK(*s && !strchr(s, '/'));

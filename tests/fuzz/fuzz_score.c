@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned how = fuzz_byte(&in);
     pg_coco c = {0};
     pg_err e = {0};
-    if (how & 2) FUZZ_CHECK(!pg_coco_open(&c, fuzz_file("references.json", references, sizeof references - 1), &e));
+    if (how & 2) FUZZ_CHECK(!pg_coco_open(&c, fuzz_file("references.json", references, sizeof references - 1), SIZE_MAX, &e));
     job j = {.coco = &c, .path = how & 1 ? fuzz_file("in.json", in.p, in.n) : fuzz_stream_file("in.pgs", "examples", in.p, in.n)};
     fuzz_guard(run, &j);
     pg_coco_close(&c);
