@@ -134,6 +134,19 @@ fuzz:
 	+@$(FUZZ) fuzzers
 	@SECONDS_EACH=$(or $(SECONDS),60) tests/fuzz/run.sh build-fuzz $(TARGETS)
 
+# clang-tidy, cppcheck and gcc's analyzer, which CONTRIBUTING.md names the packages of; LINT='tidy' some of them.
+lint:
+	@CPPFLAGS='$(BLIS_CFLAGS)' tests/lint.sh $(LINT)
+
+# Lines that unit tests, kept fuzz inputs and command lines reach, in a build of its own; PARTS='unit replay' some of them.
+PARTS ?= unit replay cli
+coverage:
+	+@$(MAKE) --no-print-directory BUILD=build-cov CFLAGS='-O1 -g --coverage' LDFLAGS=--coverage everything
+	@find build-cov -name '*.gcda' -delete
+	-@PG_BUILD=build-cov tests/run.sh $(PARTS)
+	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' \
+		--json-summary build-cov/coverage.json --txt build-cov/coverage.txt --html-details build-cov/coverage.html
+
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
@@ -182,8 +195,8 @@ install: all
 	for m in $(MAN); do d=$(DESTDIR)$(mandir)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
 
 clean:
-	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz
+	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all fuzz fuzzers bench interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: all lint coverage fuzz fuzzers bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:
