@@ -144,7 +144,7 @@ coverage:
 	+@$(MAKE) --no-print-directory BUILD=build-cov CFLAGS='-O1 -g --coverage' LDFLAGS=--coverage everything
 	@find build-cov -name '*.gcda' -delete
 	-@PG_BUILD=build-cov tests/run.sh $(PARTS)
-	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' \
+	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' --exclude 'common/kernels/.*\.h' \
 		--json-summary build-cov/coverage.json --txt build-cov/coverage.txt --html-details build-cov/coverage.html
 
 unit: $(UNIT)

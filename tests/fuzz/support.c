@@ -58,7 +58,8 @@ static const char *path_of(const char *name)
     for (; i < 8 && paths[i][0]; i++)
         if (!strcmp(paths[i], path)) return paths[i];
     FUZZ_CHECK(i < 8);
-    return strcpy(paths[i], path);
+    memcpy(paths[i], path, sizeof path);
+    return paths[i];
 }
 
 const char *fuzz_file(const char *name, const void *p, size_t n)
