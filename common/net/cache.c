@@ -34,7 +34,7 @@ int pg_cache_open(pg_cache **out, uint64_t limit, pg_err *e)
         free(c);
         return rc;
     }
-    c->limit = limit;
+    c->limit = limit; /* cppcheck-suppress nullPointerRedundantCheck ; without c, rc is not PG_OK */
     *out = c;
     return PG_OK;
 }
