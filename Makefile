@@ -51,7 +51,7 @@ LIB_SRC := $(wildcard common/*/*.c)
 LIB_CXX := $(wildcard common/*/*.cc)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
-TOOL_COMMON := $(BUILD)/tools/tool.o
+TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
@@ -109,9 +109,10 @@ $(BUILD)/tests/fuzz/%.o: PG_CPPFLAGS += -Itests/fuzz
 $(BUILD)/tests/fuzz/tools/%.o: tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -Dexit=fuzz_exit -MMD -MP -c $< -o $@
-fuzz_part = $(patsubst $(BUILD)/tools/%,$(BUILD)/tests/fuzz/tools/%,$(filter-out %_assets.o,$(call part_of,$(1)))) $(BUILD)/tests/fuzz/tools/tool.o
+FUZZ_COMMON = $(TOOL_COMMON:$(BUILD)/tools/%=$(BUILD)/tests/fuzz/tools/%)
+fuzz_part = $(patsubst $(BUILD)/tools/%,$(BUILD)/tests/fuzz/tools/%,$(filter-out %_assets.o,$(call part_of,$(1)))) $(FUZZ_COMMON)
 FETCH_FUZZERS = $(addprefix $(BUILD)/tests/fuzz/fuzz_,jsonl coco tar)
-$(FETCH_FUZZERS): $(BUILD)/tests/fuzz/tool_fetch.o $(addprefix $(BUILD)/tests/fuzz/tools/,fetch_files.o fetch_jsonl.o fetch_coco.o fetch_tar.o tool.o)
+$(FETCH_FUZZERS): $(BUILD)/tests/fuzz/tool_fetch.o $(addprefix $(BUILD)/tests/fuzz/tools/,fetch_files.o fetch_jsonl.o fetch_coco.o fetch_tar.o fetch_remarks.o) $(FUZZ_COMMON)
 $(FETCH_FUZZERS): LDLIBS += $(LIBS_FETCH)
 $(BUILD)/tests/fuzz/fuzz_score: $(call fuzz_part,score)
 $(BUILD)/tests/fuzz/fuzz_render: $(call fuzz_part,render) $(BUILD)/tools/render_assets.o

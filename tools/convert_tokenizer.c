@@ -12,17 +12,9 @@ enum { FILE_MAX = 1 << 28 };
 static void write_file(const pg_tool *t, const char *dir, const char *name, const void *p, size_t n)
 {
     pg_err e = {0};
-    pg_outfile f;
     char *to = pg_path_join(dir, name);
     if (!to) tool_die(t, EXIT_FAIL, "out of memory");
-    if (!pg_is_file(to)) {
-        if (pg_outfile_open(&f, to, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-        if (pg_write_full(f.fd, p, n)) {
-            pg_outfile_abort(&f);
-            tool_die(t, EXIT_FAIL, "cannot write '%s'", to);
-        }
-        if (pg_outfile_commit(&f, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    }
+    if (!pg_is_file(to) && pg_file_save(to, p, n, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     free(to);
 }
 

@@ -35,6 +35,10 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 
+int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */
+/* A file without a name, in $TMPDIR or /tmp, gone when it is closed. */
+int pg_temp_file(int *fd, pg_err *e) PG_MUST_CHECK;
+
 bool pg_same_file(const char *a, const char *b); /* false where one does not exist */
 bool pg_is_dir(const char *path);
 bool pg_is_file(const char *path);

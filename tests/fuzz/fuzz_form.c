@@ -73,8 +73,8 @@ static void answers(fuzz_bytes *in)
     j.text = fuzz_text(in);
     j.partial = fuzz_text(in);
     if (pg_utf8_valid(j.text, strlen(j.text)) && pg_utf8_valid(j.partial, strlen(j.partial))) {
-        FUZZ_CHECK(!answer_json(&j, &b, &e) && !answer_event("caption", &j, 0, &b, &e) && !answer_event("partial", &j, 0, &b, &e));
-        FUZZ_CHECK(!answer_error("code", j.text, j.id, &b, &e) && !answer_event("error", &j, 0, &b, &e));
+        FUZZ_CHECK(!answer_json(&j, &b, &e) && !answer_event("caption", &j, 0, false, &b, &e) && !answer_event("partial", &j, 0, false, &b, &e));
+        FUZZ_CHECK(!answer_error("code", j.text, j.id, &b, &e) && !answer_event("error", &j, 0, false, &b, &e));
         b.len = 0;
         FUZZ_CHECK(!answer_html_error(400, j.text, &b, &e) && b.len);
     }
