@@ -7,15 +7,30 @@ CXXFLAGS ?= -O2 -g
 PYTHON ?= python3
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
-SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer)
+SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer) $(FUZZ_SAN)
 comma := ,
 ifneq ($(filter-out address undefined thread address$(comma)undefined,$(SANITIZER)),)
 $(error SANITIZER must be address, undefined or thread)
 endif
+# What makes a fault in a parser harder to use; HARDENING=no leaves it out. CPPFLAGS, CFLAGS and LDFLAGS come later on each command, so
+# theirs win. FORTIFY wants optimisation, hides things from sanitizers, and is often in CPPFLAGS already.
+HARDENING ?= yes
+ifeq ($(HARDENING),yes)
+OPTIMISATION := $(lastword -O0 $(filter -O%,$(CPPFLAGS) $(CFLAGS)))
+ifneq ($(filter -O1 -O2 -O3,$(OPTIMISATION)),)
+ifeq ($(SANITIZER)$(findstring FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),)
+FORTIFY := -D_FORTIFY_SOURCE=$(shell $(CC) -O2 -D_FORTIFY_SOURCE=3 -E -dM -include features.h -x c /dev/null 2>/dev/null | \
+	grep -q '__USE_FORTIFY_LEVEL 3' && echo 3 || echo 2)
+endif
+endif
+STACK = -fstack-protector-strong -fstack-clash-protection $(if $(findstring x86_64,$(MULTIARCH)),-fcf-protection)
+HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK))
+HARD_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+endif
 # -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
-PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(BLIS_CFLAGS)
-PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(WARN) $(SAN)
-PG_CXXFLAGS = -std=c++17 -pthread -Wall -Wextra $(WERROR) $(SAN)
+PG_CPPFLAGS = -Icommon -Itools -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(FORTIFY) $(BLIS_CFLAGS)
+PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden -pthread $(HARD_CFLAGS) $(WARN) $(SAN)
+PG_CXXFLAGS = -std=c++17 -pthread $(HARD_CFLAGS) -Wall -Wextra $(WERROR) $(SAN)
 # The serial BLIS: threads are ours, so that results do not depend on their number.
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 BLIS_DIR ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/blis-serial /usr/lib/*/blis-serial))
@@ -60,7 +75,7 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcsD $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tools/$(1)_*.c)))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.
@@ -85,17 +100,64 @@ $(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
 	@mkdir -p $(@D)
 	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/emoji_*.c)))
 $(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/augment_*.c)))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+
+# Fuzz targets (tests/fuzz/fuzz.h): with replay.c they run kept inputs; in a build of `make fuzz`, with libFuzzer, they search.
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN = $(BUILD)/tests/fuzz/replay.o
+$(BUILD)/tests/fuzz/%.o: PG_CPPFLAGS += -Itests/fuzz
+# A tool's files as parts of a target: exit comes back to it.
+$(BUILD)/tests/fuzz/tools/%.o: tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -Dexit=fuzz_exit -MMD -MP -c $< -o $@
+FUZZ_COMMON = $(TOOL_COMMON:$(BUILD)/tools/%=$(BUILD)/tests/fuzz/tools/%)
+fuzz_part = $(patsubst $(BUILD)/tools/%,$(BUILD)/tests/fuzz/tools/%,$(filter-out %_assets.o,$(call part_of,$(1)))) $(FUZZ_COMMON)
+FETCH_FUZZERS = $(addprefix $(BUILD)/tests/fuzz/fuzz_,jsonl coco tar)
+$(FETCH_FUZZERS): $(BUILD)/tests/fuzz/tool_fetch.o $(addprefix $(BUILD)/tests/fuzz/tools/,fetch_files.o fetch_jsonl.o fetch_coco.o fetch_tar.o fetch_remarks.o fetch_order.o fetch_seen.o) $(FUZZ_COMMON)
+$(FETCH_FUZZERS): LDLIBS += $(LIBS_FETCH)
+$(BUILD)/tests/fuzz/fuzz_score: $(call fuzz_part,score)
+$(BUILD)/tests/fuzz/fuzz_render: $(call fuzz_part,render) $(BUILD)/tools/render_assets.o
+$(BUILD)/tests/fuzz/fuzz_form: $(call fuzz_part,serve) $(BUILD)/tools/serve_assets.o
+$(BUILD)/tests/fuzz/fuzz_form: LDLIBS += $(LIBS_SERVE)
+$(BUILD)/tests/fuzz/fuzz_net: FUZZ_WRAP = -Wl,--wrap=pg_net_fetch
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/fuzz/support.o $(FUZZ_MAIN) $(BUILD)/libpg.a
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+fuzzers: $(FUZZERS)
+# Kernels read no strangers' data, and an instrumented one takes a compiler a quarter of an hour.
+ifdef FUZZ_SAN
+$(BUILD)/common/kernels/%.o: SAN =
+endif
+
+# SECONDS=60 for each target, TARGETS='npz image' some of them. Ends with executions by target; fails on a finding.
+FUZZ_CC ?= clang
+FUZZ = $(MAKE) --no-print-directory BUILD=build-fuzz CC='$(FUZZ_CC)' CXX='$(FUZZ_CC)++' SANITIZER=address,undefined FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
+	FUZZ_SAN='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
+fuzz:
+	+@$(FUZZ) fuzzers
+	@SECONDS_EACH=$(or $(SECONDS),60) tests/fuzz/run.sh build-fuzz $(TARGETS)
+
+# clang-tidy, cppcheck and gcc's analyzer, which CONTRIBUTING.md names the packages of; LINT='tidy' some of them.
+lint:
+	@CPPFLAGS='$(BLIS_CFLAGS)' tests/lint.sh $(LINT)
+
+# Lines that unit tests, kept fuzz inputs and command lines reach, in a build of its own; PARTS='unit replay' some of them.
+PARTS ?= unit replay cli
+coverage:
+	+@$(MAKE) --no-print-directory BUILD=build-cov CFLAGS='-O1 -g --coverage' LDFLAGS=--coverage everything
+	@find build-cov -name '*.gcda' -delete
+	-@PG_BUILD=build-cov tests/run.sh $(PARTS)
+	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' --exclude 'common/kernels/.*\.h' \
+		--json-summary build-cov/coverage.json --txt build-cov/coverage.txt --html-details build-cov/coverage.html
 
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
-everything: all $(UNIT) $(HELPERS)
+everything: all $(UNIT) $(HELPERS) $(FUZZERS)
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -141,8 +203,8 @@ scale: all $(BUILD)/tests/bench/aux_picture
 include packaging/install.mk
 
 clean:
-	rm -rf $(BUILD) build-gcc build-clang build-san
+	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
+.PHONY: all lint coverage fuzz fuzzers bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
 .SECONDARY:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test and ends with a line `N passed, N failed`. Usage: tests/run.sh [unit|cli|tree|compilers|sanitizer]...
+# Runs every test and ends with a line `N passed, N failed`. Usage: tests/run.sh [unit|replay|cli|tree|compilers|sanitizer]...
 # Default: all of them. BUILD (default build) is the folder of the built tools; PG_FAST=1 leaves out compilers and sanitizer.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -41,6 +41,18 @@ unit() {
     done
 }
 
+# Every fuzz target on its seeds and on what was found once.
+replay() {
+    local t name
+    for t in "$PG_BUILD"/tests/fuzz/fuzz_*; do
+        case $t in *.*) continue ;; esac
+        name=${t##*/fuzz_}
+        local inputs=("tests/fuzz/seeds/$name")
+        [ ! -d "tests/fuzz/found/$name" ] || inputs+=("tests/fuzz/found/$name")
+        one "inputs of fuzz target $name" timeout 120 "$t" "${inputs[@]}"
+    done
+}
+
 cli() {
     local t ok bad
     for t in tests/cli/*.bats; do
@@ -63,6 +75,7 @@ tree() {
     one 'man pages: lint, options, one per tool' tests/tree/man.sh
     one 'shell scripts: shellcheck' tests/tree/shell.sh
     one 'source: sizes, left-overs' tests/tree/source.sh
+    one 'tools: hardened' tests/tree/hardening.sh "$PG_BUILD"
 }
 
 compilers() {
@@ -85,10 +98,12 @@ sanitizer() {
     for t in "$b"/tests/*/test_*; do
         [ -x "$t" ] && [ -f "$t" ] && case $t in *.*) ;; *) cmocka $b "$t" ;; esac
     done
+    # A part of a tool that ends by exit leaves its memory behind: leaks are the fuzzers' business.
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 PG_BUILD=$b replay
 }
 
 if [ $# -eq 0 ]; then
-    set -- tree unit cli
+    set -- tree unit replay cli
     [ -n "${PG_FAST:-}" ] || set -- "$@" compilers sanitizer
 fi
 for part in "$@"; do "$part"; done

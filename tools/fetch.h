@@ -109,6 +109,7 @@ bool fetch_more(const fetch *f); /* false: enough */
 bool fetch_wanted(fetch *f);     /* once for each record that there is; false: it is another shard's, and nothing is to be done for it */
 bool fetch_skims(const fetch *f); /* the record will be left out: its picture is not needed */
 void fetch_begin(fetch *f, const char *id, const char *source);
+size_t fetch_max_image(const fetch *f); /* bytes of a picture: --max-record, less room for the other keys */
 bool fetch_set_image(fetch *f, const pg_buf *b);
 void fetch_set_caption(fetch *f, const pg_buf *text, const char *name); /* the text of a sidecar, as the suffix */
 bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: the record carries an error now; o may be NULL */

@@ -31,7 +31,7 @@ void fetch_coco(fetch *f, const char *file)
     pg_coco c;
     char *dir = f->images ? pg_strdup(f->images) : pg_path_dir(file);
     if (!dir) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    if (pg_coco_open(&c, file, &e)) {
+    if (pg_coco_open(&c, file, tool_max_record(&f->t), &e)) {
         fetch_no_source(f, file, EXIT_FAIL, "%s", e.msg);
         free(dir);
         return;

@@ -10,7 +10,13 @@
 #include "fetch.h"
 
 enum { MAX_DEPTH = 64 };
-static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
+
+/* Captions are at most as long as a JSON line, and a record that they fill is refused by the next program. */
+size_t fetch_max_image(const fetch *f)
+{
+    size_t most = tool_max_record(&f->t), rest = most / 16 < 1 << 20 ? most / 16 : 1 << 20;
+    return most - rest;
+}
 
 static void must(fetch *f, int rc, const pg_err *e)
 {
@@ -40,7 +46,7 @@ static bool set_file(fetch *f, const char *path, const char *where)
     struct stat st;
     bool odd = !stat(path, &st) && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
     int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
-                 : pg_file_read(path, max_image, &b, &e);
+                 : pg_file_read(path, fetch_max_image(f), &b, &e);
     if (rc == PG_ENOMEM) must(f, rc, &e);
     if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
     else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
@@ -51,8 +57,8 @@ static bool set_file(fetch *f, const char *path, const char *where)
 bool fetch_set_image(fetch *f, const pg_buf *b)
 {
     pg_err e = {0};
-    if (b->len > max_image) {
-        tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", max_image);
+    if (b->len > fetch_max_image(f)) {
+        tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", fetch_max_image(f));
         return false;
     }
     must(f, pg_rec_set_bin(f->p.rec, "image", b->data, b->len, &e), &e);

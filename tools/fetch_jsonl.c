@@ -107,6 +107,26 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
+/* The next line into *b, without its end; of one that is too long only the beginning is kept. False at the end. */
+static bool next_line(fetch *f, FILE *in, pg_buf *b, bool *long_one)
+{
+    pg_err e = {0};
+    int c;
+    b->len = 0;
+    *long_one = false;
+    flockfile(in);
+    while ((c = getc_unlocked(in)) != EOF && c != '\n') {
+        if (b->len >= MAX_LINE) {
+            *long_one = true;
+            continue;
+        }
+        if (b->len == b->cap) must(f, pg_buf_reserve(b, 1, &e), &e);
+        b->data[b->len++] = (unsigned char)c;
+    }
+    funlockfile(in);
+    return c != EOF || b->len;
+}
+
 /* One line's object as a record. */
 static void record(fetch *f, const json_t *o, const char *where, const char *dir, const char *base)
 {
@@ -140,11 +160,12 @@ static void bad_line(fetch *f, const char *where, const char *why)
 
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base)
 {
-    char *line = NULL;
-    size_t room = 0, number = 0;
-    ssize_t n;
-    while (fetch_more(f) && (n = getline(&line, &room, in)) >= 0) {
-        char *s = line;
+    pg_buf line = {0};
+    size_t number = 0;
+    bool long_one;
+    while (fetch_more(f) && next_line(f, in, &line, &long_one)) {
+        const char *s = line.len ? (const char *)line.data : "";
+        size_t n = line.len;
         json_error_t why;
         json_t *o = NULL;
         number++;
@@ -153,8 +174,8 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         if (!n || !fetch_wanted(f)) continue;
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
-        if (!bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        const char *bad = long_one ? "longer than 16 MiB" : NULL;
+        if (!bad && !(o = json_loadb(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) bad_line(f, where, bad);
         else record(f, o, where, dir, base);
@@ -167,5 +188,5 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
     }
     order_drain(f);
     if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
-    free(line);
+    pg_buf_free(&line);
 }

@@ -183,8 +183,8 @@ static bool download(fetch *f, pg_items *l)
         i->t.must = f->want;
         if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
         if (i->t.size != PG_SIZE_UNKNOWN) {
-            uint64_t have = part_size(i->t.path);
-            need += i->t.size > have ? i->t.size - have : 0;
+            uint64_t have = part_size(i->t.path), rest = i->t.size > have ? i->t.size - have : 0;
+            need = rest < UINT64_MAX - need ? need + rest : UINT64_MAX; /* sizes are what a server says */
         }
         all[n++] = &i->t;
     }

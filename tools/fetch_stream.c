@@ -9,7 +9,7 @@
 #include "net/url.h"
 
 enum { WAIT_MS = 200 };
-static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20), max_lines = (size_t)1 << 30;
+static const size_t max_lines = (size_t)1 << 30;
 
 struct ahead {
     pg_item item;
@@ -90,7 +90,7 @@ static ahead *start(fetch *f, const char *source, size_t max)
     return a;
 }
 
-ahead *ahead_start(fetch *f, const char *source) { return start(f, source, max_image); }
+ahead *ahead_start(fetch *f, const char *source) { return start(f, source, fetch_max_image(f)); }
 
 void fetch_tidy(fetch *f)
 {
@@ -112,7 +112,7 @@ ahead *ahead_listed(fetch *f, pg_item *i)
     ahead *a = new_ahead(f);
     a->item = *i;
     *i = (pg_item){.t = PG_TRANSFER_INIT};
-    start_item(f, a, max_image);
+    start_item(f, a, fetch_max_image(f));
     return a;
 }
 
@@ -157,9 +157,9 @@ int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e)
 {
     int rc = settle(f, a, e);
     if (rc) return rc;
-    if (a->local) return pg_file_read(a->item.cached, max_image, out, e);
+    if (a->local) return pg_file_read(a->item.cached, fetch_max_image(f), out, e);
     if (f->cache) {
-        rc = pg_file_read(a->item.t.path, max_image, out, e);
+        rc = pg_file_read(a->item.t.path, fetch_max_image(f), out, e);
         pg_cache_ease(f->cache);
         return rc;
     }

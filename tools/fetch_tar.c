@@ -103,7 +103,7 @@ static void take_image(shard *h, struct archive_entry *entry)
     if (s->image_name && !s->err.code) pg_error(&s->err, PG_EFORMAT, "two images, '%s' and '%s'", s->image_name, h->member);
     if (s->image_name) return;
     if (!(s->image_name = pg_strdup(h->member))) nomem(h->f);
-    if (!s->skims) (void)read_member(h, entry, PG_RECORD_MAX, &s->image);
+    if (!s->skims) (void)read_member(h, entry, fetch_max_image(h->f), &s->image);
 }
 
 static void take_text(shard *h, struct archive_entry *entry)

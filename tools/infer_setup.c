@@ -32,6 +32,7 @@ static const char help[] =
     "                         that pg-tokenize named in the stream)\n"
     "      --dtype f32|bf16|int8|f16   arithmetic of products (default f32); f16: with --features\n"
     "                         alone, computed as f32, stored as float16\n"
+    "      --max-record SIZE  refuse larger records (default 1G)\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -70,6 +71,7 @@ void infer_parse(infer *f, int argc, char **argv)
 {
     static const struct option opts[] = {
         {"model", required_argument, NULL, 'm'},
+        TOOL_MAX_RECORD,
         {"max-length", required_argument, NULL, 'n'},
         {"batch", required_argument, NULL, 'b'},
         {"temperature", required_argument, NULL, 't'},

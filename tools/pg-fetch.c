@@ -42,6 +42,7 @@ static const char help[] =
     "      --parallel N    transfers at once (default 4)\n"
     "      --tries N       tries without progress before giving up (default 6)\n"
     "      --stall S       seconds without progress before a connection is given up (default 30)\n"
+    "      --max-record SIZE   leave out pictures that would make larger records (default 1G)\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "Credentials come from the environment or the files of the hosts' own clients: see pg-fetch(1).\n"
@@ -93,7 +94,7 @@ static void options(fetch *f)
         {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED}, {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST},
         {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
         {"md5", 1, NULL, OPT_MD5}, {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
-        {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, {NULL, 0, NULL, 0}};
+        {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, TOOL_MAX_RECORD, {NULL, 0, NULL, 0}};
     for (int c; (c = tool_getopt(&f->t, "n:o:", opts, false)) != -1;) {
         switch (c) {
         case 'n': f->limit = tool_size(&f->t, "--limit", optarg, 0, SIZE_MAX / 2); break;

@@ -22,6 +22,7 @@ static const char help[] =
     "      --tensors    list a model's tensors: name, type, shape\n"
     "      --checksums  CRC-32 of each tensor's values, the same in every format\n"
     "      --verify     read a model whole: checksums in the file, values that are not finite\n"
+    "      --max-record SIZE  refuse larger records of a stream (default 1G)\n"
     "  -j, --threads N  threads that the tools would use (default: the cores this process may use)\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
@@ -398,7 +399,9 @@ static int stream(pg_tool *t, int fd, const char *name)
     size_t n;
     int rc, status = EXIT_OK;
     if (!h || !r) tool_die(t, EXIT_FAIL, "out of memory");
-    if ((rc = pg_reader_new(&in, fd, name, &e)) < 0 || (rc = pg_reader_header(in, h, &e)) < 0) goto out;
+    if ((rc = pg_reader_new(&in, fd, name, &e)) < 0) goto out;
+    pg_reader_limit(in, tool_max_record(t));
+    if ((rc = pg_reader_header(in, h, &e)) < 0) goto out;
     while ((rc = pg_reader_next(in, r, &e)) == 1) {
         errors += pg_rec_has_error(r);
         count_keys(t, &k, r);
@@ -464,7 +467,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
 int main(int argc, char **argv)
 {
     static const struct option opts[] = {
-        {"tensors", 0, NULL, OPT_TENSORS}, {"checksums", 0, NULL, OPT_CHECKSUMS}, {"verify", 0, NULL, OPT_VERIFY}, {NULL, 0, NULL, 0}};
+        {"tensors", 0, NULL, OPT_TENSORS}, {"checksums", 0, NULL, OPT_CHECKSUMS}, {"verify", 0, NULL, OPT_VERIFY}, TOOL_MAX_RECORD, {NULL, 0, NULL, 0}};
     pg_tool t;
     wishes wish = {0};
     int status = EXIT_OK;

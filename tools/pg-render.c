@@ -21,6 +21,7 @@ static const char help[] =
     "      --label NAME     html: the name of a run; once for each stream\n"
     "      --note FILE      html: text that stands before the pictures\n"
     "      --compare        html: two streams of examples must be given, the second against the first\n"
+    "      --max-record SIZE  refuse larger records (default 1G)\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
     "  -h, --help           this text\n"
@@ -71,6 +72,7 @@ static void parse(pg_tool *t, options *o)
                                          {"with-tensors", no_argument, NULL, OPT_TENSORS},
                                          {"label", required_argument, NULL, OPT_LABEL},
                                          {"compare", no_argument, NULL, OPT_COMPARE},
+                                         TOOL_MAX_RECORD,
                                          {"note", required_argument, NULL, OPT_NOTE},
                                          {NULL, 0, NULL, 0}};
     int c;

@@ -28,6 +28,7 @@ static const char help[] =
     "                           without it alpha is dropped\n"
     "      --drop-image         leave the encoded image out of what goes on\n"
     "      --max-pixels N       refuse larger images (default 178956970)\n"
+    "      --max-record SIZE    refuse larger records (default 1G)\n"
     "  -j, --threads N          images decoded at the same time (default: the cores this process may use)\n"
     "  -q, --quiet   -v, --verbose   -h, --help   --version\n"
     "\n"
@@ -76,6 +77,7 @@ static void parse(pg_tool *t, options *o)
                                           {"background", required_argument, NULL, BACKGROUND},
                                           {"drop-image", no_argument, NULL, DROP_IMAGE},
                                           {"max-pixels", required_argument, NULL, MAX_PIXELS},
+                                          TOOL_MAX_RECORD,
                                           {NULL, 0, NULL, 0}};
     const char *model = NULL;
     int c;

@@ -23,6 +23,7 @@ static const char help[] =
     "      --seed N           of the resamplings (default 0)\n"
     "      --results FILE.json  also write the captions as COCO results\n"
     "      --context          let captions change their neighbours, as pycocoevalcap does\n"
+    "      --max-record SIZE  refuse larger records and JSON files (default 1G)\n"
     "  -q, --quiet            no remarks\n"
     "  -v, --verbose          more of them\n"
     "  -h, --help             this text\n"
@@ -49,6 +50,7 @@ static void parse(pg_tool *t, options *o)
                                          {"seed", required_argument, NULL, OPT_SEED},
                                          {"results", required_argument, NULL, OPT_RESULTS},
                                          {"context", no_argument, NULL, OPT_CONTEXT},
+                                         TOOL_MAX_RECORD,
                                          {0}};
     for (int c; (c = tool_getopt(t, "f:", opts, false)) != -1;)
         switch (c) {
@@ -261,7 +263,7 @@ int main(int argc, char **argv)
     pg_err e = {0};
     tool_start(&t, "pg-score", help, argc, argv);
     parse(&t, &o);
-    if (o.references && pg_coco_open(&coco, o.references, &e))
+    if (o.references && pg_coco_open(&coco, o.references, tool_max_record(&t), &e))
         tool_die(&t, e.code == PG_EFORMAT ? EXIT_STREAM : EXIT_FAIL, "%s", e.msg);
     if (o.references && coco.n == 0)
         tool_die(&t, EXIT_FAIL, "'%s' holds no images", o.references);

@@ -16,6 +16,7 @@ static const char help[] =
     "  -p, --prefix PREFIX  for all examples (default: the example's own, else 'caption en')\n"
     "  -l, --length LENGTH  pad and cut to LENGTH tokens (default, or 0: as long as each is)\n"
     "      --keep-case      do not lower-case suffixes\n"
+    "      --max-record SIZE  refuse larger records (default 1G)\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
     "  -h, --help           this text\n"
@@ -47,6 +48,7 @@ static void parse(pg_tool *t, options *o)
     static const struct option opts[] = {
         {"model", required_argument, NULL, 'm'},  {"prefix", required_argument, NULL, 'p'},
         {"length", required_argument, NULL, 'l'}, {"keep-case", no_argument, NULL, OPT_KEEP_CASE},
+        TOOL_MAX_RECORD,
         {NULL, 0, NULL, 0},
     };
     int c;

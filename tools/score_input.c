@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "score.h"
 
-enum { SAID = 5, MAX_INPUT = 1 << 30 }; /* messages of one kind; bytes of a JSON input */
+enum { SAID = 5 }; /* messages of one kind */
 
 static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", TWICE[] = "its id is in the input twice, the first is scored",
                   NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error";
@@ -263,8 +263,8 @@ static void read_all(pg_tool *t, const set *s, int fd, pg_buf *b)
     pg_err e = {0};
     ssize_t n;
     do {
-        if (b->len > MAX_INPUT)
-            tool_die(t, EXIT_STREAM, "'%s' is larger than 1 GiB", s->name);
+        if (b->len > tool_max_record(t))
+            tool_die(t, EXIT_STREAM, "'%s' is larger than %zu bytes (--max-record)", s->name, tool_max_record(t));
         if (pg_buf_reserve(b, 1 << 20, &e))
             tool_die(t, EXIT_FAIL, "%s", e.msg);
         if ((n = pg_read_full(fd, b->data + b->len, 1 << 20)) < 0)

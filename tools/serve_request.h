@@ -42,6 +42,12 @@ void refuse_size(request *r);
 void size_text(size_t bytes, char text[static 32]); /* "20 MB" */
 void refuse_busy(request *r, const char *code); /* what job_admit said */
 
+/* serve_form.c: pieces of an upload, as they arrive. False, and r->status set, where the upload is refused. */
+bool form_image(request *r, const char *p, size_t n);
+bool form_field(request *r, const char *key, const char *name, const char *data, uint64_t off, size_t n); /* off: of the piece in its field */
+void form_prefix(request *r, const char *prefix); /* from the address */
+void form_check(request *r);                      /* once all is there */
+
 const route *find_route(const char *path);
 want find_want(const char *accept);
 int make_page(server *s, pg_err *e) PG_MUST_CHECK;

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/num.h"
 
-enum { OPT_VERSION = 0x7000 };
+enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10 };
 
 /* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. */
 static void hide(char *text)
@@ -115,6 +115,10 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
             exit(tool_close_stdout(t));
         case 'q': t->quiet = true; continue;
         case 'v': t->verbose = true; continue;
+        case TOOL_OPT_RECORD:
+            if (!pg_parse_bytes(optarg, &t->max_record) || t->max_record < MIN_RECORD || t->max_record > UINT32_MAX)
+                tool_usage(t, "--max-record '%s': want a size from 64K to less than 4G", optarg);
+            continue;
         case 'j':
             if (threads) {
                 t->threads = tool_size(t, "--threads", optarg, 1, 1024);
@@ -127,6 +131,8 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
         }
     }
 }
+
+size_t tool_max_record(const pg_tool *t) { return t->max_record ? t->max_record : PG_RECORD_MAX; }
 
 void tool_usage(const pg_tool *t, const char *fmt, ...)
 {
@@ -201,6 +207,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     p->rec = pg_rec_new();
     if (!p->header || !p->rec) tool_die(t, EXIT_FAIL, "out of memory");
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    pg_reader_limit(p->in, tool_max_record(t));
     if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, stream_status(&e), "%s", e.msg);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);

@@ -21,6 +21,7 @@ typedef struct pg_tool {
     bool silent;    /* tool_warn says nothing: another process does */
     bool forwarded; /* stdout goes through mpirun, which may have made a terminal for it */
     size_t threads; /* 0: pg_cpus() */
+    size_t max_record; /* --max-record; 0: PG_RECORD_MAX */
     int argc;
     char **argv;
     uint64_t warnings;
@@ -30,6 +31,10 @@ typedef struct pg_tool {
 
 /* First thing in main: SIGPIPE to default and unblocked, stdin/stdout/stderr open (a closed one becomes /dev/null). */
 void tool_start(pg_tool *t, const char *name, const char *help, int argc, char **argv);
+/* A row for tools that read a stream or make one: --max-record SIZE, handled by tool_getopt, too. */
+enum { TOOL_OPT_RECORD = 0x7001 };
+#define TOOL_MAX_RECORD {"max-record", required_argument, NULL, TOOL_OPT_RECORD}
+size_t tool_max_record(const pg_tool *t);
 /* getopt_long with the tool's own options plus -h -q -v --version (and -j/--threads where `threads`). Returns the option,
  * -1 at the end; handles the common ones itself (help and version exit 0 after checking that stdout took them);
  * an unknown option exits 2. `--list-options` alone prints the table for completion; what the help says behind an option

@@ -44,6 +44,7 @@ static const char help[] =
     "      --max-memory MIB    of the process, weights included (default: what is free less 512);\n"
     "                          activations that do not fit are computed again\n"
     "      --dtype f32|bf16    arithmetic of products (default f32)\n"
+    "      --max-record SIZE   refuse larger records (default 1G)\n"
     "  -j, --threads N         default: the cores this process may use\n"
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
@@ -66,7 +67,7 @@ static const struct option options[] = {
     {"keep-best", 0, NULL, O_KEEP_BEST}, {"patience", 1, NULL, O_PATIENCE}, {"save-every", 1, NULL, O_SAVE_EVERY}, {"resume", 0, NULL, O_RESUME},
     {"memory", 1, NULL, O_MEMORY}, {"max-memory", 1, NULL, O_MAX_MEMORY}, {"dtype", 1, NULL, O_DTYPE}, {"rank", 1, NULL, O_RANK}, {"alpha", 1, NULL, O_ALPHA},
     {"targets", 1, NULL, O_TARGETS}, {"accumulate", 1, NULL, O_ACCUMULATE}, {"momentum", 1, NULL, O_MOMENTUM}, {"lr-mult", 1, NULL, O_LR_MULT},
-    {"wd-mult", 1, NULL, O_WD_MULT}, {NULL, 0, NULL, 0}};
+    {"wd-mult", 1, NULL, O_WD_MULT}, TOOL_MAX_RECORD, {NULL, 0, NULL, 0}};
 
 static void add_mult(const pg_tool *t, const char *option, const char **list, size_t *n)
 {

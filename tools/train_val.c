@@ -93,6 +93,7 @@ void val_load(run *r)
     if (!header) train_no_memory(r);
     TRY(pg_reader_new(&rd, fd, r->val, e));
     TRY(pg_image_new(&l.image, e));
+    pg_reader_limit(rd, tool_max_record(&r->t));
     r->val_data.seen = keep_texts;
     r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)

@@ -1,4 +1,8 @@
 #include "base/err.h"
+#undef pg_error
+#undef pg_error_context
+#undef pg_error_nomem
+#undef pg_error_errno
 
 #include <errno.h>
 #include <stdarg.h>

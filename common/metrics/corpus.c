@@ -175,7 +175,7 @@ static int put(pg_corpus *c, pg_sentences *list, const char *s, size_t n, pg_err
 
 static int put_waiting(pg_corpus *c, pg_sentences *list, pg_err *e)
 {
-    const char *p = (const char *)list->lines.data, *end = p + list->lines.len;
+    const char *p = (const char *)list->lines.data, *end = p ? p + list->lines.len : NULL;
     int rc = PG_OK;
     for (; !rc && list->waiting; list->waiting--) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));

@@ -206,9 +206,10 @@ static void replace_entity(pg_buf *b)
     } entities[] = {{"&quot;", "\""}, {"&apos;", "'"}, {"&lt;", "<"}, {"&gt;", ">"}, {"&amp;", "&"}, {"&nbsp;", ""}, {"&ndash;", "--"}, {"&mdash;", "--"}, {"&md;", "--"}};
     if (b->len == 0 || b->data[0] != '&')
         return;
+    const size_t exact = 2; /* the first of them are known in lower case alone */
     for (size_t k = 0; k < sizeof entities / sizeof *entities; k++)
-        if (b->len == strlen(entities[k].name) && 
-            (k < 2 ? memcmp(b->data, entities[k].name, b->len) : strncasecmp((const char *)b->data, entities[k].name, b->len)) == 0) {
+        if (b->len == strlen(entities[k].name) && /* cppcheck-suppress arrayIndexThenCheck ; k is an index in any case */
+            (k < exact ? memcmp(b->data, entities[k].name, b->len) : strncasecmp((const char *)b->data, entities[k].name, b->len)) == 0) {
             b->len = strlen(entities[k].text);
             memcpy(b->data, entities[k].text, b->len);
             return;

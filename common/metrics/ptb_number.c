@@ -319,7 +319,7 @@ size_t pg_ptb_smiley(const ptb_text *t, size_t i, size_t *all)
     }
     if (one_of(t->c[i], eyes) && t->c[i + 1] == '_' && one_of(t->c[i + 2], eyes) && i + 3 > *all)
         *all = end = i + 3;
-    for (size_t mouth = 0; t->c[i] == '(' && one_of(t->c[i + 1], eyes) && mouth <= one_of(t->c[i + 2], "_.-"); mouth++) {
+    for (size_t mouth = 0; t->c[i] == '(' && one_of(t->c[i + 1], eyes) && mouth <= (size_t)one_of(t->c[i + 2], "_.-"); mouth++) {
         p = i + 2 + mouth;
         if (one_of(t->c[p], eyes) && t->c[p + 1] == ')' && p + 2 > *all)
             *all = end = p + 2;

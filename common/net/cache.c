@@ -27,15 +27,14 @@ int pg_cache_open(pg_cache **out, uint64_t limit, pg_err *e)
     int rc = PG_OK;
     if (!root) rc = pg_error(e, PG_EINVAL, "neither XDG_CACHE_HOME nor HOME is set");
     else if (!c || !(c->dir = pg_format("%s/pg/fetch/", root))) rc = pg_error_nomem(e);
-    else rc = pg_make_dirs(c->dir, e);
-    if (!rc && access(c->dir, W_OK)) rc = pg_error_errno(e, "cannot write the cache '%s'", c->dir);
+    else if (!(rc = pg_make_dirs(c->dir, e)) && access(c->dir, W_OK)) rc = pg_error_errno(e, "cannot write the cache '%s'", c->dir);
     free(root);
     if (rc) {
         if (c) free(c->dir);
         free(c);
         return rc;
     }
-    c->limit = limit;
+    c->limit = limit; /* cppcheck-suppress nullPointerRedundantCheck ; without c, rc is not PG_OK */
     *out = c;
     return PG_OK;
 }

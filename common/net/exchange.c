@@ -14,7 +14,7 @@ enum { ASIDE_MAX = 1 << 16, HEADERS_MAX = 1 << 18, SLOW_BYTES = 512, CONNECT_S =
 
 const char *pg_reply_header(const pg_reply *r, const char *name, size_t nth)
 {
-    const char *s = (const char *)r->headers.data, *end = s + r->headers.len;
+    const char *s = (const char *)r->headers.data, *end = s ? s + r->headers.len : NULL;
     while (s && s < end) {
         const char *value = s + strlen(s) + 1;
         if (!strcmp(s, name) && nth-- == 0) return value;

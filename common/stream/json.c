@@ -97,7 +97,7 @@ static int tensor(const json *j, const pg_tensor *t)
 {
     if (j->with_tensors && !t->type[3] && strchr("fiub", t->type[1]) && strchr("1248", t->type[2])) {
         const unsigned char *p = t->data;
-        return nested(j, t, 0, &p);
+        return t->bytes ? nested(j, t, 0, &p) : lit(j, "[]"); /* a shape with a zero in it can have any other sizes */
     }
     int rc = pg_buf_addf(j->out, j->e, "{\"tensor\":\"%s\",\"shape\":[", t->type);
     for (size_t i = 0; !rc && i < t->ndim; i++) rc = pg_buf_addf(j->out, j->e, i ? ",%zu" : "%zu", t->shape[i]);

@@ -128,7 +128,7 @@ static int in_record(pg_reader *rd, pg_err *e)
 
 int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
 {
-    const unsigned char *p;
+    const unsigned char *p = NULL;
     int rc = object(rd, &p, e);
     if (rc == 0) return pg_error(e, PG_EFORMAT, "bad stream '%s': empty, not even a header", rd->name);
     if (rc < 0) return e && e->code == PG_EIO ? rc : pg_error_context(e, "bad stream '%s', header", rd->name);
@@ -162,7 +162,7 @@ static int check_end(pg_reader *rd, pg_err *e)
 
 int pg_reader_next(pg_reader *rd, pg_rec *rec, pg_err *e)
 {
-    const unsigned char *p;
+    const unsigned char *p = NULL;
     if (rd->ended) return 0;
     int rc = object(rd, &p, e);
     if (rc == 0)

@@ -248,7 +248,7 @@ int pg_rec_ints(const pg_rec *r, const char *key, int32_t **v, size_t *n, pg_err
         int64_t x;
         if (!as_int(&u.data.via.array.ptr[i], &x) || x < INT32_MIN || x > INT32_MAX)
             rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a 32-bit integer", i, key);
-        else (*v)[(*n)++] = (int32_t)x;
+        else (*v)[(*n)++] = (int32_t)x; /* NOLINT(clang-analyzer-core.NullDereference): rc is 1 only where *v is there */
     }
     if (rc != 1) {
         free(*v);
@@ -281,7 +281,7 @@ int pg_rec_strs(const pg_rec *r, const char *key, char ***s, size_t *n, pg_err *
     for (uint32_t i = 0; rc == 1 && i < u.data.via.array.size; i++) {
         const msgpack_object *o = &u.data.via.array.ptr[i];
         if (o->type != MSGPACK_OBJECT_STR) rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a string", i, key);
-        else if (!((*s)[i] = pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e);
+        else if (!((*s)[i] = pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e); /* NOLINT(clang-analyzer-core.NullDereference): as above */
         else ++*n;
     }
     if (rc != 1) {
@@ -315,7 +315,7 @@ static int read_tensor(const msgpack_object *o, const char *key, pg_tensor *t, p
     if (!nd || nd->type != MSGPACK_OBJECT_BOOLEAN || !nd->via.boolean || !type || !shape || !data)
         return pg_error(e, PG_EFORMAT, "'%s' is not a tensor as msgpack-numpy writes it", key);
     (void)kind;
-    if (type->type != MSGPACK_OBJECT_STR || type->via.str.size >= sizeof t->type || type->via.str.size < 3)
+    if (type->type != MSGPACK_OBJECT_STR || type->via.str.size >= sizeof t->type || type->via.str.size < 3 || memchr(type->via.str.ptr, 0, type->via.str.size))
         return pg_error(e, PG_EFORMAT, "the tensor '%s' has a type that is not supported", key);
     memcpy(t->type, type->via.str.ptr, type->via.str.size);
     t->type[type->via.str.size] = 0;

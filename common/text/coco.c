@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "text/coco.h"
 
 /* A name under which an image is found. */
@@ -139,15 +140,17 @@ static int read_images(pg_coco *c, const json_t *images, const json_t *annotatio
     return rc;
 }
 
-int pg_coco_open(pg_coco *c, const char *path, pg_err *e)
+int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e)
 {
     json_error_t why;
-    json_t *file = json_load_file(path, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
+    pg_buf b = {0};
     size_t i;
-    int rc;
     *c = (pg_coco){0};
+    int rc = pg_file_read(path, max, &b, e);
+    json_t *file = rc ? NULL : json_loadb(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
+    pg_buf_free(&b);
     if (!file)
-        return pg_error(e, json_error_code(&why) == json_error_cannot_open_file ? PG_EIO : PG_EFORMAT, "'%s': %s", path, why.text);
+        return rc ? rc : pg_error(e, PG_EFORMAT, "'%s', line %d: %s", path, why.line, why.text);
     if (!json_is_array(annotations)) {
         json_decref(file);
         return pg_error(e, PG_EFORMAT, "'%s' is no COCO captions file: no list 'annotations'", path);

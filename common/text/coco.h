@@ -22,8 +22,8 @@ typedef struct pg_coco {
     size_t n_keys;
 } pg_coco;
 
-/* The message names the file and what is missing in it. */
-int pg_coco_open(pg_coco *c, const char *path, pg_err *e) PG_MUST_CHECK;
+/* The message names the file and what is missing in it. PG_ELIMIT where it holds more than max bytes. */
+int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e) PG_MUST_CHECK;
 void pg_coco_close(pg_coco *c);
 /* The image whose id, file name, or file name without folder or ending is `name`; NULL where there is none. */
 const pg_coco_image *pg_coco_find(const pg_coco *c, const char *name);

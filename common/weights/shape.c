@@ -6,7 +6,8 @@
 
 #include "weights/internal.h"
 
-enum { CONFIG_MAX = 1 << 20 };
+/* Far above every model that exists; products of sizes stay far below 2^64. */
+enum { CONFIG_MAX = 1 << 20, MOST_SIDE = 1 << 16, MOST_PLACES = 1 << 20, MOST_LAYERS = 1 << 12, MOST_ELSE = 1 << 24 };
 
 typedef struct config { /* from config.json; 0: not said */
     bool there;
@@ -285,10 +286,15 @@ static int check_sizes(resolver *r)
     const char *path = r->w->path;
     pg_model_shape *s = &r->w->shape;
     size_t side = 0;
+    for (const char *c = "PYLJWMABDFNKHV"; *c; c++)
+        if (d[(unsigned char)*c] > (*c == 'P' ? MOST_PLACES : *c == 'L' || *c == 'J' ? MOST_LAYERS : *c == 'Y' ? MOST_SIDE : MOST_ELSE))
+            return pg_error(r->e, PG_ELIMIT, "'%s': a size of %zu is none of a PaliGemma", path, d[(unsigned char)*c]);
     while (side * side < d['P'])
         side++;
     if (side * side != d['P'])
         return pg_error(r->e, PG_EFORMAT, "'%s': %zu image tokens are not a square", path, d['P']);
+    if (side * d['Y'] > MOST_SIDE)
+        return pg_error(r->e, PG_ELIMIT, "'%s': pictures of %zu pixels a side are none of a PaliGemma", path, side * d['Y']);
     if (d['N'] % d['K'])
         return pg_error(r->e, PG_EFORMAT, "'%s': %zu heads cannot share %zu key heads", path, d['N'], d['K']);
     if (d['H'] % 2)

@@ -79,7 +79,7 @@ static int wide_fields(const unsigned char *x, size_t n, uint64_t *usize, uint64
 
 int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e)
 {
-    size_t at = 0, left = 0, entries = 0;
+    size_t at = 0, left = 0, entries = 0, held = 0;
     int rc = directory(m, path, &at, &left, &entries, e);
     const size_t limit = at;
     for (size_t i = 0; !rc && i < entries; i++) {
@@ -104,6 +104,9 @@ int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg
         size_t skip = LOCAL + (size_t)pg_le16(m->data + off + 26) + pg_le16(m->data + off + 28);
         if ((!method && usize != csize) || skip > limit - off || csize > limit - off - skip)
             return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' reaches outside the file", path, (int)name, s);
+        /* Members that share their bytes could unpack to any size. No overflow: each is smaller than the file. */
+        if ((held += (size_t)csize) > limit)
+            return bad(e, path, "members overlap");
         pg_zip_member z = {s, name, m->data + off + skip, (size_t)csize, (size_t)usize, method == DEFLATE, pg_le32(p + 16)};
         rc = fn(ctx, &z, e);
         at += all, left -= all;
