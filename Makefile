@@ -58,7 +58,7 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(LDFLAGS) -pthread -Wl,--wrap=bli_abort $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.

@@ -15,6 +15,6 @@ void place_commit(const pg_tool *t, place *p);
 void place_abort(place *p);
 
 /* The tokenizer, and for safetensors what transformers wants to know of it, beside the weights at `weights`; files that are there stay. */
-void copy_tokenizer(pg_tool *t, const pg_weights *source, const char *weights);
+int copy_tokenizer(pg_tool *t, const pg_weights *source, const char *weights, pg_err *e) PG_MUST_CHECK;
 
 #endif

@@ -133,8 +133,9 @@ void fetch_image(fetch *f, const char *path, const char *id)
     char *side = fetch_sidecar(path);
     if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
     fetch_begin(f, id, path);
-    if (fetch_bytes(f, path, NULL) && pg_is_file(side)) {
-        int rc = pg_file_read(side, (size_t)1 << 20, &text, &e);
+    int there = fetch_bytes(f, path, NULL) ? pg_file_there(side, &e) : 0;
+    if (there) {
+        int rc = there < 0 ? there : pg_file_read(side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
         else fetch_set_caption(f, &text, side);
     }
@@ -145,18 +146,27 @@ void fetch_image(fetch *f, const char *path, const char *id)
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* What cannot be looked into gets a record that says so in the place of those that are missing. */
+static void put_unreadable(fetch *f, const char *id, const char *path)
+{
+    int why = errno;
+    fetch_begin(f, id, path);
+    tool_record_error(&f->t, f->p.rec, "cannot read '%s': %s", path, strerror(why));
+    fetch_put(f, id);
+}
+
 /* Names of a folder, sorted, hidden ones left out. */
-static char **names_of(fetch *f, const char *path, size_t *n)
+static char **names_of(fetch *f, const char *id, const char *path, size_t *n)
 {
     DIR *d = opendir(path);
     char **names = NULL;
     size_t cap = 0;
     *n = 0;
     if (!d) {
-        tool_warn(&f->t, "cannot open the folder '%s': %s", path, strerror(errno));
+        put_unreadable(f, id, path);
         return NULL;
     }
-    for (struct dirent *x; (x = readdir(d));) {
+    for (struct dirent *x; (errno = 0, x = readdir(d));) {
         if (x->d_name[0] == '.') continue;
         if (*n == cap) {
             cap = cap ? cap * 2 : 64;
@@ -164,6 +174,7 @@ static char **names_of(fetch *f, const char *path, size_t *n)
         }
         if (!names || !(names[(*n)++] = pg_strdup(x->d_name))) tool_die(&f->t, EXIT_FAIL, "out of memory");
     }
+    if (errno) put_unreadable(f, id, path);
     closedir(d);
     if (*n) qsort(names, *n, sizeof *names, by_bytes);
     return names;
@@ -174,7 +185,7 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
     size_t n;
     char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
     if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    char **names = depth < MAX_DEPTH ? names_of(f, path, &n) : NULL;
+    char **names = depth < MAX_DEPTH ? names_of(f, *below ? below : root, path, &n) : NULL;
     if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
     for (size_t i = 0; names && i < n; i++) {
         char *id = *below ? pg_path_join(below, names[i]) : pg_strdup(names[i]), *full = id ? pg_path_join(root, id) : NULL;
@@ -182,7 +193,9 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
         if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
         if (f->done < f->limit) {
             /* A link to a folder is not followed: it could lead back up. */
-            if (!lstat(full, &st) && S_ISDIR(st.st_mode)) walk(f, root, id, depth + 1);
+            bool known = !lstat(full, &st);
+            if (!known && errno != ENOENT) put_unreadable(f, id, full);
+            else if (known && S_ISDIR(st.st_mode)) walk(f, root, id, depth + 1);
             else if (fetch_is_image(id)) fetch_image(f, full, id);
         }
         free(id);

@@ -182,21 +182,39 @@ static void put_all(fetch *f, window *q)
     while (q->n) put_first(f, q);
 }
 
+/* The next line with its end, in b; false at the end of the file or where it cannot be read (ferror, errno). getline would lose what it
+ * has where a signal comes. */
+static bool next_line(fetch *f, FILE *in, pg_buf *b)
+{
+    pg_err e = {0};
+    int c = 0;
+    for (b->len = 0; c != '\n';) {
+        if (pg_buf_reserve(b, 1, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        errno = 0;
+        if ((c = getc(in)) != EOF) b->data[b->len++] = (unsigned char)c;
+        else if (!ferror(in)) break;
+        else if (errno != EINTR) return false;
+        else clearerr(in);
+    }
+    return b->len > 0;
+}
+
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base)
 {
-    char *line = NULL;
-    size_t room = 0, number = 0;
+    pg_buf line = {0};
+    size_t number = 0;
     window q = {0};
-    ssize_t n;
-    while (f->done + q.n < f->limit && (n = getline(&line, &room, in)) >= 0) {
-        char *s = line, *where = pg_format("%s:%zu", name, ++number);
+    while (f->done + q.n < f->limit && next_line(f, in, &line)) {
+        size_t n = line.len;
+        const char *s = (const char *)line.data;
+        char *where = pg_format("%s:%zu", name, ++number);
         json_error_t why;
         json_t *o = NULL;
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
         const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
-        if (n && !bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        if (n && !bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = *why.text ? why.text : "out of memory";
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) {
             put_all(f, &q);
@@ -218,7 +236,8 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         pg_err e = {0};
         if (in == stdin && pg_writer_flush(f->p.out, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     }
+    int why = errno;
     put_all(f, &q);
-    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
-    free(line);
+    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(why));
+    pg_buf_free(&line);
 }

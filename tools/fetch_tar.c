@@ -22,6 +22,11 @@ typedef struct sample {
     pg_err err; /* the first thing wrong with it */
 } sample;
 
+typedef struct source {
+    int fd;
+    char block[CHUNK];
+} source;
+
 typedef struct shard {
     fetch *f;
     const char *file;
@@ -171,19 +176,35 @@ static bool has_end_mark(int fd)
     char end[END_MARK];
     struct stat st;
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return true; /* a pipe: cannot be looked at */
-    return st.st_size >= END_MARK && pread(fd, end, END_MARK, st.st_size - END_MARK) == END_MARK && !memcmp(end, zeros, END_MARK);
+    return st.st_size >= END_MARK && pg_pread_full(fd, end, END_MARK, st.st_size - END_MARK) == END_MARK && !memcmp(end, zeros, END_MARK);
+}
+
+/* libarchive's own reader and entry are not safe where memory runs out. */
+static la_ssize_t read_block(struct archive *a, void *ctx, const void **block)
+{
+    source *s = ctx;
+    ssize_t n;
+    do n = read(s->fd, s->block, sizeof s->block);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) archive_set_error(a, errno, "%s", strerror(errno));
+    *block = s->block;
+    return n;
 }
 
 void fetch_tar(fetch *f, const char *file)
 {
     shard h = {.f = f, .file = file, .a = archive_read_new()};
-    struct archive_entry *entry;
+    struct archive_entry *entry = archive_entry_new();
     size_t before = f->done;
     int fd = open(file, O_RDONLY | O_CLOEXEC), rc = ARCHIVE_OK;
+    source *s = pg_alloc(1, sizeof *s);
+    if (!s || !entry) nomem(f);
+    s->fd = fd;
     if (fd < 0) tool_die(&f->t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
     if (!h.a || archive_read_support_format_tar(h.a)) nomem(f);
-    if (archive_read_open_fd(h.a, fd, CHUNK)) damaged(&h, reason(&h));
-    while (f->done < f->limit && ((rc = archive_read_next_header(h.a, &entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
+    if (archive_read_set_callback_data(h.a, s)) nomem(f);
+    if (archive_read_open(h.a, s, NULL, read_block, NULL)) damaged(&h, reason(&h));
+    while (f->done < f->limit && ((rc = archive_read_next_header2(h.a, entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
         set_member(&h, entry);
         bool plain = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
         if (plain && *base_name(h.member) != '.') take(&h, entry);
@@ -199,6 +220,8 @@ void fetch_tar(fetch *f, const char *file)
     pg_buf_free(&h.s.image);
     pg_buf_free(&h.s.text);
     free(h.member);
+    archive_entry_free(entry);
     archive_read_free(h.a);
+    free(s);
     close(fd);
 }

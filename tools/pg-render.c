@@ -192,7 +192,9 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
 
     if (!path) tool_die(t, EXIT_FAIL, "out of memory");
     if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
-    if (!pg_rec_has(p->rec, "caption") || strlen(path) != source.n || strstr(path, "://") || !pg_is_file(path)) {
+    int there = pg_rec_has(p->rec, "caption") && strlen(path) == source.n && !strstr(path, "://") ? pg_file_there(path, &e) : 0;
+    if (there < 0) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (!there) {
         n->without++;
         goto out;
     }
@@ -211,10 +213,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
         pg_outfile_abort(&o);
         tool_die(t, EXIT_FAIL, "cannot write '%s': %s", txt, strerror(saved));
     }
-    if (pg_outfile_commit(&o, &e)) {
-        pg_outfile_abort(&o);
-        tool_die(t, EXIT_FAIL, "%s", e.msg);
-    }
+    if (pg_outfile_commit(&o, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     n->written++;
 out:
     free(path);

@@ -122,7 +122,10 @@ static bool stopped(const run *r)
 /* Where an earlier run was stopped. */
 static void resume(run *r)
 {
-    if (r->resume && pg_is_file(r->state_path)) {
+    pg_err err = {0};
+    int there = pg_file_there(r->state_path, &err);
+    if (there < 0) train_fail(r, &err);
+    if (r->resume && there) {
         TRY(pg_state_load(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
         tool_info(&r->t, "resuming after step %zu of %zu", r->progress.step, r->steps);
         for (size_t s = 0; r->stream && s < r->progress.step * r->accumulate; s++) {
@@ -131,7 +134,7 @@ static void resume(run *r)
         }
     } else if (r->resume) {
         tool_info(&r->t, "no '%s': starting from the beginning", r->state_path);
-    } else if (pg_is_file(r->state_path)) {
+    } else if (there) {
         tool_warn(&r->t, "'%s' of an earlier run is not used; --resume would", r->state_path);
     }
 }
@@ -176,6 +179,14 @@ static void finish(run *r)
     event_emit(r);
 }
 
+/* Only for captions while validating, and to lie beside OUT: a model may have none. */
+static void open_tokenizer(run *r)
+{
+    pg_err e = {0};
+    int rc = pg_tokenizer_open(&r->tok, r->model, &e);
+    if (rc == PG_ENOMEM || rc == PG_EIO) train_fail(r, &e);
+}
+
 static void set_up(run *r)
 {
     r->opt.lr = r->lr;
@@ -185,7 +196,7 @@ static void set_up(run *r)
     TRY(pg_model_open(&r->m, r->model, r->lora ? NULL : r->train, r->kern, e));
     if (r->lora) train_make_adapter(r);
     TRY(pg_work_new(&r->work, e));
-    (void)!pg_tokenizer_open(&r->tok, r->model, NULL); /* only for captions while validating, and to lie beside OUT */
+    open_tokenizer(r);
     tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);

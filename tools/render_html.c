@@ -16,11 +16,15 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
 {
     pg_buf b = {0};
     json_t *chain = NULL, *link;
+    json_error_t why = {0};
     size_t i, k;
 
-    for (i = 0; i < pg_rec_count(header); i++)
-        if (!strcmp(pg_rec_key(header, i), "chain") && !pg_rec_json(header, i, false, &b, NULL))
-            chain = json_loadb((const char *)b.data, b.len, JSON_ALLOW_NUL, NULL);
+    for (i = 0; i < pg_rec_count(header); i++) {
+        if (strcmp(pg_rec_key(header, i), "chain")) continue;
+        int rc = pg_rec_json(header, i, false, &b, NULL);
+        if (!rc) chain = json_loadb((const char *)b.data, b.len, JSON_ALLOW_NUL, &why);
+        if (rc == PG_ENOMEM || (!rc && !chain && !*why.text)) no_memory(r);
+    }
     fprintf(r->chains, "<h3>");
     put_str(r->chains, name);
     fputs("</h3>\n<pre>", r->chains);

@@ -53,16 +53,10 @@ void train_choose_output(run *r)
 static void copy_into(run *r, const char *dir, const char *from, const char *name)
 {
     pg_buf b = {0};
-    pg_outfile f;
     char *to = pg_path_join(dir, name);
     if (!to) train_no_memory(r);
     TRY(pg_file_read(from, (size_t)1 << 28, &b, e));
-    TRY(pg_outfile_open(&f, to, e));
-    if (pg_write_full(f.fd, b.data, b.len)) {
-        pg_outfile_abort(&f);
-        tool_die(&r->t, EXIT_FAIL, "cannot write '%s'", to);
-    }
-    TRY(pg_outfile_commit(&f, e));
+    TRY(pg_file_write(to, b.data, b.len, e));
     pg_buf_free(&b);
     free(to);
 }

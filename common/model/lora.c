@@ -179,7 +179,8 @@ static int new_factor(maker *k, slot *s, size_t which, size_t rows, size_t cols,
 static int make(void *ctx, const char *name, pg_linear *l, pg_err *e)
 {
     maker *k = ctx;
-    if (regexec(k->re, name, 0, NULL, 0)) return PG_OK;
+    int no = regexec(k->re, name, 0, NULL, 0);
+    if (no) return no == REG_ESPACE ? pg_error_nomem(e) : PG_OK;
     slot *s = &k->m->lora->s[k->m->lora->n++];
     *s = (slot){.l = l, .name = pg_strdup(name)};
     if (!s->name) return pg_error_nomem(e);

@@ -66,12 +66,13 @@ static int one_mult(double *out, bool *set, const pg_model *m, const char *entry
         return pg_error(e, PG_EINVAL, "'%s': not a regular expression: %s", entry, why);
     }
     bool any = false;
-    for (size_t i = 0; i < m->n_params; i++)
-        if (!set[i] && !regexec(&re, m->params[i].name, 0, NULL, 0)) {
+    for (size_t i = 0; i < m->n_params && bad != REG_ESPACE; i++)
+        if (!set[i] && !(bad = regexec(&re, m->params[i].name, 0, NULL, 0))) {
             out[i] = x;
             set[i] = any = true;
         }
     regfree(&re);
+    if (bad == REG_ESPACE) return pg_error_nomem(e);
     return any ? PG_OK : pg_error(e, PG_EINVAL, "'%s': decides for no weight that is trained, such as '%s'", entry, m->n_params ? m->params[0].name : "");
 }
 

@@ -9,20 +9,6 @@
 enum { ROW_STEP = 64, TEXT_MAX = 1 << 20 };
 #define I(x) ((json_int_t)(x))
 
-int pg_save_text(const char *path, const void *p, size_t n, pg_err *e)
-{
-    pg_outfile f;
-    int rc = pg_outfile_open(&f, path, e);
-    if (rc)
-        return rc;
-    if (pg_write_full(f.fd, p, n))
-        rc = pg_error_errno(e, "cannot write '%s'", path);
-    else
-        rc = pg_outfile_commit(&f, e);
-    pg_outfile_abort(&f);
-    return rc;
-}
-
 /* ---- made ---- */
 static json_t *make_config(const pg_weights *w)
 {
@@ -130,7 +116,7 @@ static int put(const char *path, json_t *j, pg_err *e)
     int rc = out ? pg_buf_addf(&b, e, "%s\n", out) : pg_error_nomem(e);
     free(out);
     if (!rc)
-        rc = pg_save_text(path, b.data, b.len, e);
+        rc = pg_file_write(path, b.data, b.len, e);
     pg_buf_free(&b);
     return rc;
 }
@@ -154,7 +140,7 @@ static int one(const pg_weights *w, const char *dir, const char *name, json_t *(
         else if (!(now = json_deep_copy(was)) || adapt(w, now, f))
             rc = pg_error_nomem(e);
         else
-            rc = json_equal(was, now) ? pg_save_text(to, b.data, b.len, e) : put(to, now, e);
+            rc = json_equal(was, now) ? pg_file_write(to, b.data, b.len, e) : put(to, now, e);
     } else {
         now = make(w);
         rc = !now || adapt(w, now, f) ? pg_error_nomem(e) : put(to, now, e);

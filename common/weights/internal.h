@@ -153,6 +153,5 @@ bool pg_name_is_matrix(const pg_name *n);
 /* The files beside safetensors weights: config.json, generation_config.json, preprocessor_config.json; copied with sizes and types
  * set where the source has them, else made. dtype: of the weights; changed: not the source's. */
 int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_err *e) PG_MUST_CHECK;
-int pg_save_text(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a file that appears whole */
 
 #endif

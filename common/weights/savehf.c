@@ -349,7 +349,7 @@ static int write_shards(saver *s, const char *path, size_t count, size_t total)
         free(name);
     }
     if (!rc)
-        rc = (text = json_dumps(top, JSON_INDENT(1))) ? pg_save_text(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
+        rc = (text = json_dumps(top, JSON_INDENT(1))) ? pg_file_write(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
     json_decref(top);
     free(text);
     free(index);
