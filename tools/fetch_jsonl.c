@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "fetch.h"
 #include "net/url.h"
 
@@ -214,7 +215,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
         const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
-        if (n && !bad && !(o = json_loadb(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = *why.text ? why.text : "out of memory";
+        if (n && !bad && !(o = pg_json_load(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) {
             put_all(f, &q);

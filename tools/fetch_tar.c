@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "fetch.h"
 
 enum { CHUNK = 1 << 16, TEXT_MAX = 1 << 20, JSON_MAX = 16 << 20, END_MARK = 1024 };
@@ -125,7 +126,7 @@ static void take_keys(shard *h, struct archive_entry *entry)
     json_error_t why;
     json_t *o = NULL;
     if (read_member(h, entry, JSON_MAX, &b)) {
-        o = json_loadb(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        o = pg_json_load(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
         if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
     }
     pg_buf_free(&b);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/num.h"
 #include "infer.h"
 #include "model/lora.h"
@@ -134,7 +135,7 @@ static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
     *pieces = 0;
     for (size_t i = 0; i < pg_rec_count(h); i++)
         if (!strcmp(pg_rec_key(h, i), "tokenizer") && !pg_rec_json(h, i, false, &json, NULL))
-            o = json_loadb((const char *)json.data, json.len, JSON_DECODE_ANY, NULL);
+            o = pg_json_load((const char *)json.data, json.len, JSON_DECODE_ANY, NULL);
     const char *s = json_string_value(json_object_get(o, "path"));
     json_int_t n = json_integer_value(json_object_get(o, "pieces"));
     if (s)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "kernels/kernels.h"
 #include "info.h"
 #include "weights/adapter.h"
@@ -61,10 +62,11 @@ static void put_bytes(const char *label, double n, const char *what)
 
 /* ---- the machine ---- */
 
-static void put_cpu(void)
+static void put_cpu(const pg_tool *t)
 {
     char line[512];
     FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f && errno != ENOENT) tool_die(t, EXIT_FAIL, "cannot open '/proc/cpuinfo': %s", strerror(errno));
     while (f && fgets(line, sizeof line, f)) {
         char *v = strchr(line, ':');
         if (strncmp(line, "model name", 10) || !v) continue;
@@ -102,7 +104,7 @@ static void machine(pg_tool *t)
     pg_err e = {0};
     pg_kern *k;
     if (pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    put_cpu();
+    put_cpu(t);
     printf("%-16s%s\n%-16s%s\n%-16s%zu\n", "kernels", pg_kern_isa(k), "matrix products", pg_kern_blas(k), "threads", pg_kern_threads(k));
     printf("%-16s%s\n%-16s%s\n", "bf16 products", pg_kern_bf16(k), "int8 products", pg_kern_int8(k));
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), unused = sysconf(_SC_AVPHYS_PAGES);
@@ -371,9 +373,9 @@ static void put_chain(const pg_tool *t, const pg_rec *h)
         if (strcmp(pg_rec_key(h, i), "chain")) continue;
         pg_buf b = {0};
         int rc = pg_rec_json(h, i, false, &b, NULL);
-        json_t *all = rc ? NULL : json_loadb((const char *)b.data, b.len, JSON_ALLOW_NUL, &why), *one, *arg;
+        json_t *all = rc ? NULL : pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why), *one, *arg;
         size_t n, m;
-        if (rc == PG_ENOMEM || (!rc && !all && !*why.text)) tool_die(t, EXIT_FAIL, "out of memory");
+        if (rc == PG_ENOMEM || (!rc && !all && pg_json_no_memory(&why))) tool_die(t, EXIT_FAIL, "out of memory");
         json_array_foreach(all, n, one)
         {
             const char *program = json_string_value(json_object_get(one, "program")), *version = json_string_value(json_object_get(one, "version"));

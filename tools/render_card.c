@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "render.h"
 #include "text/text.h"
 
@@ -36,7 +37,7 @@ double record_score(const pg_rec *rec)
     for (size_t i = 0; i < pg_rec_count(rec); i++) {
         pg_buf b = {0};
         if (!strcmp(pg_rec_key(rec, i), "scores") && !pg_rec_json(rec, i, false, &b, NULL)) {
-            json_t *o = json_loadb((const char *)b.data, b.len, 0, NULL), *cider = json_object_get(o, "CIDEr");
+            json_t *o = pg_json_load((const char *)b.data, b.len, 0, NULL), *cider = json_object_get(o, "CIDEr");
             if (json_is_number(cider)) v = json_number_value(cider);
             json_decref(o);
         }
@@ -69,18 +70,20 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
     size_t n;
     pg_buf jpeg = {0};
     pg_tensor x;
-    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(r->image, p, n, THUMB_SIDE, &jpeg, NULL);
+    pg_err e = {0};
+    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(r->image, p, n, THUMB_SIDE, &jpeg, &e);
 
-    if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1 && !strcmp(x.type, "<f4") && x.ndim == 3 && x.shape[0] == x.shape[1] &&
+    if (!ok && e.code != PG_ENOMEM && pg_rec_tensor(rec, "pixels", &x, &e) == 1 && !strcmp(x.type, "<f4") && x.ndim == 3 && x.shape[0] == x.shape[1] &&
         x.shape[2] == 3) {
         float *v = pg_floats(x.bytes / 4);
         jpeg.len = 0;
         if (v) {
             memcpy(v, x.data, x.bytes);
-            ok = !pg_image_encode(v, x.shape[0], &jpeg, NULL);
-        }
+            ok = !pg_image_encode(v, x.shape[0], &jpeg, &e);
+        } else (void)pg_error_nomem(&e);
         free(v);
     }
+    if (e.code == PG_ENOMEM) tool_die(r->t, EXIT_FAIL, "%s", e.msg);
     if (ok) {
         bool boxes = has_boxes(alt);
         if (boxes) fputs("<div class=\"framed\"><div>", r->cards);

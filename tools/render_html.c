@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "render.h"
 
 _Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "out of memory"); }
@@ -22,8 +23,8 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
     for (i = 0; i < pg_rec_count(header); i++) {
         if (strcmp(pg_rec_key(header, i), "chain")) continue;
         int rc = pg_rec_json(header, i, false, &b, NULL);
-        if (!rc) chain = json_loadb((const char *)b.data, b.len, JSON_ALLOW_NUL, &why);
-        if (rc == PG_ENOMEM || (!rc && !chain && !*why.text)) no_memory(r);
+        if (!rc) chain = pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why);
+        if (rc == PG_ENOMEM || (!rc && !chain && pg_json_no_memory(&why))) no_memory(r);
     }
     fprintf(r->chains, "<h3>");
     put_str(r->chains, name);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "score.h"
 
 enum { SAID = 5, MAX_INPUT = 1 << 30 }; /* messages of one kind; bytes of a JSON input */
@@ -153,7 +154,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
         size_t n = (size_t)((stop ? stop : end) - p);
         json_error_t why;
         if (n && strspn(p, " \t\r") < n) {
-            json_t *o = json_loadb(p, n, JSON_ALLOW_NUL, &why);
+            json_t *o = pg_json_load(p, n, JSON_ALLOW_NUL, &why);
             if (!json_is_object(o))
                 tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
             if (number == 1 && json_is_array(json_object_get(o, "annotations")))
@@ -168,7 +169,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 {
     json_error_t why;
-    json_t *all = json_loadb((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
+    json_t *all = pg_json_load((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
     size_t i;
     if (!all)
         tool_die(t, EXIT_STREAM, "'%s', line %d: %s", s->name, why.line, why.text);

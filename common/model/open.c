@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "model/lora.h"
 
 enum { LIST_BYTES = 300 };
@@ -30,15 +31,13 @@ static int code_of(const pg_err *e)
 /* ---- what is trained ---- */
 static int selects(const char *trainable, const regex_t *re, const char *name, pg_err *e)
 {
-    int no;
     if (!strcmp(trainable, "all"))
         return 1;
     if (!strcmp(trainable, "attention"))
         return !strncmp(name, "llm/layers/attn/", 16);
     if (!strcmp(trainable, "llm"))
         return !strncmp(name, "llm/", 4);
-    no = regexec(re, name, 0, NULL, 0);
-    return no == REG_ESPACE ? pg_error_nomem(e) : !no;
+    return pg_regex_matches(re, name, e);
 }
 
 static const pg_canonical *canonical_of(const pg_weights *w, const char *name)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "net/creds.h"
 
 enum { NOTE_MAX = 1 << 16, PART_DAYS = 7 };
@@ -46,7 +47,7 @@ static json_t *read_note(const char *path)
     char *name = pg_format("%s.json", path);
     pg_buf b = {0};
     pg_err ignored;
-    json_t *o = name && !pg_file_read(name, NOTE_MAX, &b, &ignored) ? json_loadb((char *)b.data, b.len, 0, NULL) : NULL;
+    json_t *o = name && !pg_file_read(name, NOTE_MAX, &b, &ignored) ? pg_json_load((char *)b.data, b.len, 0, NULL) : NULL;
     pg_buf_free(&b);
     free(name);
     return o;

@@ -109,9 +109,13 @@ void pg_spm_control_ids(const pg_spm *s, int *pad, int *eos, int *bos, int *unk)
 
 const char *pg_spm_piece(const pg_spm *s, int id, size_t *len)
 {
-    const std::string &p = s->sp.IdToPiece(id);
-    *len = p.size();
-    return p.data();
+    try {
+        const std::string &p = s->sp.IdToPiece(id);
+        *len = p.size();
+        return p.data();
+    } catch (...) {
+        return nullptr;
+    }
 }
 
 enum pg_spm_kind pg_spm_kind(const pg_spm *s, int id)

@@ -232,7 +232,10 @@ int pg_tokenizer_decode(const pg_tokenizer *t, const int32_t *ids, size_t n, pg_
             r = pg_error(e, PG_EINVAL, "token %ld is not in the tokenizer of %zu pieces", (long)ids[i], size);
             break;
         }
-        p = pg_spm_piece(t->spm, ids[i], &len);
+        if (!(p = pg_spm_piece(t->spm, ids[i], &len))) {
+            r = pg_error_nomem(e);
+            break;
+        }
         kind = pg_spm_kind(t->spm, ids[i]);
         if (kind == PG_SPM_BYTE) {
             /* "<0x41>" */

@@ -1,3 +1,4 @@
+#include "base/guard.h"
 #include "weights/adapter.h"
 
 #include <jansson.h>
@@ -41,7 +42,7 @@ static int read_config(pg_adapter *a, const char *path, pg_err *e)
     int rc = pg_file_read(path, CONFIG_MAX, &b, e);
     if (rc)
         return rc;
-    j = json_loadb(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+    j = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
     const char *type = json_string_value(json_object_get(j, "peft_type")), *base = json_string_value(json_object_get(j, "base_model_name_or_path"));
     const json_t *alpha = json_object_get(j, "lora_alpha");
     if (!json_is_object(j))

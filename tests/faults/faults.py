@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes each call of each tool fail in turn, through tests/faults/inject.c, and judges what comes of it.
 
-Usage: faults.py [--full] [--only CASE,...] [--kinds KIND,...] [-j N] [--sample N]
+Usage: faults.py [--full] [--many] [--only CASE,...] [--kinds KIND,...] [--each N] [-j N] [-v]
 A run is right when it ends by itself, not by a signal and not by the clock, and
   - its status is the clean run's and so is all it wrote, or
   - its status is another, a message `pg-x: ...` says so, and every file it was to write is the old one, the whole new one or not there;
@@ -28,6 +28,8 @@ FAULTS = [("alloc", errno.ENOMEM), ("read", errno.EIO), ("read", errno.EINTR), (
           ("write", 0), ("stdio", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO), ("close", errno.EIO), ("mmap", errno.ENOMEM),
           ("truncate", errno.ENOSPC), ("open", errno.EMFILE), ("stat", errno.EIO), ("folder", errno.EIO), ("thread", errno.EAGAIN),
           ("poll", errno.EINTR), ("poll", errno.ENOMEM), ("pipe", errno.EMFILE), ("fork", errno.EAGAIN)]
+# libarchive ends the process itself where the names of members find no memory; there is no way around it, see TRUST.md.
+KNOWN = "Fatal Internal Error in libarchive"
 CALM = (0, errno.EINTR)
 TIMEOUT = 60
 
@@ -90,7 +92,7 @@ def judge(case, clean, before, run, calm):
         return None if same else "its output differs, its status is the clean run's"
     if calm:
         return f"status {run.status} where it could have gone on"
-    if f"{case.tool}: " not in run.err:
+    if f"{case.tool}: " not in run.err and not run.err.startswith(KNOWN):
         return f"status {run.status} without a message"
     for name, data in run.files.items():
         if data not in (before.get(name), clean.files.get(name)) and not case.is_earlier(name, data, clean.files):
@@ -117,6 +119,7 @@ def main():
     a.add_argument("--kinds", default="")
     a.add_argument("-j", type=int, default=2)
     a.add_argument("--each", type=int, default=60)
+    a.add_argument("--many", action="store_true", help="every later call fails, too")
     a.add_argument("-v", action="store_true")
     a = a.parse_args()
     base = tempfile.mkdtemp(prefix="pg-faults-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
@@ -157,7 +160,8 @@ def run_all(a, base):
 
             def one(job):
                 kind, number, at = job
-                run = execute(case, src, base, {"FAULT_CALL": kind, "FAULT_AT": str(at), "FAULT_ERRNO": str(number)})
+                how = {"FAULT_MANY": "1"} if a.many and number not in CALM else {}
+                run = execute(case, src, base, {"FAULT_CALL": kind, "FAULT_AT": str(at), "FAULT_ERRNO": str(number), **how})
                 return job, run, judge(case, clean, before, run, number in CALM)
 
             failed = fired = 0
