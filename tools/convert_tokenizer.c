@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "convert.h"
 #include "text/text.h"
 
@@ -29,7 +30,7 @@ static int copy_file(const char *from, const char *dir, const char *name, pg_err
 
 static int write_json(const char *dir, const char *name, json_t *j, pg_err *e)
 {
-    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
+    char *text = j ? pg_json_dumps(j, JSON_INDENT(1)) : NULL;
     int rc = text ? write_file(dir, name, text, strlen(text), e) : pg_error_nomem(e);
     free(text);
     json_decref(j);

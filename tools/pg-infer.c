@@ -48,8 +48,10 @@ static int tell(void *ctx, pg_caption *c)
         must(f, pg_rec_set_raw(r, "id", id, len, &e), &e);
     f->text.len = 0;
     /* What cannot be decoded is told of with the finished caption. */
-    if (f->tok && pg_tokenizer_decode(f->tok, c->tokens, c->n, &f->text, &e))
+    int rc = f->tok ? pg_tokenizer_decode(f->tok, c->tokens, c->n, &f->text, &e) : PG_OK;
+    if (rc && rc != PG_ENOMEM)
         return 0;
+    must(f, rc, &e);
     must(f, pg_rec_set_str(r, "partial", (const char *)f->text.data, f->text.len, &e), &e);
     tool_put(&f->t, &f->p, r);
     must(f, pg_writer_flush(f->p.out, &e), &e);

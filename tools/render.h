@@ -48,7 +48,6 @@ typedef struct tally {
     bool full; /* more are distinct than were counted */
     uint64_t *seen;
 } tally;
-void tally_caption(tally *c, text_view caption);
 
 /* One caption of a picture. */
 typedef struct entry {
@@ -88,6 +87,8 @@ typedef struct report {
     bool scored, compare;
 } report;
 
+void tally_caption(const report *r, tally *c, text_view caption);
+
 /* Boxes that the caption names (text/locations.h): a JSON array for free(), NULL where there is none; and spans of class "box", placed
  * in hundredths of a picture that lies in an element of its size. */
 char *boxes_json(const pg_rec *rec);
@@ -103,7 +104,7 @@ typedef struct report_options {
 void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report_options *o, uint64_t *errors);
 
 void put_card(report *r, const tool_pipe *p);  /* an example's, into r->cards */
-double record_score(const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
+double record_score(const report *r, const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
 void put_head(FILE *f);
 void put_summary(const report *r, FILE *f);
 void put_controls(const report *r, FILE *f);

@@ -69,7 +69,7 @@ static void keep(report *r, column *c, const tool_pipe *p)
         c->cap = cap;
     }
     entry *e = &c->e[c->n++];
-    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(p->rec), 0};
+    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
     if (pg_rec_double(p->rec, "logprob", &e->logprob, NULL) != 1) e->logprob = NAN;
     if (!e->id || !e->caption) no_memory(r);
 }

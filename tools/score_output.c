@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "score.h"
 
 static void must(pg_tool *t, int rc, const pg_err *e)
@@ -68,7 +69,7 @@ static json_t *pair(const pg_interval *in) { return json_pack("[f,f]", in->low, 
 
 static void put_json(pg_tool *t, json_t *o)
 {
-    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = pg_json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(o);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
@@ -171,7 +172,7 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
         json_decref(caption);
         json_decref(id);
     }
-    char *text = json_dumps(all, JSON_COMPACT);
+    char *text = pg_json_dumps(all, JSON_COMPACT);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
     must(t, pg_outfile_open(&f, path, &e), &e);

@@ -16,7 +16,8 @@ static char *weights_path(run *r, const char *mark, char **dir)
     while (n > 1 && r->out[n - 1] == '/') n--;
     *dir = NULL;
     for (size_t i = 0; i < 2; i++)
-        if (pg_ends_with(r->out, endings[i])) path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i]);
+        if (pg_ends_with(r->out, endings[i]) && !(path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i])))
+            train_no_memory(r);
     if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
         const char *name = r->lora ? "adapter_model.safetensors" : pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors";
         path = pg_path_join(*dir, name);

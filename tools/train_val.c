@@ -201,8 +201,9 @@ static void to_text(run *r, captions *v)
         pg_buf b = {0};
         pg_err why = v->c[i].err;
         if (!why.code && !r->tok) continue;
-        if (why.code || pg_tokenizer_decode(r->tok, v->c[i].tokens, v->c[i].n, &b, &why))
-            tool_warn(&r->t, "no caption of '%s': %s", r->val_data.items[i].id, why.msg);
+        if (!why.code) (void)!pg_tokenizer_decode(r->tok, v->c[i].tokens, v->c[i].n, &b, &why);
+        if (why.code == PG_ENOMEM) train_fail(r, &why);
+        if (why.code) tool_warn(&r->t, "no caption of '%s': %s", r->val_data.items[i].id, why.msg);
         else if (!(v->text[i] = pg_strndup(b.len ? (const char *)b.data : "", b.len))) train_no_memory(r);
         pg_buf_free(&b);
     }

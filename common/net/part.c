@@ -109,7 +109,7 @@ static int write_sidecar(pg_part *p, pg_err *e)
         pg_sum_text(&p->from.sums, v.bit, hex);
         bad = json_object_set_new(o, v.name, json_string(hex));
     }
-    char *text = bad ? NULL : json_dumps(o, JSON_INDENT(1)), *temp = pg_format("%s.new", p->sidecar);
+    char *text = bad ? NULL : pg_json_dumps(o, JSON_INDENT(1)), *temp = pg_format("%s.new", p->sidecar);
     int rc = PG_OK, fd = -1;
     json_decref(o);
     if (!text || !temp) rc = pg_error_nomem(e);

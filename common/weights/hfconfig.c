@@ -112,7 +112,7 @@ static int adapt_nothing(const pg_weights *w, json_t *j, const facts *f)
 
 static int put(const char *path, json_t *j, pg_err *e)
 {
-    char *out = json_dumps(j, JSON_INDENT(1));
+    char *out = pg_json_dumps(j, JSON_INDENT(1));
     pg_buf b = {0};
     int rc = out ? pg_buf_addf(&b, e, "%s\n", out) : pg_error_nomem(e);
     free(out);

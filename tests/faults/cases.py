@@ -12,7 +12,7 @@ import msgpack
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.path.join(TOP, os.environ.get("PG_BUILD", "build")))
 GOLDEN = os.path.join(TOP, "tests", "golden")
-INJECT = os.path.join(BUILD, "tests", "faults", "inject.so")
+INJECT = os.environ.get("FAULT_LIBRARY", os.path.join(BUILD, "tests", "faults", "inject.so"))
 TIMED = ("examples_per_s", "tokens_per_s")
 
 

@@ -22,7 +22,7 @@ import threading
 
 from cases import BUILD, INJECT, cases, inputs
 
-KINDS = ["alloc", "read", "write", "stdio", "fsync", "rename", "close", "mmap", "truncate", "open", "stat", "folder", "thread", "poll", "pipe", "fork"]
+KINDS = ["alloc", "read", "write", "stdio", "fsync", "rename", "close", "mmap", "truncate", "open", "stat", "folder", "thread", "poll", "pipe", "fork", "socket"]
 # (kind, errno): 0 is one byte alone. Those of `calm` must not change what a tool does.
 FAULTS = [("alloc", errno.ENOMEM), ("read", errno.EIO), ("read", errno.EINTR), ("read", 0), ("write", errno.ENOSPC), ("write", errno.EINTR),
           ("write", 0), ("stdio", errno.ENOSPC), ("fsync", errno.EIO), ("rename", errno.EIO), ("close", errno.EIO), ("mmap", errno.ENOMEM),

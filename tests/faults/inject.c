@@ -16,11 +16,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -31,9 +34,9 @@
 #define _IO_ERR_SEEN 0x0020 /* glibc: what ferror looks at */
 #endif
 
-enum { ALLOC, READ, WRITE, STDIO, FSYNC, RENAME, CLOSE, MMAP, TRUNCATE, OPEN, STAT, FOLDER, THREAD, POLL, PIPE, FORK, KINDS, FIRED = KINDS, CELLS };
+enum { ALLOC, READ, WRITE, STDIO, FSYNC, RENAME, CLOSE, MMAP, TRUNCATE, OPEN, STAT, FOLDER, THREAD, POLL, PIPE, FORK, SOCKET, KINDS, FIRED = KINDS, CELLS };
 static const char *const kinds[KINDS] = {"alloc", "read", "write", "stdio",  "fsync",  "rename", "close", "mmap",
-                                         "truncate", "open", "stat", "folder", "thread", "poll",   "pipe",  "fork"};
+                                         "truncate", "open", "stat", "folder", "thread", "poll",   "pipe",  "fork", "socket"};
 
 static unsigned *cells, at;
 static int kind = -1, with, many;
@@ -106,11 +109,19 @@ int posix_memalign(void **p, size_t a, size_t n)
     static type (*next)(__VA_ARGS__);                                 \
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, name)
 
+/* A file, pipe, device or socket: not an eventfd, whose 8 bytes always go at once. */
+static int moves(int fd)
+{
+    struct stat st;
+    NEXT(int, "fstat", int, struct stat *);
+    return next(fd, &st) || (st.st_mode & S_IFMT);
+}
+
 /* ---- reading and writing; errno 0 stands for one byte alone ---- */
 ssize_t read(int fd, void *p, size_t n)
 {
     NEXT(ssize_t, "read", int, void *, size_t);
-    if (!hit(READ)) return next(fd, p, n);
+    if (!moves(fd) || !hit(READ)) return next(fd, p, n);
     return with ? -1 : next(fd, p, n < 1 ? n : 1);
 }
 ssize_t pread(int fd, void *p, size_t n, off_t o)
@@ -122,7 +133,7 @@ ssize_t pread(int fd, void *p, size_t n, off_t o)
 ssize_t write(int fd, const void *p, size_t n)
 {
     NEXT(ssize_t, "write", int, const void *, size_t);
-    if (fd == 2 || !hit(WRITE)) return next(fd, p, n);
+    if (fd == 2 || !moves(fd) || !hit(WRITE)) return next(fd, p, n);
     return with ? -1 : next(fd, p, n < 1 ? n : 1);
 }
 ssize_t pwrite(int fd, const void *p, size_t n, off_t o)
@@ -374,4 +385,58 @@ pid_t fork(void)
 {
     NEXT(pid_t, "fork", void);
     return hit(FORK) ? -1 : next();
+}
+int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+                const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const env[restrict])
+{
+    NEXT(int, "posix_spawn", pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *, char *const *);
+    return hit(FORK) ? with : next(pid, path, actions, attr, argv, env);
+}
+int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+                 const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const env[restrict])
+{
+    NEXT(int, "posix_spawnp", pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *, char *const *);
+    return hit(FORK) ? with : next(pid, file, actions, attr, argv, env);
+}
+
+/* ---- sockets ---- */
+int socket(int domain, int type, int protocol)
+{
+    NEXT(int, "socket", int, int, int);
+    return hit(SOCKET) ? -1 : next(domain, type, protocol);
+}
+int bind(int fd, const struct sockaddr *a, socklen_t n)
+{
+    NEXT(int, "bind", int, const struct sockaddr *, socklen_t);
+    return hit(SOCKET) ? -1 : next(fd, a, n);
+}
+int listen(int fd, int n)
+{
+    NEXT(int, "listen", int, int);
+    return hit(SOCKET) ? -1 : next(fd, n);
+}
+int accept4(int fd, struct sockaddr *a, socklen_t *n, int flags)
+{
+    NEXT(int, "accept4", int, struct sockaddr *, socklen_t *, int);
+    return hit(SOCKET) ? -1 : next(fd, a, n, flags);
+}
+ssize_t recv(int fd, void *p, size_t n, int flags)
+{
+    NEXT(ssize_t, "recv", int, void *, size_t, int);
+    return hit(SOCKET) ? -1 : next(fd, p, n, flags);
+}
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    NEXT(ssize_t, "send", int, const void *, size_t, int);
+    return hit(SOCKET) ? -1 : next(fd, p, n, flags);
+}
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    NEXT(ssize_t, "sendmsg", int, const struct msghdr *, int);
+    return hit(SOCKET) ? -1 : next(fd, m, flags);
+}
+int epoll_wait(int fd, struct epoll_event *ev, int n, int ms)
+{
+    NEXT(int, "epoll_wait", int, struct epoll_event *, int, int);
+    return hit(POLL) ? -1 : next(fd, ev, n, ms);
 }
