@@ -264,6 +264,8 @@ int main(int argc, char **argv)
     parse(&t, &o);
     if (o.output) {
         int fd;
+        size_t left = pg_temp_sweep(o.output);
+        if (left) tool_info(&t, "removed %zu temporary file%s that a killed run left of '%s'", left, left == 1 ? "" : "s", o.output);
         if (pg_outfile_open(&outfile, o.output, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));

@@ -40,14 +40,24 @@ static void probe(run *r, const char *path)
     pg_outfile_abort(&f);
 }
 
+/* What a run that was killed while it saved has left. */
+static void sweep(run *r, const char *path)
+{
+    size_t n = path ? pg_temp_sweep(path) : 0;
+    if (n) tool_info(&r->t, "removed %zu temporary file%s that a killed run left of '%s'", n, n == 1 ? "" : "s", path);
+}
+
 void train_choose_output(run *r)
 {
     r->weights_out = weights_path(r, "", &r->out_dir);
     r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
     if (!r->state_path) train_no_memory(r);
+    sweep(r, r->weights_out);
+    sweep(r, r->state_path);
     probe(r, r->weights_out);
     if (!r->keep_best) return;
     r->best_out = weights_path(r, ".best", &r->best_dir);
+    sweep(r, r->best_out);
     probe(r, r->best_out);
 }
 

@@ -145,7 +145,11 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
         pg_outfile_abort(f);
         return pg_error(e, PG_EIO, "cannot write '%s': it is not a regular file, and only such a one can appear whole; use standard output", path);
     }
-    f->fd = mkstemp(f->temp);
+    size_t random = strlen(f->temp) - 6;
+    while ((f->fd = mkstemp(f->temp)) >= 0 && pg_temp_lock(f->fd)) {
+        close(f->fd);
+        memset(f->temp + random, 'X', 6);
+    }
     if (f->fd < 0) {
         int rc = pg_error_errno(e, "cannot write '%s'", path);
         free(f->temp);
