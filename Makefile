@@ -38,6 +38,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
 TOOL_COMMON := $(BUILD)/tools/tool.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+FAULTS := $(BUILD)/tests/faults/inject.so
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
 all: $(TOOLS:%=$(BUILD)/%)
@@ -89,7 +90,18 @@ $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
-everything: all $(UNIT) $(HELPERS)
+everything: all $(UNIT) $(HELPERS) $(FAULTS)
+
+# Calls that fail on purpose: never built with a sanitizer, which replaces some of them itself.
+$(FAULTS): tests/faults/inject.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -fPIC -shared $(WARN) $(CFLAGS) $(CPPFLAGS) $< -o $@
+faults: everything
+	@PG_BUILD=$(BUILD) tests/faults/run.sh
+kills: everything
+	@PG_BUILD=$(BUILD) tests/faults/run.sh kills
+tsan:
+	@tests/faults/tsan.sh
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -137,5 +149,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: faults kills tsan all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:
