@@ -1,21 +1,39 @@
-/* Parts of pg-infer: options and what is opened (infer_setup.c), the loop over records (pg-infer.c). */
+/* Parts of pg-infer: options and what is opened (infer_setup.c), the threads that caption
+ * (infer_replica.c), the loop over records (pg-infer.c). */
 #ifndef PG_INFER_H
 #define PG_INFER_H
+
+#include <pthread.h>
 
 #include "model/decode.h"
 #include "model/sample.h"
 #include "text/text.h"
 #include "tool.h"
 
-/* A record between coming and going. */
+/* A record between coming and going. Only the main thread touches rec, id and state; a replica what is under `caption`, while the
+ * record is its own. */
 typedef struct slot {
     char id[128]; /* for messages */
     pg_rec *rec;
     pg_sample sample;
     pg_caption caption;
-    bool finished; /* may go, once all before it have gone */
     int32_t *tokens;
+    float *logp;     /* --score-only: [sample.n] */
+    pg_err err;      /* --score-only: why there is no score */
+    bool finished;   /* may go, once all before it have gone; under the lock, as what follows */
+    pg_buf told;     /* --partial: of each text so far its length, then its tokens (int32) */
 } slot;
+
+/* One model with threads of its own, and the thread that leads them. Several where the model is small: its products are over
+ * sooner than threads that share them could meet. */
+typedef struct replica {
+    struct infer *f;
+    pg_kern *kern;
+    pg_model *m;
+    pg_work *w;
+    pg_decoder *decoder; /* NULL: --score-only */
+    pthread_t thread;
+} replica;
 
 typedef struct infer {
     pg_tool t;
@@ -24,22 +42,34 @@ typedef struct infer {
     pg_decoding how;
     size_t batch;
     bool partial, score, bf16, int8;
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_decoder *decoder;
+    pg_model *m; /* the first replica's, for its shape */
     pg_tokenizer *tok;
-    slot *slots; /* a ring: `held` from `first` on, in the order of the stream */
-    size_t n_slots, first, held;
+    replica *replicas;
+    size_t n_replicas, seats; /* seats: of each */
+    slot *slots; /* a ring, in the order of the stream: slot n % n_slots holds the n-th record that came */
+    size_t n_slots, come, gone;
     pg_rec *partial_rec;
-    pg_buf text;
-    uint64_t come, done, tokens, cut;
-    double patience; /* seconds that may be waited for another record */
+    pg_buf text, said;
+    uint64_t done, tokens, cut;
+    /* shared with the replicas */
+    pthread_mutex_t lock;
+    pthread_cond_t arrived;
+    size_t ready, taken; /* records up to `ready` may be taken, those up to `taken` were */
+    bool over;           /* no more will come */
+    pg_err failed;       /* of a replica; all end */
+    int wake[2];         /* a pipe: the main thread waits for it and the stream at once */
 } infer;
 
 void infer_parse(infer *f, int argc, char **argv);
 void infer_set_up(infer *f);
 void infer_tear_down(infer *f);
 _Noreturn void infer_no_memory(const infer *f);
+
+int infer_told(void *replica, pg_caption *c); /* for pg_decoding.told */
+/* Replicas take records as they become ready and mark them as finished. */
+void infer_start(infer *f);
+void infer_stop(infer *f); /* after the last record is finished */
+/* Until the stream has something to read (where `stream`), a replica has something to tell, or the output has nobody to read it. */
+void infer_wait(infer *f, bool stream);
 
 #endif

@@ -41,7 +41,7 @@ static const char help[] =
 
 enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
 enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
-#define FIRST_PATIENCE 0.05 /* seconds */
+enum { LEAST_SEATS = 4 }; /* of a replica */
 
 /* What excludes what. */
 static void check_options(const infer *f, bool seed)
@@ -83,7 +83,6 @@ void infer_parse(infer *f, int argc, char **argv)
     bool seed = false;
     f->how.max_len = 128;
     f->batch = 8;
-    f->patience = FIRST_PATIENCE;
     tool_start(t, "pg-infer", help, argc, argv);
     for (int c; (c = tool_getopt(t, "m:n:b:t:", opts, true)) != -1;)
         switch (c) {
@@ -196,46 +195,96 @@ static void open_tokenizer(infer *f)
 /* Records that may be held: a caption that takes long keeps those after it waiting while others take the seats that are free. */
 static size_t ring(const infer *f)
 {
-    return f->batch > 1 && !f->score ? 2 * f->batch + 16 : 1;
+    return 2 * f->batch + 16;
 }
 
-static void quantise(infer *f)
+static void quantise(const infer *f, replica *r)
 {
     pg_err e = {0};
     size_t bytes;
-    if (pg_model_quantise(f->m, &bytes, &e))
+    if (pg_model_quantise(r->m, &bytes, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-    tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(f->kern), bytes >> 20);
+    if (r == f->replicas)
+        tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(r->kern), bytes >> 20);
 }
 
-static void load_adapter(infer *f)
+static void load_adapter(infer *f, replica *r)
 {
     pg_err e = {0};
     pg_lora_counts n;
     bool foreign;
-    if (pg_lora_load(f->m, f->adapter, &n, &foreign, &e))
+    if (pg_lora_load(r->m, f->adapter, &n, &foreign, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (r != f->replicas)
+        return;
     if (foreign)
         tool_warn(&f->t, "the adapter '%s' was trained on other weights than '%s'", f->adapter, f->model);
     tool_note(&f->t, "'%s': rank %zu on %zu layers of the language model, %zu of the image tower%s", f->adapter, n.rank, n.language, n.tower,
               n.head ? ", and its head" : "");
 }
 
-void infer_set_up(infer *f)
+static void open_model(infer *f, replica *r, size_t threads)
 {
     pg_err e = {0};
-    if (pg_kern_new(&f->kern, f->t.threads, &e) || (f->bf16 && pg_kern_use_bf16(f->kern, &e)) ||
-        pg_model_open(&f->m, f->model, NULL, f->kern, &e) || pg_work_new(&f->w, &e) ||
-        (!f->score && pg_decoder_new(&f->decoder, f->m, f->w, &f->how, f->batch, &e)))
+    *r = (replica){.f = f};
+    if (pg_kern_new(&r->kern, threads, &e) || (f->bf16 && pg_kern_use_bf16(r->kern, &e)) ||
+        pg_model_open(&r->m, f->model, NULL, r->kern, &e) || pg_work_new(&r->w, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-    if (f->bf16)
-        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(f->kern));
+}
+
+static void close_model(replica *r)
+{
+    pg_decoder_free(r->decoder);
+    pg_work_free(r->w);
+    pg_model_close(r->m);
+    pg_kern_free(r->kern);
+}
+
+/* One with all threads; or, of a small model, as many as there are threads and records to go on with. */
+static void open_replicas(infer *f)
+{
+    size_t threads = f->t.threads ? f->t.threads : pg_cpus(), most = f->batch / LEAST_SEATS;
+    f->n_replicas = 1;
+    if (!(f->replicas = pg_calloc(threads, sizeof *f->replicas)))
+        infer_no_memory(f);
+    open_model(f, f->replicas, threads);
+    if (f->replicas->m->s.parameters <= PG_SMALL_MODEL && threads > 1 && most > 1) {
+        close_model(f->replicas);
+        f->n_replicas = threads < most ? threads : most;
+        for (size_t i = 0; i < f->n_replicas; i++)
+            open_model(f, &f->replicas[i], threads / f->n_replicas + (i < threads % f->n_replicas));
+    }
+    f->m = f->replicas->m;
+    f->seats = (f->batch + f->n_replicas - 1) / f->n_replicas;
+}
+
+static void ready_replica(infer *f, replica *r)
+{
+    pg_err e = {0};
+    pg_decoding how = f->how;
     if (f->int8)
-        quantise(f);
-    tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads", f->model, f->m->s.family,
-              f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(f->kern), pg_kern_threads(f->kern));
+        quantise(f, r);
     if (f->adapter)
-        load_adapter(f);
+        load_adapter(f, r);
+    if (pg_model_pack(r->m, false, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    how.told = f->partial ? infer_told : NULL;
+    how.ctx = r;
+    if (!f->score && pg_decoder_new(&r->decoder, r->m, r->w, &how, f->seats, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+}
+
+void infer_set_up(infer *f)
+{
+    open_replicas(f);
+    pg_kern *kern = f->replicas->kern;
+    if (f->bf16)
+        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(kern));
+    tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads%s", f->model, f->m->s.family,
+              f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(kern),
+              f->t.threads ? f->t.threads : pg_cpus(), f->n_replicas > 1 ? ", a replica of the model for each few" : "");
+    for (size_t i = 0; i < f->n_replicas; i++)
+        ready_replica(f, &f->replicas[i]);
     open_tokenizer(f);
     f->n_slots = ring(f);
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
@@ -255,14 +304,16 @@ void infer_tear_down(infer *f)
     for (size_t i = 0; i < f->n_slots; i++) {
         pg_rec_free(f->slots[i].rec);
         pg_sample_free(&f->slots[i].sample);
+        pg_buf_free(&f->slots[i].told);
         free(f->slots[i].tokens);
+        free(f->slots[i].logp);
     }
     free(f->slots);
     pg_rec_free(f->partial_rec);
     pg_buf_free(&f->text);
+    pg_buf_free(&f->said);
     pg_tokenizer_free(f->tok);
-    pg_decoder_free(f->decoder);
-    pg_work_free(f->w);
-    pg_model_close(f->m);
-    pg_kern_free(f->kern);
+    for (size_t i = 0; i < f->n_replicas; i++)
+        close_model(&f->replicas[i]);
+    free(f->replicas);
 }

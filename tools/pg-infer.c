@@ -1,13 +1,10 @@
-/* The loop over records: they come while seats of the decoder are free, are worked on together, and go in the order they came. */
+/* The loop over records: they come while there is room, replicas caption them, and they go in the order they came. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "infer.h"
-
-#define PATIENCE 0.05      /* of the time that was worked */
-#define MOST_PATIENCE 0.05 /* seconds: what a single picture may be kept waiting */
 
 static double seconds(void)
 {
@@ -32,30 +29,45 @@ static const unsigned char *raw_id(const pg_rec *r, size_t *len)
 }
 
 /* ---- captions ---- */
-static int tell(void *ctx, pg_caption *c)
+/* A text so far, as {id, partial}. */
+static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
 {
-    infer *f = ctx;
     pg_rec *r = f->partial_rec;
-    size_t len, i = 0;
+    size_t len;
     const unsigned char *id;
     pg_err e = {0};
-    if (c->n && c->tokens[c->n - 1] == PG_EOS)
-        return 0;
-    while (&f->slots[i].caption != c)
-        i++;
     pg_rec_clear(r);
-    if ((id = raw_id(f->slots[i].rec, &len)))
+    if ((id = raw_id(s->rec, &len)))
         must(f, pg_rec_set_raw(r, "id", id, len, &e), &e);
     f->text.len = 0;
     /* What cannot be decoded is told of with the finished caption. */
-    int rc = f->tok ? pg_tokenizer_decode(f->tok, c->tokens, c->n, &f->text, &e) : PG_OK;
+    int rc = f->tok ? pg_tokenizer_decode(f->tok, tokens, n, &f->text, &e) : PG_OK;
     if (rc && rc != PG_ENOMEM)
-        return 0;
+        return;
     must(f, rc, &e);
     must(f, pg_rec_set_str(r, "partial", (const char *)f->text.data, f->text.len, &e), &e);
     tool_put(&f->t, &f->p, r);
-    must(f, pg_writer_flush(f->p.out, &e), &e);
-    return 0;
+}
+
+/* What replicas have told of since; true: something. */
+static bool say_all(infer *f)
+{
+    bool any = false;
+    for (size_t i = f->gone; f->partial && i < f->come; i++) {
+        slot *s = &f->slots[i % f->n_slots];
+        pthread_mutex_lock(&f->lock);
+        pg_buf got = s->told;
+        s->told = f->said;
+        s->told.len = 0;
+        f->said = got;
+        pthread_mutex_unlock(&f->lock);
+        for (size_t at = 0; at < got.len; any = true) {
+            const int32_t *text = (const int32_t *)(const void *)(got.data + at);
+            say(f, s, text + 1, (size_t)text[0]);
+            at += (1 + (size_t)text[0]) * sizeof *text;
+        }
+    }
+    return any;
 }
 
 static void set_caption(infer *f, slot *s)
@@ -91,7 +103,7 @@ static uint64_t stream_of(const infer *f, const pg_rec *r)
     const unsigned char *id = raw_id(r, &len);
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
     if (!id)
-        return f->come;
+        return f->come + 1;
     for (size_t i = 0; i < len; i++)
         hash = (hash ^ id[i]) * 0x100000001b3u;
     return hash;
@@ -120,16 +132,20 @@ static void set_doubles(infer *f, pg_rec *r, const char *key, const double *v, s
     free(b);
 }
 
-static void set_score(infer *f, slot *s, const float *logp)
+static void set_score(infer *f, slot *s)
 {
     pg_err e = {0};
-    double sum = 0, *v = pg_alloc(s->sample.n_loss, sizeof *v);
+    double sum = 0, *v;
     size_t n = 0;
-    if (!v)
+    if (s->err.code) {
+        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, s->err.msg);
+        return;
+    }
+    if (!(v = pg_alloc(s->sample.n_loss, sizeof *v)))
         infer_no_memory(f);
     for (size_t i = 1; i < s->sample.n; i++)
         if (s->sample.mask_loss[i])
-            sum += v[n++] = (double)logp[i];
+            sum += v[n++] = (double)s->logp[i];
     must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
     set_doubles(f, s->rec, "token_logprobs", v, n);
     f->tokens += n;
@@ -137,105 +153,77 @@ static void set_score(infer *f, slot *s, const float *logp)
     free(v);
 }
 
-static void score(infer *f, slot *s)
-{
-    pg_err e = {0};
-    float *logp = pg_floats(s->sample.n);
-    pg_scoring g = {.pixels = s->sample.pixels, .tokens = s->sample.tokens, .mask_ar = s->sample.mask_ar,
-                    .mask_loss = s->sample.mask_loss, .n = s->sample.n, .logp = logp};
-    int rc = logp ? pg_score(f->m, f->w, &g, &e) : PG_ENOMEM;
-    if (rc == PG_ENOMEM)
-        infer_no_memory(f);
-    if (rc)
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, e.msg);
-    else
-        set_score(f, s, logp);
-    free(logp);
-}
-
 /* ---- coming and going ---- */
-/* Whether another record is there. A pipe holds less than one picture, so a busy neighbour gets a little time to fill it again,
- * a small part of the time that was worked. */
-static bool ready(infer *f)
+/* A record into the next slot. 1: there; 0: the stream has ended; < 0: it is bad. */
+static int come(infer *f, pg_err *e)
 {
-    double start = seconds();
-    bool is = pg_reader_ready(f->p.in);
-    while (!is && seconds() - start < f->patience) {
-        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-        is = pg_reader_ready(f->p.in);
-    }
-    f->patience -= seconds() - start;
-    return is;
-}
-
-/* Reads a record into the next slot and gives it a seat. false: the stream has ended. */
-static bool come(infer *f)
-{
-    slot *s = &f->slots[(f->first + f->held) % f->n_slots];
-    pg_err e = {0};
-    if (!tool_next(&f->t, &f->p))
-        return false;
+    slot *s = &f->slots[f->come % f->n_slots];
+    pg_err why = {0};
+    int rc = tool_read(&f->p, e);
+    if (rc <= 0)
+        return rc;
     tool_id(&f->p, s->id, sizeof s->id);
     pg_rec *got = f->p.rec;
     f->p.rec = s->rec;
     s->rec = got;
     s->finished = true;
-    f->held++;
-    f->come++;
-    if (pg_rec_has_error(s->rec))
-        return true;
-    if (pg_sample_read(&s->sample, &f->m->s, s->rec, &e)) {
-        if (e.code == PG_ENOMEM)
+    s->err = (pg_err){0};
+    if (pg_rec_has_error(s->rec)) {
+        s->sample.n = 0;
+    } else if (pg_sample_read(&s->sample, &f->m->s, s->rec, &why)) {
+        if (why.code == PG_ENOMEM)
             infer_no_memory(f);
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, e.msg);
+        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, why.msg);
     } else if (f->score && !s->sample.n_loss) {
         tool_record_error(&f->t, s->rec, "'%s': no suffix to score", s->id);
-    } else if (f->score) {
-        score(f, s);
     } else {
         s->caption = (pg_caption){.pixels = s->sample.pixels, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
                                   .stream = stream_of(f, s->rec), .tokens = s->tokens};
-        s->finished = !pg_decoder_add(f->decoder, &s->caption);
+        s->finished = false;
     }
-    return true;
+    f->come++;
+    pthread_mutex_lock(&f->lock);
+    f->ready = f->come;
+    pthread_cond_signal(&f->arrived);
+    pthread_mutex_unlock(&f->lock);
+    return 1;
 }
 
-static void go(infer *f)
+/* What was told, and those that are finished, up to the first that is not; true: something. */
+static bool go(infer *f)
 {
-    for (; f->held && f->slots[f->first].finished; f->held--) {
-        tool_put(&f->t, &f->p, f->slots[f->first].rec);
-        f->first = (f->first + 1) % f->n_slots;
+    size_t from = f->gone, to;
+    pthread_mutex_lock(&f->lock);
+    for (to = from; to < f->come && f->slots[to % f->n_slots].finished; to++)
+        ;
+    pg_err failed = f->failed;
+    pthread_mutex_unlock(&f->lock);
+    bool said = say_all(f); /* of theirs too, before they go */
+    for (; f->gone < to; f->gone++) {
+        slot *s = &f->slots[f->gone % f->n_slots];
+        if (!pg_rec_has_error(s->rec))
+            (f->score ? set_score : set_caption)(f, s);
+        tool_put(&f->t, &f->p, s->rec);
     }
-}
-
-static void step(infer *f)
-{
-    double start = seconds();
-    pg_err e = {0};
-    must(f, pg_decoder_step(f->decoder, &e), &e);
-    for (const pg_caption *c; (c = pg_decoder_take(f->decoder)) != NULL;)
-        for (size_t i = 0; i < f->n_slots; i++)
-            if (&f->slots[i].caption == c) {
-                set_caption(f, &f->slots[i]);
-                f->slots[i].finished = true;
-            }
-    f->patience += PATIENCE * (seconds() - start);
-    if (f->patience > MOST_PATIENCE)
-        f->patience = MOST_PATIENCE;
+    must(f, failed.code, &failed);
+    return said || to > from;
 }
 
 static void work(infer *f)
 {
-    bool more = true;
-    while (more || f->held) {
-        size_t seated = f->decoder ? pg_decoder_seated(f->decoder) : 0;
-        /* With nobody seated there is nothing else to do than to wait for a record. */
-        if (more && f->held < f->n_slots && seated < f->batch && (!seated || ready(f)))
-            more = come(f);
-        else if (seated)
-            step(f);
-        go(f);
+    pg_err e = {0}, ignored;
+    int more = 1;
+    while (more > 0 || f->gone < f->come) {
+        bool room = more > 0 && f->come - f->gone < f->n_slots, read = room && pg_reader_ready(f->p.in);
+        if (read)
+            more = come(f, &e);
+        if (go(f) || read)
+            continue;
+        must(f, pg_writer_flush(f->p.out, &ignored), &ignored);
+        infer_wait(f, room);
     }
+    if (more < 0)
+        tool_bad_stream(&f->t, &f->p, &e);
 }
 
 int main(int argc, char **argv)
@@ -243,15 +231,13 @@ int main(int argc, char **argv)
     infer f = {0};
     double start;
     infer_parse(&f, argc, argv);
-    if (f.partial) {
-        f.how.told = tell;
-        f.how.ctx = &f;
-    }
     tool_open_in(&f.t, &f.p, 0, "stdin", "examples");
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
     start = seconds();
+    infer_start(&f);
     work(&f);
+    infer_stop(&f);
     if (f.cut)
         tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
     tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, seconds() - start);

@@ -195,6 +195,7 @@ static void set_up(run *r)
     if (r->bf16) TRY(pg_kern_use_bf16(r->kern, e));
     TRY(pg_model_open(&r->m, r->model, r->lora ? NULL : r->train, r->kern, e));
     if (r->lora) train_make_adapter(r);
+    TRY(pg_model_pack(r->m, true, e)); /* what is not trained */
     TRY(pg_work_new(&r->work, e));
     open_tokenizer(r);
     tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");

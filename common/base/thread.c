@@ -16,17 +16,29 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
+enum { LINE = 64 };
+/* A thread's share of a job. It takes these first, so that what it wrote for rows of a matrix it finds in its own cache when the next
+ * job works on them; then what is left of the others'. */
+typedef struct share {
+    _Alignas(LINE) atomic_size_t next;
+    size_t end;
+} share;
+
+/* A job is joined without the lock: a worker counts itself as active, then looks whether the job is open; who closes it does so
+ * first, then waits until none is active. Either the worker sees it closed, or it is waited for. */
 struct pg_pool {
     size_t threads, started;
     worker *workers;
-    pthread_mutex_t lock;
-    pthread_cond_t go, done;
-    atomic_size_t round; /* grows by one with each job; workers spin on it briefly before they sleep */
-    bool stop, open; /* open: a job that workers may still join */
+    share *shares; /* [threads] */
     void (*fn)(void *, size_t, size_t);
     void *ctx;
-    size_t n;
-    atomic_size_t next, active; /* active: workers inside the job */
+    atomic_size_t round; /* grows by one with each job; workers spin on it briefly before they sleep */
+    atomic_size_t active; /* workers that are inside the job, or looking */
+    atomic_bool open, stop;
+    atomic_size_t sleeping; /* workers */
+    atomic_bool waiting;    /* the caller, asleep */
+    pthread_mutex_t lock;   /* only for sleeping */
+    pthread_cond_t go, done;
 };
 
 enum { SPINS = 20000 }; /* about 20 us: jobs of a small model come that close together */
@@ -41,10 +53,9 @@ size_t pg_cpus(void)
 
 static void drain(pg_pool *p, size_t thread)
 {
-    for (;;) {
-        size_t i = atomic_fetch_add(&p->next, 1);
-        if (i >= p->n) return;
-        p->fn(p->ctx, i, thread);
+    for (size_t s = 0; s < p->threads; s++) {
+        share *h = &p->shares[(thread + s) % p->threads];
+        for (size_t i; (i = atomic_fetch_add(&h->next, 1)) < h->end;) p->fn(p->ctx, i, thread);
     }
 }
 
@@ -62,22 +73,33 @@ static void *run(void *arg)
     size_t seen = 0;
     for (;;) {
         for (int i = 0; i < SPINS && atomic_load(&p->round) == seen; i++) relax();
-        pthread_mutex_lock(&p->lock);
-        while (atomic_load(&p->round) == seen && !p->stop) pthread_cond_wait(&p->go, &p->lock);
-        if (p->stop) {
+        if (atomic_load(&p->round) == seen) {
+            pthread_mutex_lock(&p->lock);
+            atomic_fetch_add(&p->sleeping, 1);
+            while (atomic_load(&p->round) == seen) pthread_cond_wait(&p->go, &p->lock);
+            atomic_fetch_sub(&p->sleeping, 1);
             pthread_mutex_unlock(&p->lock);
-            return NULL;
         }
+        if (atomic_load(&p->stop)) return NULL;
         seen = atomic_load(&p->round);
-        bool join = p->open;
-        if (join) atomic_fetch_add(&p->active, 1);
-        pthread_mutex_unlock(&p->lock);
-        if (!join) continue;
-        drain(p, w->id);
-        pthread_mutex_lock(&p->lock);
-        if (atomic_fetch_sub(&p->active, 1) == 1) pthread_cond_signal(&p->done);
-        pthread_mutex_unlock(&p->lock);
+        atomic_fetch_add(&p->active, 1);
+        if (atomic_load(&p->open)) drain(p, w->id);
+        if (atomic_fetch_sub(&p->active, 1) == 1 && atomic_load(&p->waiting)) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
     }
+}
+
+/* Workers see a new round. */
+static void call(pg_pool *p)
+{
+    atomic_fetch_add(&p->round, 1);
+    if (!atomic_load(&p->sleeping)) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->go);
+    pthread_mutex_unlock(&p->lock);
 }
 
 int pg_pool_new(pg_pool **out, size_t threads, pg_err *e)
@@ -89,10 +111,11 @@ int pg_pool_new(pg_pool **out, size_t threads, pg_err *e)
     if (!p) return pg_error_nomem(e);
     p->threads = threads;
     p->workers = pg_calloc(threads, sizeof *p->workers);
+    p->shares = aligned_alloc(LINE, threads * sizeof *p->shares); /* at most 1024 */
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->go, NULL);
     pthread_cond_init(&p->done, NULL);
-    if (!p->workers) {
+    if (!p->workers || !p->shares) {
         pg_pool_free(p);
         return pg_error_nomem(e);
     }
@@ -111,15 +134,14 @@ int pg_pool_new(pg_pool **out, size_t threads, pg_err *e)
 void pg_pool_free(pg_pool *p)
 {
     if (!p) return;
-    pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    pthread_cond_broadcast(&p->go);
-    pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->stop, true);
+    call(p);
     for (size_t i = 1; i <= p->started; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->go);
     pthread_cond_destroy(&p->done);
     free(p->workers);
+    free(p->shares);
     free(p);
 }
 
@@ -131,22 +153,22 @@ void pg_pool_run(pg_pool *p, size_t n, void (*fn)(void *, size_t, size_t), void 
         for (size_t i = 0; i < n; i++) fn(ctx, i, 0);
         return;
     }
-    pthread_mutex_lock(&p->lock);
     p->fn = fn;
     p->ctx = ctx;
-    p->n = n;
-    atomic_store(&p->next, 0);
-    p->open = true;
-    atomic_fetch_add(&p->round, 1);
-    pthread_cond_broadcast(&p->go);
-    pthread_mutex_unlock(&p->lock);
+    for (size_t t = 0; t < p->threads; t++) {
+        atomic_store_explicit(&p->shares[t].next, n / p->threads * t + (n % p->threads) * t / p->threads, memory_order_relaxed);
+        p->shares[t].end = n / p->threads * (t + 1) + (n % p->threads) * (t + 1) / p->threads;
+    }
+    atomic_store(&p->open, true);
+    call(p);
     drain(p, 0);
     /* All work is claimed. A worker that has not woken yet is not waited for: on a busy machine that takes a time slice. */
-    pthread_mutex_lock(&p->lock);
-    p->open = false;
-    pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->open, false);
     for (int i = 0; i < SPINS && atomic_load(&p->active); i++) relax();
+    if (!atomic_load(&p->active)) return;
     pthread_mutex_lock(&p->lock);
+    atomic_store(&p->waiting, true);
     while (atomic_load(&p->active)) pthread_cond_wait(&p->done, &p->lock);
+    atomic_store(&p->waiting, false);
     pthread_mutex_unlock(&p->lock);
 }

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 
 enum {
-    DEEP = 16384,          /* of K at a time */
     KC = 1024, NC = 192,   /* a packed block of B, 384 KiB: half of the second-level cache */
     TASKS = 16,
     MIN_ROWS = 60,
@@ -26,6 +25,7 @@ typedef struct job {
     size_t parts, part;  /* streaming: pieces of K, rows of each */
     const float *A;
     size_t rs, cs;
+    const uint32_t *panels; /* of B, packed before; NULL: each tile packs its own */
     uint32_t *a;
     size_t lda;          /* streaming: of rounded rows */
     float *partial;
@@ -71,6 +71,17 @@ static void ask(const job *j, size_t k, size_t kn, size_t col, size_t n, size_t 
     }
 }
 
+static size_t round_to(size_t n, size_t step)
+{
+    return pg_div_up(n, step) * step;
+}
+
+/* Row k of the panel that begins with column n, of those that were packed before. */
+static const uint32_t *packed_at(const job *j, size_t k, size_t n)
+{
+    return j->panels + n * pg_div_up(j->K, 2) + k / 2 * round_to(pg_min_size(PG_HALF_COLS, j->N - n), 16);
+}
+
 static void tile(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
@@ -79,31 +90,27 @@ static void tile(void *ctx, size_t i, size_t thread)
     size_t panel = pg_div_up(j->K, 32) * PG_HALF_ROWS * 16, kc = KC;
     if (j->B->blocks > 1 && j->B->down)
         for (kc = pg_min_size(KC, j->B->m.rows); j->B->m.rows % kc;) kc -= 32;
-    uint32_t *packed = (uint32_t *)(void *)j->k->scratch[thread].b;
+    uint32_t *room = (uint32_t *)(void *)j->k->scratch[thread].b;
     for (size_t k = 0; k < j->K; k += kc) {
         size_t kn = pg_min_size(kc, j->K - k), kp = pg_div_up(kn, 2), panels = pg_div_up(n, PG_HALF_COLS);
-        for (size_t p = 0; p < panels; p++)
-            j->ops->pack_b(packed + p * PG_HALF_COLS * kp, at(j->B, j->k0 + k, col + p * PG_HALF_COLS), j->B->m.type, j->B->m.trans,
+        for (size_t p = 0; p < panels && !j->panels; p++)
+            j->ops->pack_b(room + p * PG_HALF_COLS * kp, at(j->B, j->k0 + k, col + p * PG_HALF_COLS), j->B->m.type, j->B->m.trans,
                            j->B->m.ld, pg_min_size(PG_HALF_COLS, n - p * PG_HALF_COLS), kn);
-        size_t next = k + kc < j->K ? pg_min_size(kc, j->K - k - kc) : 0, calls = pg_div_up(m_end - row, PG_HALF_ROWS);
+        size_t next = !j->panels && k + kc < j->K ? pg_min_size(kc, j->K - k - kc) : 0, calls = pg_div_up(m_end - row, PG_HALF_ROWS);
         for (size_t m = row; m < m_end; m += PG_HALF_ROWS) {
             if (next) ask(j, j->k0 + k + kc, next, col, n, (m - row) / PG_HALF_ROWS, calls);
             for (size_t p = 0; p < panels; p++)
                 j->ops->kernel(pg_min_size(PG_HALF_ROWS, m_end - m), pg_min_size(PG_HALF_COLS, n - p * PG_HALF_COLS), kn,
-                               j->a + m / PG_HALF_ROWS * panel + k / 32 * PG_HALF_ROWS * 16, packed + p * PG_HALF_COLS * kp,
+                               j->a + m / PG_HALF_ROWS * panel + k / 32 * PG_HALF_ROWS * 16,
+                               j->panels ? packed_at(j, k, col + p * PG_HALF_COLS) : room + p * PG_HALF_COLS * kp,
                                j->add || k > 0, c_at(j, m, col + p * PG_HALF_COLS), j->ldc, NULL, 0);
         }
     }
 }
 
-static size_t round_to(size_t n, size_t step)
-{
-    return pg_div_up(n, step) * step;
-}
-
 static void many_rows(pg_kern *k, job *j)
 {
-    size_t all_m = j->M, all_k = j->K, deep = DEEP;
+    size_t all_m = j->M, all_k = j->K, deep = PG_HALF_DEEP;
     const float *A = j->A;
     float *C = j->C;
     bool add = j->add;
@@ -120,7 +127,7 @@ static void many_rows(pg_kern *k, job *j)
             j->C = C + m * j->ldc;
             j->add = add || k0 > 0;
             j->rows = 48; /* a multiple of PG_HALF_ROWS and of 16 */
-            pg_kern_run(k, pg_div_up(j->M, j->rows), j->M * j->K / 4, pack_task, j);
+            pg_kern_run(k, pg_div_up(j->M, j->rows), j->M * j->K * (j->rs == 1 ? 2 : 1), pack_task, j);
             j->cols = NC;
             while (j->cols > PG_HALF_COLS && pg_div_up(j->N, j->cols) < TASKS) j->cols -= PG_HALF_COLS;
             if (j->B->blocks > 1 && !j->B->down)
@@ -226,7 +233,7 @@ static void few_rows(pg_kern *k, job *j)
 
 static bool fits_stream(const pg_half_mat *B, size_t M, size_t K, bool transA)
 {
-    if (transA || M > PG_HALF_FEW || K > DEEP || B->c_step) return false;
+    if (transA || M > PG_HALF_FEW || K > PG_HALF_DEEP || B->c_step) return false;
     if (B->m.trans) return B->blocks < 2;
     return K % 2 == 0 && (B->blocks < 2 || !B->down);
 }
@@ -243,6 +250,21 @@ bool pg_gemm_half(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size
     if (fits_stream(B, M, K, transA)) few_rows(k, &j);
     else many_rows(k, &j);
     return true;
+}
+
+void pg_half_pack(pg_kern *k, size_t N, size_t K, const float *B, uint32_t *panels)
+{
+    for (size_t n = 0; n < N; n += PG_HALF_COLS)
+        k->half->pack_b(panels + n * pg_div_up(K, 2), B + n, PG_MAT_F32, false, N, pg_min_size(PG_HALF_COLS, N - n), K);
+}
+
+void pg_half_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, const uint32_t *panels, float beta, float *C,
+                 size_t ldc)
+{
+    static const pg_half_mat plain = {0};
+    job j = {.k = k, .ops = k->half, .B = &plain, .panels = panels, .M = M, .N = N, .K = K, .A = A, .rs = lda, .cs = 1, .a = k->packed,
+             .add = beta != 0, .C = C, .ldc = ldc};
+    many_rows(k, &j);
 }
 
 int pg_kern_room(pg_kern *k)

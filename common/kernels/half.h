@@ -12,6 +12,7 @@ enum {
     PG_PACK_BYTES = 24 << 20, /* of A at a time: stays in the last-level cache or near it */
     PG_HALF_ROWS = 6,   /* 6 x 4 vectors of sums, 4 of B and one of A: 29 of 32 registers */
     PG_HALF_COLS = 64,
+    PG_HALF_DEEP = 16384, /* of K at a time */
     PG_HALF_FEW = 48,   /* rows for which B is streamed: reading it is what takes the time */
     PG_HALF_DIRECT = 4  /* rows for which it is not packed either */
 };
@@ -37,6 +38,12 @@ typedef struct pg_half_ops {
     void (*stream_nt)(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, const void *B, pg_mat_type type, size_t ldb,
                       bool add, float *C, size_t ldc);
 } pg_half_ops;
+
+/* half.c: all of a plain f32 B [K,N] into panels, one after another ((K+1)/2 * (N filled up to 16) pairs), and products with them;
+ * K of PG_HALF_DEEP at most. */
+void pg_half_pack(pg_kern *k, size_t N, size_t K, const float *B, uint32_t *panels);
+void pg_half_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, const uint32_t *panels, float beta, float *C,
+                 size_t ldc);
 
 int pg_kern_room(pg_kern *k) PG_MUST_CHECK; /* makes k->packed, PG_PACK_BYTES */
 

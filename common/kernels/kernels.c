@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "kernels/ops.h"
 
-enum { CHUNK = 16384, ENOUGH = 100000 }; /* elements of a piece; work that is worth waking a thread */
+enum { CHUNK = 16384, ENOUGH = 20000 }; /* elements of a piece; work that is worth waking a thread */
 
 typedef struct isa {
     const pg_ops *ops;

@@ -71,6 +71,15 @@ const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", or "none, float32 
 /* C[M,N] = A[M,K] · B + beta C. */
 void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_quant *q, float beta, float *C, size_t ldc);
 
+/* Weights of a small model, packed once as products want them (bfloat16 where products are of it): 4 or 2 bytes an element beside the
+ * weights themselves. They are not seen to change afterwards. Other than with pg_gemm, the bits of a row of C never depend on M. */
+typedef struct pg_packed pg_packed;
+/* *p NULL with PG_OK: B is of 8-bit integers, or has more than 16384 rows; use the other products. */
+int pg_packed_new(pg_packed **p, pg_kern *k, const pg_half_mat *B, pg_err *e) PG_MUST_CHECK;
+void pg_packed_free(pg_packed *p);
+/* C[M,N] = A[M,K] · B + beta C, C one matrix however many blocks B has. */
+void pg_packed_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_packed *p, float beta, float *C, size_t ldc);
+
 /* y = (x - mean) * rstd * scale + bias, eps 1e-6, over D; mean, rstd [R] saved (may be NULL in forward). */
 void pg_layer_norm(pg_kern *k, float *y, float *mean, float *rstd, const float *x, const float *scale, const float *bias, size_t R, size_t D);
 /* dx [R,D] is added to; dscale, dbias [D] added to (NULL: not wanted). */

@@ -98,8 +98,12 @@ struct pg_kern {
 /* Runs fn over n pieces; in this thread where the work (about one per element and operation) is too little to share. */
 void pg_kern_run(pg_kern *k, size_t n, size_t work, void (*fn)(void *ctx, size_t i, size_t thread), void *ctx);
 
-/* panel.c: products small enough that B, packed once, stays in the caches; pg_gemm chooses. */
+/* panel.c: products small enough that B, packed once, stays in the caches; pg_gemm chooses. panels: K times N, filled up to whole
+ * vectors, floats. */
 bool pg_panel_fits(const pg_kern *k, size_t M, size_t N, size_t K);
+void pg_panel_pack(pg_kern *k, size_t N, size_t K, const pg_mat *B, float *panels);
+void pg_panel_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const float *panels, float beta, float *C,
+                  size_t ldc);
 void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
                    float *C, size_t ldc);
 

@@ -17,6 +17,8 @@ typedef struct job {
     const float *A;
     bool transA;
     const pg_mat *B;
+    float *room;         /* to pack into */
+    const float *panels; /* [panels][K][width], the last one only as wide as it must be */
     float beta;
     float *C;
 } job;
@@ -42,7 +44,7 @@ static void pack(void *ctx, size_t i, size_t thread)
     const pg_mat *b = j->B;
     size_t col = i / j->pieces * j->width, from = i % j->pieces * PIECE, bytes = pg_mat_bytes(b->type);
     size_t n = pg_min_size(j->width, j->N - col), rows = pg_min_size(PIECE, j->K - from), w = padded(j, n);
-    float *out = j->k->panels + col * j->K + from * w, column[PIECE];
+    float *out = j->room + col * j->K + from * w, column[PIECE];
     if (!b->trans) {
         for (size_t k = 0; k < rows; k++, out += w) {
             ops->widen(out, (const unsigned char *)b->data + ((from + k) * b->ld + col) * bytes, b->type, n);
@@ -67,20 +69,32 @@ static void tile(void *ctx, size_t i, size_t thread)
         size_t kn = pg_min_size(DEPTH, j->K - k);
         for (size_t col = first; col < end; col += j->width) {
             size_t n = pg_min_size(j->width, j->N - col);
-            j->k->ops->panel(m, n, kn, j->A + row * rsa + k * csa, rsa, csa, j->k->panels + col * j->K + k * padded(j, n),
+            j->k->ops->panel(m, n, kn, j->A + row * rsa + k * csa, rsa, csa, j->panels + col * j->K + k * padded(j, n),
                              k || j->beta != 0, j->C + row * j->ldc + col, j->ldc);
         }
     }
 }
 
+void pg_panel_pack(pg_kern *k, size_t N, size_t K, const pg_mat *B, float *panels)
+{
+    job j = {.k = k, .N = N, .K = K, .B = B, .room = panels, .width = k->ops->panel_cols, .pieces = pg_div_up(K, PIECE)};
+    pg_kern_run(k, pg_div_up(N, j.width) * j.pieces, N * K * (B->trans ? 4 : 1), pack, &j);
+}
+
+void pg_panel_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const float *panels, float beta, float *C,
+                  size_t ldc)
+{
+    job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .panels = panels, .beta = beta, .C = C, .ldc = ldc,
+             .width = k->ops->panel_cols};
+    size_t across = pg_div_up(N, j.width), down = pg_div_up(M, ROWS), wanted = pg_div_up(TILES, down);
+    j.group = wanted >= across ? 1 : across / wanted;
+    j.across = pg_div_up(across, j.group);
+    pg_kern_run(k, down * j.across, M * N * (K / 16 + 1), tile, &j);
+}
+
 void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
                    float *C, size_t ldc)
 {
-    job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .B = B, .beta = beta, .C = C, .ldc = ldc,
-             .width = k->ops->panel_cols, .pieces = pg_div_up(K, PIECE)};
-    size_t panels = pg_div_up(N, j.width), down = pg_div_up(M, ROWS), wanted = pg_div_up(TILES, down);
-    j.group = wanted >= panels ? 1 : panels / wanted;
-    j.across = pg_div_up(panels, j.group);
-    pg_kern_run(k, panels * j.pieces, N * K * (B->trans ? 4 : 1), pack, &j);
-    pg_kern_run(k, down * j.across, M * N * (K / 16 + 1), tile, &j);
+    pg_panel_pack(k, N, K, B, k->panels);
+    pg_panel_run(k, M, N, K, A, lda, transA, k->panels, beta, C, ldc);
 }

@@ -257,5 +257,9 @@ void pg_logits(pg_model *m, float *logits, const float *h, size_t R)
         pg_quant_gemm(m->kern, R, h, m->s.width, m->qembed, 0, logits, m->s.vocab);
         return;
     }
+    if (m->packed_embed) {
+        pg_packed_gemm(m->kern, R, h, m->s.width, m->packed_embed, 0, logits, m->s.vocab);
+        return;
+    }
     pg_gemm(m->kern, R, m->s.vocab, m->s.width, h, m->s.width, false, &m->embed, 0, logits, m->s.vocab);
 }

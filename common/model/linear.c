@@ -21,9 +21,11 @@ static void product(pg_kern *k, const pg_linear *l, float *y, const float *x, si
 {
     size_t width = l->out / l->blocks;
     pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes};
-    bool done = l->quant || (l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out));
+    bool done = l->quant || l->packed || (l->blocks > 1 && pg_gemm_half(k, R, l->out, l->in, x, l->in, false, &all, beta, y, l->out));
     if (l->quant)
         pg_quant_gemm(k, R, x, l->in, l->quant, beta, y, l->out);
+    else if (l->packed)
+        pg_packed_gemm(k, R, x, l->in, l->packed, beta, y, l->out);
     for (size_t b = 0; !done && b < l->blocks; b++) {
         pg_mat w = block_of(l, b);
         pg_gemm(k, R, width, l->in, x, l->in, false, &w, beta, y + b * width, l->out);
@@ -51,7 +53,11 @@ void pg_linear_back(pg_kern *k, const pg_linear *l, float *dx, bool add_dx, cons
     pg_half_mat beside = {.m = {.data = dy, .type = PG_MAT_F32, .rows = R, .cols = width, .ld = l->out}, .blocks = l->blocks,
                           .step = width * sizeof *dy, .c_step = l->in * width};
     bool many = l->blocks > 1;
-    bool have_dx = many && dx && pg_gemm_half(k, R, l->in, l->out, dy, l->out, false, &below, add_dx ? 1.0f : 0.0f, dx, l->in);
+    bool have_dx = dx && l->packed_back;
+    if (have_dx)
+        pg_packed_gemm(k, R, dy, l->out, l->packed_back, add_dx ? 1.0f : 0.0f, dx, l->in);
+    else
+        have_dx = many && dx && pg_gemm_half(k, R, l->in, l->out, dy, l->out, false, &below, add_dx ? 1.0f : 0.0f, dx, l->in);
     bool have_gw = many && l->gw && pg_gemm_half(k, l->in, l->out, R, x, l->in, true, &beside, 1.0f, l->gw, width);
     for (size_t b = 0; b < l->blocks; b++) {
         if (dx && !have_dx) {

@@ -316,7 +316,8 @@ static int cross_entropy(group *g, losses *o, bool grad, double smoothing, doubl
             if (p->logp) p->logp[o->at[from + r]] = o->logp[from + r];
         }
         if (!grad) continue;
-        pg_gemm(m->kern, n, D, V, logits, V, false, &rows_of_e, 0, o->dh + from * D, D);
+        if (m->packed_embed_back) pg_packed_gemm(m->kern, n, logits, V, m->packed_embed_back, 0, o->dh + from * D, D);
+        else pg_gemm(m->kern, n, D, V, logits, V, false, &rows_of_e, 0, o->dh + from * D, D);
         if (m->gembed) {
             pg_mat h = {.data = o->h + from * D, .type = PG_MAT_F32, .rows = n, .cols = D, .ld = D};
             pg_gemm(m->kern, V, D, n, logits, V, true, &h, 1.0f, m->gembed, D);

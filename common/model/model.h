@@ -28,6 +28,7 @@ typedef struct pg_linear {
     size_t in, out;
     const float *bias;    /* f32, NULL: none */
     pg_quant *quant;      /* NULL: products with w itself */
+    pg_packed *packed, *packed_back; /* w, and its transpose, packed; NULL: they are not */
     float *gw, *gbias;    /* gradient of w (canonical layout: block b at gw + b*in*(out/blocks), [in, out/blocks]) and of bias; NULL: frozen */
     struct pg_lora *lora; /* NULL: none; lora.h */
 } pg_linear;
@@ -64,6 +65,7 @@ typedef struct pg_model {
     pg_linear head;
     pg_mat embed;        /* [width, vocab] as a product's right side: trans, ld = width */
     pg_quant *qembed;    /* NULL: products with embed itself */
+    pg_packed *packed_embed, *packed_embed_back; /* as those of a pg_linear */
     float *gembed;       /* [vocab, width] */
     pg_dec_layer *dec;
     pg_norm final_norm;
@@ -83,6 +85,10 @@ void pg_model_close(pg_model *m);
 /* From now on products of whole layers are of 8-bit integers, made here from the weights; for inference alone. Costs about a byte for
  * each weight, reported in *bytes (may be NULL): 0 where the CPU has no instructions for it and nothing changes. */
 int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e) PG_MUST_CHECK;
+enum { PG_SMALL_MODEL = 32000000 }; /* parameters of a model whose weights stay in the caches of a few cores */
+/* Weights of a small model that are not trained are packed once instead of with each product; of a large one nothing is done, where the
+ * copy would cost more than it gains. back: for backward too. Afterwards the weights must not change, nor the type of products. */
+int pg_model_pack(pg_model *m, bool back, pg_err *e) PG_MUST_CHECK;
 int pg_model_positions(pg_model *m, size_t positions, pg_err *e) PG_MUST_CHECK;
 
 /* ---- image tower ---- */

@@ -405,7 +405,7 @@ void pg_model_close(pg_model *m)
     if (!m)
         return;
     pg_owned *own = m->owned;
-    pg_model_unquantise(m);
+    pg_model_free_forms(m);
     pg_work_free(own->vectors);
     pg_work_free(own->scratch);
     free(own);

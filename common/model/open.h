@@ -9,7 +9,7 @@ typedef struct pg_owned {
     pg_work *scratch; /* for the image tower */
 } pg_owned;
 
-void pg_model_unquantise(pg_model *m); /* frees what pg_model_quantise made */
+void pg_model_free_forms(pg_model *m); /* what pg_model_quantise and pg_model_pack made */
 pg_work *pg_model_scratch(const pg_model *m);
 
 #endif

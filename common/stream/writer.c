@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "stream/record.h"
 
-enum { FLUSH_AT = 1 << 18 };
+enum { FLUSH_AT = 1 << 18, LARGE = 1 << 15 }; /* a value so large is written from where it lies */
 
 struct pg_writer {
     int fd;
@@ -56,8 +56,16 @@ static int put_map(pg_writer *w, const pg_rec *rec, pg_err *e)
     int bad = msgpack_pack_map(&pk, rec->n);
     for (size_t i = 0; !bad && i < rec->n; i++) {
         const pg_field *f = &rec->fields[i];
-        bad = msgpack_pack_str(&pk, f->key_len) || msgpack_pack_str_body(&pk, rec->bytes.data + f->key, f->key_len) ||
-              put(&w->buf, (const char *)rec->bytes.data + f->val, f->val_len);
+        const unsigned char *val = rec->bytes.data + f->val;
+        bad = msgpack_pack_str(&pk, f->key_len) || msgpack_pack_str_body(&pk, rec->bytes.data + f->key, f->key_len);
+        if (bad) break;
+        if (f->val_len < LARGE) {
+            bad = put(&w->buf, (const char *)val, f->val_len);
+            continue;
+        }
+        int rc = pg_writer_flush(w, e);
+        if (!rc && pg_write_full(w->fd, val, f->val_len)) rc = pg_error_errno(e, "cannot write '%s'", w->name);
+        if (rc) return rc;
     }
     if (bad) return pg_error_nomem(e);
     return w->buf.len >= FLUSH_AT ? pg_writer_flush(w, e) : PG_OK;

@@ -15,6 +15,24 @@ static float value(const pg_mat *b, size_t r, size_t c)
     return b->type == PG_MAT_F16 ? pg_f16_to_f32(h) : pg_bf16_to_f32(h);
 }
 
+/* The same product with B packed before, held to the same sums. */
+static void check_packed(size_t i, size_t M, const float *A, size_t lda, const pg_mat *B, float beta, const float *start, size_t ldc,
+                         float *got, const double *want)
+{
+    size_t N = B->cols, K = B->rows;
+    pg_packed *p;
+    pg_err e;
+    assert_int_equal(pg_packed_new(&p, kerns[i], &(pg_half_mat){.m = *B}, &e), PG_OK);
+    assert_non_null(p);
+    float *C = copy(start, (M - 1) * ldc + N);
+    pg_packed_gemm(kerns[i], M, A, lda, p, beta, C, ldc);
+    for (size_t m = 0; m < M; m++) memcpy(got + m * N, C + m * ldc, N * sizeof *got);
+    for (size_t m = 0; m + 1 < M; m++)
+        if (ldc > N && memcmp(C + m * ldc + N, start + m * ldc + N, (ldc - N) * sizeof *C)) fail_msg("packed: wrote between rows");
+    close_to("packed", kerns[i], got, want, M * N, 2.4e-7, (double)K);
+    pg_packed_free(p);
+}
+
 static void check_shape(size_t M, size_t N, size_t K, pg_mat_type type, bool trans, bool transA, float beta, bool odd)
 {
     size_t rows = trans ? N : K, cols = trans ? K : N, ld = cols + (odd ? 3 : 0), size = type == PG_MAT_F32 ? 4 : 2;
@@ -47,6 +65,7 @@ static void check_shape(size_t M, size_t N, size_t K, pg_mat_type type, bool tra
         close_to("gemm", kerns[i], got, want, M * N, 2.4e-7, (double)K);
         same_bits("gemm", i, got, before, M * N);
         memcpy(before, got, M * N * sizeof *got);
+        if (!transA) check_packed(i, M, A, lda, &B, beta, start, ldc, got, want);
     }
     free(want);
     free(got);
@@ -76,6 +95,39 @@ static void test_empty(void **state)
     assert_true(c[0] == 0 && c[1] == 0);
 }
 
+static void test_packed_limits(void **state)
+{
+    (void)state;
+    static const float one[1] = {1};
+    pg_packed *p = (pg_packed *)1;
+    pg_err e;
+    assert_int_equal(pg_packed_new(&p, kerns[0], &(pg_half_mat){.m = {.data = one, .rows = 16385, .cols = 16, .ld = 16}}, &e), PG_OK);
+    assert_null(p);
+    pg_packed_free(NULL);
+}
+
+/* A row's bits do not depend on how many there are, nor where the matrix is too large for panels made for one product. */
+static void test_packed_rows(void **state)
+{
+    (void)state;
+    enum { K = 900, N = 700, M = 53 };
+    float *A = randoms(M * K, 1), *B = randoms(K * N, 1), *all = pg_floats(M * N), *one = pg_floats(N);
+    for (size_t i = 0; i < KERNS; i++) {
+        pg_packed *p;
+        pg_err e;
+        pg_mat b = {.data = B, .type = PG_MAT_F32, .rows = K, .cols = N, .ld = N};
+        assert_int_equal(pg_packed_new(&p, kerns[i], &(pg_half_mat){.m = b}, &e), PG_OK);
+        pg_packed_gemm(kerns[i], M, A, K, p, 0, all, N);
+        for (size_t m = 0; m < M; m++) {
+            pg_packed_gemm(kerns[i], 1, A + m * K, K, p, 0, one, N);
+            assert_memory_equal(one, all + m * N, N * sizeof *one);
+        }
+        pg_packed_free(p);
+    }
+    free(all);
+    free(one);
+}
+
 static void test_widen(void **state)
 {
     (void)state;
@@ -96,6 +148,6 @@ static void test_widen(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_empty), cmocka_unit_test(test_widen)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_empty), cmocka_unit_test(test_packed_limits), cmocka_unit_test(test_packed_rows), cmocka_unit_test(test_widen)};
     return cmocka_run_group_tests_name("gemm", tests, kerns_open, kerns_close);
 }

@@ -190,9 +190,14 @@ static void test_subsets(void **state)
     static const char *const what[] = {"attention", "llm", "^llm/final_norm/", "^img/head/", "input_embedding$", "mlp/linear$",
                                        "^img/pos_embedding$", "pre_attention_norm", "MlpBlock_0/Dense_1/bias$"};
     for (size_t i = 0; i < sizeof what / sizeof *what; i++)
-        for (int two = 0; two < 2; two++) {
+        for (int v = 0; v < 4; v++) {
+            bool two = v % 2, packed = v / 2;
             const char *family = two ? "pg2" : "pg1";
             fixture f = open_fixture(family, two ? "pg2.npz" : "pg1.npz", what[i], 1);
+            if (packed) {
+                must(pg_model_pack(f.m, true, &err));
+                assert_true(f.m->dec[0].up.packed && f.m->dec[0].up.packed_back ? !f.m->dec[0].up.gw : f.m->dec[0].up.gw != NULL);
+            }
             loss_of_batch(&f, true, 0, 0);
             check_gradients(&f, what[i]);
             close_fixture(&f);

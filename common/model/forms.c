@@ -1,4 +1,5 @@
-/* Weights as 8-bit integers: every linear layer that has more than a few columns, and the embedding as the right side of the logits. */
+/* Weights in another form than that of the file: as 8-bit integers, or packed as products want them. Every linear layer, and the
+ * embedding as the right side of the logits. */
 #include "model/open.h"
 
 enum { LINEARS = 7 };
@@ -62,16 +63,64 @@ int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e)
     return rc;
 }
 
-void pg_model_unquantise(pg_model *m)
+static pg_half_mat turned(pg_half_mat b)
+{
+    size_t rows = b.m.rows;
+    b.m.rows = b.m.cols;
+    b.m.cols = rows;
+    b.m.trans = !b.m.trans;
+    b.down = true;
+    return b;
+}
+
+int pg_model_pack(pg_model *m, bool back, pg_err *e)
+{
+    pg_linear *some[LINEARS];
+    int rc = PG_OK;
+    if (m->s.parameters > PG_SMALL_MODEL)
+        return PG_OK;
+    for (size_t i = 0; i < m->s.vit_depth + 1 + m->s.depth && !rc; i++) {
+        size_t n = linears(m, i, some);
+        for (size_t j = 0; j < n && !rc; j++) {
+            pg_linear *l = some[j];
+            pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes}, below = turned(all);
+            if (l->gw || l->quant)
+                continue;
+            rc = pg_packed_new(&l->packed, m->kern, &all, e);
+            if (!rc && back)
+                rc = pg_packed_new(&l->packed_back, m->kern, &below, e);
+        }
+    }
+    pg_half_mat patch = {.m = m->patch.w, .blocks = m->patch.blocks, .step = m->patch.block_bytes};
+    if (!rc && !m->patch.gw)
+        rc = pg_packed_new(&m->patch.packed, m->kern, &patch, e);
+    if (rc || m->gembed || m->qembed)
+        return rc;
+    pg_half_mat all = {.m = m->embed}, below = turned(all);
+    rc = pg_packed_new(&m->packed_embed, m->kern, &all, e);
+    if (!rc && back)
+        rc = pg_packed_new(&m->packed_embed_back, m->kern, &below, e);
+    return rc;
+}
+
+void pg_model_free_forms(pg_model *m)
 {
     pg_linear *some[LINEARS];
     for (size_t i = 0; m->vit && m->dec && i < m->s.vit_depth + 1 + m->s.depth; i++) {
         size_t n = linears(m, i, some);
         for (size_t j = 0; j < n; j++) {
             pg_quant_free(some[j]->quant);
+            pg_packed_free(some[j]->packed);
+            pg_packed_free(some[j]->packed_back);
             some[j]->quant = NULL;
+            some[j]->packed = some[j]->packed_back = NULL;
         }
     }
+    pg_packed_free(m->patch.packed);
+    m->patch.packed = NULL;
     pg_quant_free(m->qembed);
+    pg_packed_free(m->packed_embed);
+    pg_packed_free(m->packed_embed_back);
     m->qembed = NULL;
+    m->packed_embed = m->packed_embed_back = NULL;
 }
