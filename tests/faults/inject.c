@@ -109,12 +109,12 @@ int posix_memalign(void **p, size_t a, size_t n)
     static type (*next)(__VA_ARGS__);                                 \
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, name)
 
-/* A file, pipe, device or socket: not an eventfd, whose 8 bytes always go at once. */
+/* A file, pipe, device or socket: not an eventfd, whose 8 bytes always go at once; and no pipe is on a disk that is full. */
 static int moves(int fd)
 {
     struct stat st;
     NEXT(int, "fstat", int, struct stat *);
-    return next(fd, &st) || (st.st_mode & S_IFMT);
+    return next(fd, &st) || ((st.st_mode & S_IFMT) && !(with == ENOSPC && S_ISFIFO(st.st_mode)));
 }
 
 /* ---- reading and writing; errno 0 stands for one byte alone ---- */
