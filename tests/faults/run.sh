@@ -8,8 +8,8 @@ python=$(tests/find-python msgpack) || { echo 'no python3-msgpack'; exit 1; }
 case ${1:-faults} in
 faults)
     "$python" tests/faults/faults.py --full
-    "$python" tests/faults/faults.py --many --each 40
-    "$python" tests/faults/serve.py --full
+    "$python" tests/faults/faults.py --many --each 12
+    "$python" tests/faults/serve.py --each 30
     "$python" tests/faults/surroundings.py --full
     ;;
 kills) "$python" tests/faults/kills.py 30 ;;

@@ -11,10 +11,11 @@ make -s -j"$(nproc)" BUILD=$watched SANITIZER=thread CFLAGS='-O1 -g' CXXFLAGS='-
 export TSAN_OPTIONS="log_path=$work/report exitcode=66" PYTHONDONTWRITEBYTECODE=1
 model=tests/golden/model/pg1.npz
 "$plain/tests/train/aux_trainset" make pg1 >"$work/train.pgs"
+cp "$work/train.pgs" "$work/val.pgs"
 "$plain/tests/model/aux_stream" make pg1 decode >"$work/decode.pgs"
 for how in '--train all --optimizer adamw' '--train lora' '--dtype bf16'; do
     # shellcheck disable=SC2086
-    $watched/pg-train -q -m $model -o "$work/${how##* }" --steps 4 --batch 4 -j 4 --save-every 2 --val "$work/train.pgs" --val-every 2 $how \
+    $watched/pg-train -q -m $model -o "$work/${how##* }" --steps 4 --batch 4 -j 4 --save-every 2 --val "$work/val.pgs" --val-every 2 $how \
         <"$work/train.pgs" >"$work/events" 2>"$work/err" || { cat "$work/err"; exit 1; }
 done
 for how in '' '--beam 3' '--dtype int8' '--partial'; do
