@@ -58,19 +58,31 @@ static void tidy(const char *path)
     free(names[1]);
 }
 
-/* A file that is there was put there whole. It stays unless the source now says another size or checksum, or the user does. */
-static bool is_there(fetch *f, const pg_item *i, const char *path)
+typedef enum { PLACE_FREE, PLACE_THERE, PLACE_TAKEN } place;
+
+/* A file that is there was put there whole. It stays unless the source now says another size or checksum, or the user does. What this
+   source did not put there is somebody's own and not replaced: many a folder has a config.json. */
+static place look_at(fetch *f, const pg_item *i, const char *path, const char *source)
 {
     struct stat st;
     pg_sums got, want = i->t.want;
     pg_err e = {0};
-    if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
+    if (stat(path, &st)) return PLACE_FREE;
+    if (!S_ISREG(st.st_mode)) return PLACE_TAKEN;
     bool same = (i->t.size == PG_SIZE_UNKNOWN || (uint64_t)st.st_size == i->t.size) && pg_sums_merge(&want, &f->want);
     unsigned which = f->want.have ? f->want.have : pg_sum_best(want.have);
     if (same && which) same = !pg_hash_file(path, which, &got, &e) && !pg_sums_differ(&want, &got);
+    if (same && !which && i->t.size == PG_SIZE_UNKNOWN && !pg_mark_is(path, source))
+        tool_info(&f->t, "'%s' was there; whether it is that of '%s' cannot be told", path, source);
     if (same) tidy(path);
+    else if (!pg_mark_is(path, source)) return PLACE_TAKEN;
     else tool_info(&f->t, "'%s' is another file than the source has now; fetching it again", path);
-    return same;
+    return same ? PLACE_THERE : PLACE_FREE;
+}
+
+static void say_taken(const fetch *f, const char *path, const char *source)
+{
+    fprintf(stderr, "%s: cannot fetch '%s': '%s' is there, differs, and did not come from it; move it away\n", f->t.name, source, path);
 }
 
 /* A path belongs to one source of a run: a second one would be taken for there already. The same source may come twice. */
@@ -159,8 +171,15 @@ static bool download(fetch *f, pg_items *l)
             ok = false;
             continue;
         }
+        place where = look_at(f, i, i->t.path, i->t.source);
+        if (where == PLACE_TAKEN) {
+            say_taken(f, i->t.path, i->t.source);
+            i->skip = true;
+            ok = false;
+            continue;
+        }
         i->t.outcome = PG_KEPT;
-        if (is_there(f, i, i->t.path) || from_cache(f, i)) continue;
+        if (where == PLACE_THERE || from_cache(f, i)) continue;
         i->t.outcome = PG_PENDING;
         i->t.must = f->want;
         if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
@@ -276,9 +295,21 @@ static bool one_remote(fetch *f, const char *text)
     return ok;
 }
 
-static bool one_local(fetch *f, const char *path)
+static bool copy_local(fetch *f, const pg_item *i, const char *path, const char *to)
 {
     pg_err e = {0};
+    char *real = realpath(path, NULL);
+    place where = look_at(f, i, to, real ? real : path);
+    free(real);
+    if (where == PLACE_TAKEN) say_taken(f, to, path);
+    if (where != PLACE_FREE) return where == PLACE_THERE;
+    if (!pg_local_fetch(path, to, &f->want, false, &e)) return true;
+    fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    return false;
+}
+
+static bool one_local(fetch *f, const char *path)
+{
     struct stat st;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) {
@@ -290,10 +321,7 @@ static bool one_local(fetch *f, const char *path)
     const pg_item i = {.t = {.size = (uint64_t)st.st_size}};
     bool ok = f->dry_run || claim(f, to, path, path);
     if (f->dry_run) printf("%llu\t%s\n", (unsigned long long)st.st_size, name);
-    else if (ok && !is_there(f, &i, to) && pg_local_fetch(path, to, &f->want, false, &e)) {
-        ok = false;
-        fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
-    }
+    else if (ok) ok = copy_local(f, &i, path, to);
     if (ok && !f->dry_run) print_path(f, to);
     free(to);
     return ok;

@@ -20,6 +20,7 @@ static const char help[] =
     "a .json file of COCO's captions, a .tar of WebDataset's shape, or one of these from elsewhere:\n"
     "  https://HOST/PATH    gs://BUCKET/PATH    file:///PATH\n"
     "  kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION][/FILE]    hf://OWNER/REPOSITORY[@REVISION][/FILE]\n"
+    "  hf://datasets/OWNER/REPOSITORY[@REVISION][/FILE]\n"
     "\n"
     "  -n, --limit N       stop after N examples\n"
     "      --images DIR    where the pictures of a .json file are (default: beside it)\n"

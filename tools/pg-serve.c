@@ -21,7 +21,8 @@ static const char help[] =
     "      --max-upload SIZE     largest picture in bytes; K, M, G are known (default 20M)\n"
     "      --max-pixels N        most pixels of a picture (default 100M)\n"
     "      --queue N             most pictures that wait or are worked on (default 16)\n"
-    "      --timeout S           seconds that COMMAND may take (default 120)\n"
+    "      --timeout S           seconds that COMMAND may take for a picture (default 120)\n"
+    "      --start-timeout S     seconds that COMMAND may take to begin (default 600)\n"
     "      --client-timeout S    seconds that a client may take (default 30)\n"
     "      --rate N              most pictures a minute for each client address; 0: no limit\n"
     "                            (default 120 where others can reach it, else 0)\n"
@@ -35,7 +36,7 @@ static const char help[] =
     "example:\n"
     "  pg-serve -- sh -c 'pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL --partial'\n";
 
-enum { PREFIX = 256, UPLOAD, PIXELS, QUEUE, TIMEOUT, CLIENT, RATE, AUTH, PROXY, READ_ONLY };
+enum { PREFIX = 256, UPLOAD, PIXELS, QUEUE, TIMEOUT, START, CLIENT, RATE, AUTH, PROXY, READ_ONLY };
 
 static size_t bytes_of(const pg_tool *t, const char *option, const char *value, size_t max)
 {
@@ -54,6 +55,7 @@ static void parse(server *s, int argc, char **argv)
                                          {"max-pixels", required_argument, NULL, PIXELS},
                                          {"queue", required_argument, NULL, QUEUE},
                                          {"timeout", required_argument, NULL, TIMEOUT},
+                                         {"start-timeout", required_argument, NULL, START},
                                          {"client-timeout", required_argument, NULL, CLIENT},
                                          {"rate", required_argument, NULL, RATE},
                                          {"auth-file", required_argument, NULL, AUTH},
@@ -63,7 +65,7 @@ static void parse(server *s, int argc, char **argv)
     pg_tool *t = &s->t;
     options *o = &s->o;
     *o = (options){.address = "127.0.0.1", .port = "8080", .max_upload = 20 << 20, .max_pixels = 100 << 20, .queue = 16, .timeout = 120,
-                   .client_timeout = 30, .rate = -1};
+                   .start_timeout = 600, .client_timeout = 30, .rate = -1};
     tool_start(t, "pg-serve", help, argc, argv);
     for (int c; (c = tool_getopt(t, "b:p:", opts, false)) != -1;)
         switch (c) {
@@ -74,6 +76,7 @@ static void parse(server *s, int argc, char **argv)
         case PIXELS: o->max_pixels = bytes_of(t, "--max-pixels", optarg, PG_MAX_PIXELS); break;
         case QUEUE: o->queue = tool_size(t, "--queue", optarg, 1, 4096); break;
         case TIMEOUT: o->timeout = tool_double(t, "--timeout", optarg, 0.1, 86400); break;
+        case START: o->start_timeout = tool_double(t, "--start-timeout", optarg, 0.1, 86400); break;
         case CLIENT: o->client_timeout = tool_double(t, "--client-timeout", optarg, 0.1, 3600); break;
         case RATE: o->rate = tool_double(t, "--rate", optarg, 0, 1e6); break;
         case AUTH: o->auth_file = optarg; break;

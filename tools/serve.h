@@ -52,7 +52,7 @@ typedef struct job {
 } job;
 
 /* ---- connections: for telling slow clients ---- */
-typedef enum { CONN_HEAD, CONN_BODY, CONN_WORK, CONN_REPLY } conn_state;
+typedef enum { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_WORK, CONN_REPLY } conn_state;
 typedef struct conn {
     struct conn *prev, *next;
     int fd;
@@ -81,7 +81,7 @@ typedef struct options {
     const char *address, *port, *prefix, *auth_file;
     char *const *command;
     size_t max_upload, max_pixels, queue;
-    double timeout, client_timeout, rate; /* seconds, seconds, requests a minute */
+    double timeout, start_timeout, client_timeout, rate; /* seconds, but for the last: requests a minute */
     bool proxy, read_only, rate_given;
 } options;
 
@@ -134,7 +134,8 @@ void children_retire(server *s); /* let all finish */
 bool children_over(server *s);
 void children_kill(server *s);
 /* with the lock held */
-bool child_ready(const server *s);
+bool child_ready(const server *s); /* the header of its stream has come: what it needed is loaded */
+bool child_starts(const server *s); /* it runs, and is not ready yet */
 double child_due(const server *s, double now); /* seconds until there is a child; 0: there is one */
 
 /* serve_http.c */
@@ -162,7 +163,7 @@ void info_log(server *s, const char *client, const char *method, const char *pat
 /* serve_answer.c: bodies of answers */
 int answer_json(const job *j, pg_buf *out, pg_err *e) PG_MUST_CHECK;
 int answer_error(const char *code, const char *text, const char *id, pg_buf *out, pg_err *e) PG_MUST_CHECK;
-int answer_event(const char *event, const job *j, size_t ahead, pg_buf *out, pg_err *e) PG_MUST_CHECK;
+int answer_event(const char *event, const job *j, size_t ahead, bool starting, pg_buf *out, pg_err *e) PG_MUST_CHECK;
 int answer_html(const job *j, pg_buf *out, pg_err *e) PG_MUST_CHECK;
 int answer_html_error(int status, const char *text, pg_buf *out, pg_err *e) PG_MUST_CHECK;
 /* Each {{name}} of the template becomes the value in pairs (name, value, ..., NULL), escaped for HTML; {{&name}} as it is. */

@@ -48,7 +48,7 @@ int answer_error(const char *code, const char *text, const char *id, pg_buf *out
     return add_line(error_object(code, text, id), out, e);
 }
 
-int answer_event(const char *event, const job *j, size_t ahead, pg_buf *out, pg_err *e)
+int answer_event(const char *event, const job *j, size_t ahead, bool starting, pg_buf *out, pg_err *e)
 {
     json_t *o;
     int rc;
@@ -56,6 +56,7 @@ int answer_event(const char *event, const job *j, size_t ahead, pg_buf *out, pg_
     else if (!strcmp(event, "error")) o = error_object(j->code, j->text ? j->text : "out of memory", j->id);
     else if (!strcmp(event, "partial")) o = json_pack("{s:s, s:s}", "id", j->id, "partial", j->partial);
     else o = json_pack("{s:s, s:I}", "id", j->id, "ahead", (json_int_t)ahead);
+    if (o && !strcmp(event, "queued") && starting) json_object_set_new(o, "starting", json_true());
     if (o && !strcmp(event, "error")) json_object_set_new(o, "status", json_integer(j->status));
     if ((rc = pg_buf_addf(out, e, "event: %s\ndata: ", event))) {
         json_decref(o);

@@ -78,6 +78,7 @@ static void *feed(void *arg)
 {
     child *c = arg;
     server *s = c->s;
+    bool given = false;
     pg_writer *w = NULL;
     pg_rec *rec = pg_rec_new();
     pg_err e = {0};
@@ -86,12 +87,15 @@ static void *feed(void *arg)
     if (!rc) rc = pg_writer_flush(w, &e);
     pthread_mutex_lock(&s->lock);
     while (!rc && !c->retired && !c->broken) {
-        job *j = s->current == c ? next_waiting(s) : NULL;
+        /* One that loads gets a single picture, for it may write its header with its first answer. The others wait here: those whose time
+           is up are then not worked on for nobody. */
+        job *j = s->current == c && (c->ready || !given) ? next_waiting(s) : NULL;
         if (!j) {
             pthread_cond_wait(&s->work, &s->lock);
             continue;
         }
         if (!has_work(c)) c->last_word = serve_now(); /* silence counts from here */
+        given = true;
         j->state = JOB_SENT;
         j->child = c;
         j->sent = serve_now();
@@ -132,6 +136,18 @@ static char *clean(const char *s, size_t n)
     return (char *)b.data;
 }
 
+/* What the command says about a picture names it by its id, which the client has never chosen: 'ID' becomes `this picture`. */
+static char *without_id(char *text, const char *id)
+{
+    char *at = text ? strstr(text, id) : NULL;
+    size_t n = strlen(id);
+    if (!at || at == text || at[-1] != '\'' || at[n] != '\'') return text;
+    char *out = pg_format("%.*sthis picture%s", (int)(at - 1 - text), text, at + n + 1);
+    if (!out) return text;
+    free(text);
+    return out;
+}
+
 /* A complete record about j. */
 static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
 {
@@ -140,7 +156,7 @@ static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
     size_t n;
     pg_err e = {0};
     c->answered++;
-    if (error && (text = clean(error, strlen(error)))) {
+    if (error && (text = without_id(clean(error, strlen(error)), j->id))) {
         job_done(s, j, 422, "picture", text, strlen(text));
     } else if (pg_rec_str(rec, "caption", &caption, &n, &e) == 1 && (text = clean(caption, n))) {
         j->scored = pg_rec_double(rec, "logprob", &j->logprob, &e) == 1;
@@ -184,6 +200,7 @@ static void *collect(void *arg)
     pthread_mutex_lock(&s->lock);
     c->ready = rc == 1;
     c->last_word = serve_now();
+    pthread_cond_broadcast(&s->work); /* the feeder has waited for this */
     while (rc == 1) {
         pthread_mutex_unlock(&s->lock);
         rc = pg_reader_next(rd, rec, &e);
@@ -293,13 +310,13 @@ static void look_hung(child *c, double now)
     static const char text[] = "the command that captions stopped answering and is being replaced; try again";
     double silent = now - c->last_word;
     if (c->broken) return;
-    if (has_work(c) && silent > s->o.timeout) {
+    if (c->ready && has_work(c) && silent > s->o.timeout) {
         c->hung = true;
         s->n.hangs++;
         broke(c, "it had work and wrote nothing for the time of --timeout");
         jobs_fail(s, c, 504, "timeout", text);
-    } else if (c == s->next && !c->ready && silent > s->o.timeout) {
-        broke(c, "it wrote no header for the time of --timeout");
+    } else if (!c->ready && !c->retired && now - c->started > s->o.start_timeout) {
+        broke(c, "it wrote no header for the time of --start-timeout");
     } else if (c->retired && !has_work(c) && now - c->retired_at > 3 * GRACE && silent > 3 * GRACE) {
         c->broken = true;
     }
@@ -434,5 +451,7 @@ void children_kill(server *s)
 }
 
 bool child_ready(const server *s) { return s->current && s->current->ready; }
+
+bool child_starts(const server *s) { return s->current && !s->current->ready; }
 
 double child_due(const server *s, double now) { return s->current || s->restart_at < now ? 0 : s->restart_at - now; }

@@ -49,29 +49,41 @@ static int add_line(auth *a, const char *path, size_t number, char *line, pg_err
     credential *more = pg_realloc(a->all, a->n + 1, sizeof *more);
     if (!more) return pg_error_nomem(e);
     a->all = more;
+    size_t n = colon ? (size_t)(colon - line) : 0;
+    for (size_t i = 0; colon && i < a->n; i++)
+        if (a->all[i].name && strlen(a->all[i].name) == n && !memcmp(a->all[i].name, line, n))
+            return pg_error(e, PG_EFORMAT, "'%s', line %zu: the name '%s' was there before", path, number, a->all[i].name);
     if (colon && !known_hash(colon + 1))
         return pg_error(e, PG_EFORMAT, "'%s', line %zu: the password is not hashed with bcrypt, yescrypt or SHA-2; make it with htpasswd -B", path,
                         number);
     if (!colon && strlen(line) < 16)
         return pg_error(e, PG_EFORMAT, "'%s', line %zu: a token of less than 16 characters can be guessed", path, number);
     credential *c = &a->all[a->n];
-    *c = (credential){colon ? pg_strndup(line, (size_t)(colon - line)) : NULL, pg_strdup(colon ? colon + 1 : line)};
+    *c = (credential){colon ? pg_strndup(line, n) : NULL, pg_strdup(colon ? colon + 1 : line)};
     a->n++;
     return (colon && !c->name) || !c->secret ? pg_error_nomem(e) : PG_OK;
+}
+
+/* Neither a hash nor a token can end in white space; an editor leaves some behind. */
+static void trim_end(char *line)
+{
+    size_t n = strlen(line);
+    while (n && strchr(" \t\r", line[n - 1])) line[--n] = 0;
 }
 
 int auth_open(auth **out, const char *path, pg_err *e)
 {
     pg_buf b = {0};
     size_t number = 0;
-    char *rest = NULL;
     auth *a = pg_calloc(1, sizeof *a);
     *out = NULL;
     if (!a) return pg_error_nomem(e);
     int rc = pg_file_read(path, 1 << 20, &b, e);
     if (!rc) rc = pg_buf_add(&b, "", 1, e);
-    for (char *line = rc ? NULL : strtok_r((char *)b.data, "\r\n", &rest); line && !rc; line = strtok_r(NULL, "\r\n", &rest)) {
+    for (char *line = rc ? NULL : (char *)b.data, *next; line && !rc; line = next) {
+        if ((next = strchr(line, '\n'))) *next++ = 0;
         number++;
+        trim_end(line);
         if (*line && *line != '#') rc = add_line(a, path, number, line, e);
     }
     if (!rc && !a->n) rc = pg_error(e, PG_EFORMAT, "'%s' holds neither a name with a password nor a token", path);
@@ -90,16 +102,22 @@ static bool same(const char *a, const char *b)
     return !differ;
 }
 
+/* A name that is not in the file costs a hash too, that of another one: the time of an answer does not tell which names there are. */
 static bool check(const auth *a, const char *name, const char *secret)
 {
     struct crypt_data data = {0};
+    const credential *its = NULL, *any = NULL;
     bool ok = false;
     for (size_t i = 0; i < a->n; i++) {
         const credential *c = &a->all[i];
-        const char *hash = c->name && name && same(c->name, name) ? crypt_r(secret, c->secret, &data) : NULL;
-        if (!c->name ? same(c->secret, secret) : hash && same(hash, c->secret)) ok = true;
+        if (!c->name) ok |= same(c->secret, secret);
+        else if (name) {
+            any = c;
+            if (same(c->name, name)) its = c;
+        }
     }
-    return ok;
+    const char *hash = any ? crypt_r(secret, (its ? its : any)->secret, &data) : NULL;
+    return ok | (hash && its && same(hash, its->secret));
 }
 
 static bool decode64(const char *s, char *out, size_t room)

@@ -325,6 +325,22 @@ static enum MHD_Result wait_for_answer(request *r, struct MHD_Connection *c)
     return done ? reply_job(r, c) : MHD_YES;
 }
 
+/* The first line of a request: an idle connection has work again, and its header the whole time of --client-timeout. */
+static void *on_address(void *cls, const char *address, struct MHD_Connection *c)
+{
+    server *s = cls;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    conn *k = info ? info->socket_context : NULL;
+    (void)address;
+    pthread_mutex_lock(&s->lock);
+    if (k && k->state == CONN_IDLE) {
+        k->state = CONN_HEAD;
+        k->since = serve_now();
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL; /* becomes the `mine` of on_request's first call */
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                                   const char *data, size_t *n, void **mine)
 {
@@ -364,7 +380,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **mine, enum 
     if (r->admitted && r->job->state != JOB_DONE) job_abandon(s, r->job);
     job_unref(s, r->job);
     if (r->conn) {
-        r->conn->state = CONN_HEAD;
+        r->conn->state = CONN_IDLE;
         r->conn->since = serve_now();
         r->conn->received = 0;
     }
@@ -411,7 +427,7 @@ void http_slow(server *s, double now)
         if (c->state == CONN_WORK || took <= patience) continue;
         shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees its end and closes it */
         c->since = now;
-        s->n.slow++;
+        s->n.slow += c->state != CONN_IDLE;
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -425,7 +441,7 @@ int http_start(server *s, int fd, pg_err *e)
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET,
         fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->o.client_timeout + 1), MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, on_address, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     return s->daemon ? PG_OK : pg_error_errno(e, "cannot start the HTTP server");
 }
 

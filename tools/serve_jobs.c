@@ -143,10 +143,13 @@ void jobs_wait_again(server *s, const child *c)
 
 void jobs_deadlines(server *s, double now)
 {
+    static const char late[] = "the command did not answer in time", never[] = "the command was busy for too long",
+                      starts[] = "the command that captions is still starting; try again in a while";
+    bool starting = child_starts(s);
     for (job *j = s->first, *next; j; j = next) {
-        static const char late[] = "the command did not answer in time", never[] = "the command was busy for too long";
         next = j->next;
-        if (j->state == JOB_SENT && now - j->sent > s->o.timeout) job_done(s, j, 504, "timeout", late, sizeof late - 1);
+        if (starting && now - j->admitted > s->o.timeout) job_done(s, j, 503, "starting", starts, sizeof starts - 1);
+        else if (j->state == JOB_SENT && now - j->sent > s->o.timeout) job_done(s, j, 504, "timeout", late, sizeof late - 1);
         else if (j->state == JOB_WAITING && now - j->admitted > s->o.timeout) job_done(s, j, 503, "busy", never, sizeof never - 1);
         else if (j->suspended && now - j->told > 10) {
             j->alive = true;

@@ -153,7 +153,7 @@ enum MHD_Result reply_job(request *r, struct MHD_Connection *c)
     const job *j = r->job; /* done: nobody changes it any more */
     pg_buf b = {0};
     pthread_mutex_lock(&r->s->lock);
-    r->retry = child_due(r->s, serve_now());
+    r->retry = child_starts(r->s) ? 9 : child_due(r->s, serve_now());
     if (r->conn) {
         r->conn->state = CONN_REPLY;
         r->conn->since = serve_now();
@@ -188,17 +188,17 @@ static event next_event(events *v)
     if (!v->greeted) {
         v->greeted = true;
         for (const job *k = j->prev; k; k = k->prev) ahead++;
-        rc = answer_event("queued", j, ahead, &v->out, NULL);
+        rc = answer_event("queued", j, ahead, child_starts(v->s), &v->out, NULL);
     } else if (j->state == JOB_DONE) {
         v->over = true;
         if (v->conn) {
             v->conn->state = CONN_REPLY;
             v->conn->since = serve_now();
         }
-        rc = answer_event(j->code ? "error" : "caption", j, 0, &v->out, NULL);
+        rc = answer_event(j->code ? "error" : "caption", j, 0, false, &v->out, NULL);
     } else if (j->news > v->seen) {
         v->seen = j->news;
-        rc = answer_event("partial", j, 0, &v->out, NULL);
+        rc = answer_event("partial", j, 0, false, &v->out, NULL);
     } else if (j->alive) {
         rc = pg_buf_addf(&v->out, NULL, ": still here\n\n");
     } else {

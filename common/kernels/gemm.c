@@ -91,6 +91,7 @@ void pg_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t ld
         pg_panel_gemm(k, M, N, K, A, lda, transA, B, beta, C, ldc);
         return;
     }
+    if (pg_panel_blocks(k, M, N, K, A, lda, transA, B, beta, C, ldc)) return;
     /* Even floats are copied where B is large: BLIS, packing it itself, misses the TLB at every row (295 against 360 GFLOP/s). */
     j.direct = B->type == PG_MAT_F32 && (uintptr_t)B->data % sizeof(float) == 0 && K * N <= DIRECT;
     /* Wide results are cut by columns, so that B is widened once; then tall ones by rows, until there are enough tiles. */

@@ -107,6 +107,10 @@ void pg_panel_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size
 void pg_panel_gemm(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
                    float *C, size_t ldc);
 
+/* Of any size. false: nothing done, as B is transposed or there are few rows. */
+bool pg_panel_blocks(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta,
+                     float *C, size_t ldc);
+
 /* int8.c */
 void pg_gemm_int8(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size_t lda, bool transA, const pg_mat *B, float beta, float *C,
                   size_t ldc);

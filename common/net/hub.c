@@ -12,12 +12,18 @@ enum { PAGES_MAX = 1000, DEPTH_MAX = 16, SHA = 40 };
 
 static bool is_commit(const char *s) { return s && strlen(s) == SHA && strspn(s, "0123456789abcdef") == SHA; }
 
-/* models--owner--repo in the cache of the hub's own client; NULL on no memory or no home. */
+/* A data set's box begins with `datasets/`, as its addresses do; those of models begin with the owner, but for the API's. */
+static bool is_set(const pg_source *s) { return !strncmp(s->box, "datasets/", 9); }
+
+static const char *api_of(const pg_source *s) { return is_set(s) ? "api" : "api/models"; }
+
+/* models--owner--repo or datasets--owner--repo in the cache of the hub's own client; NULL on no memory or no home. */
 static char *cache_of(const pg_source *s)
 {
     char *root = pg_hub_cache(), *path = NULL;
-    size_t owner = strcspn(s->box, "/");
-    if (root) path = pg_format("%s/models--%.*s--%s", root, (int)owner, s->box, s->box + owner + 1);
+    const char *box = is_set(s) ? s->box + 9 : s->box;
+    size_t owner = strcspn(box, "/");
+    if (root) path = pg_format("%s/%s--%.*s--%s", root, is_set(s) ? "datasets" : "models", (int)owner, box, box + owner + 1);
     free(root);
     return path;
 }
@@ -43,7 +49,7 @@ static int find_commit(pg_hosts *h, const pg_source *s, const char *cache, const
     if (given) return (*commit = pg_strdup(given)) ? PG_OK : pg_error_nomem(e);
     if (pg_hub_offline()) return cached_commit(s, cache, commit, e);
     char *base = pg_endpoint(PG_HOST_HUB), *repo = pg_url_encode(s->box, true), *rev = pg_url_encode(s->version ? s->version : "main", false);
-    char *url = base && repo && rev ? pg_format("%s/api/models/%s/revision/%s", base, repo, rev) : NULL;
+    char *url = base && repo && rev ? pg_format("%s/%s/%s/revision/%s", base, api_of(s), repo, rev) : NULL;
     json_t *o = NULL;
     const pg_ask a = {.host = PG_HOST_HUB, .source = s->text, .page = page, .url = url};
     int rc = url ? pg_ask_json(h, &a, &o, NULL, NULL, e) : pg_error_nomem(e);
@@ -127,7 +133,7 @@ static int list_cached(pg_hosts *h, pg_items *l, const pg_source *s, const char 
 static int list_tree(pg_hosts *h, pg_items *out, const pg_source *s, const char *cache, const char *page, const char *commit, pg_err *e)
 {
     char *base = pg_endpoint(PG_HOST_HUB), *repo = pg_url_encode(s->box, true);
-    char *url = base && repo ? pg_format("%s/api/models/%s/tree/%s?recursive=true&expand=false", base, repo, commit) : NULL;
+    char *url = base && repo ? pg_format("%s/%s/%s/tree/%s?recursive=true&expand=false", base, api_of(s), repo, commit) : NULL;
     int rc = url ? PG_OK : pg_error_nomem(e);
     for (int n = 0; !rc && url; n++) {
         json_t *o = NULL, *v;
@@ -155,6 +161,7 @@ int pg_hub_list(pg_hosts *h, const pg_source *s, pg_items *out, pg_err *e)
     char *cache = cache_of(s), *page = pg_format("https://huggingface.co/%s", s->box), *commit = NULL;
     int rc = page && (cache || !pg_hub_offline()) ? PG_OK : pg_error_nomem(e);
     out->folder = true;
+    out->data = is_set(s);
     if (!rc) rc = find_commit(h, s, cache, page, &commit, e);
     if (!rc && pg_hub_offline()) rc = list_cached(h, out, s, cache, page, commit, "", 0, e);
     else if (!rc) rc = list_tree(h, out, s, cache, page, commit, e);

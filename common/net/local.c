@@ -23,7 +23,8 @@ static bool linked(const char *from, const char *path, const pg_sums *want, pg_e
 static int copy(int in, const char *from, pg_part *p, const pg_sums *want, pg_err *e)
 {
     char *buf = pg_alloc(CHUNK, 1);
-    const pg_origin origin = {.source = p->path, .size = PG_SIZE_UNKNOWN};
+    char *real = realpath(from, NULL);
+    const pg_origin origin = {.source = real ? real : p->path, .size = PG_SIZE_UNKNOWN};
     pg_sums got = {0};
     off_t size = lseek(in, 0, SEEK_END);
     int rc = !buf ? pg_error_nomem(e) : size < 0 || lseek(in, 0, SEEK_SET) < 0 ? pg_error_errno(e, "cannot read '%s'", from) : pg_part_begin(p, &origin, e);
@@ -38,6 +39,7 @@ static int copy(int in, const char *from, pg_part *p, const pg_sums *want, pg_er
     while (!rc && (rc = pg_part_sums(p, &got, e)) == 0) usleep(1000);
     if (rc == 1) rc = pg_sums_differ(want, &got) ? pg_error(e, PG_EFORMAT, "the checksum of '%s' is wrong", from) : PG_OK;
     free(buf);
+    free(real);
     return rc ? rc : pg_part_commit(p, e);
 }
 

@@ -220,6 +220,7 @@ int pg_part_sums(pg_part *p, pg_sums *out, pg_err *e)
 
 int pg_part_commit(pg_part *p, pg_err *e)
 {
+    pg_mark_set(p->fd, p->from.source);
     if (fsync(p->fd) && errno != EINVAL && errno != EROFS) return pg_error_errno(e, "cannot write '%s'", p->part);
     if (rename(p->part, p->path)) return pg_error_errno(e, "cannot rename '%s' to '%s'", p->part, p->path);
     char *dir = pg_path_dir(p->path);

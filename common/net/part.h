@@ -38,6 +38,10 @@ int pg_part_commit(pg_part *p, pg_err *e) PG_MUST_CHECK;
 /* Gives the lock back; keeps bytes that a later try may continue, unless drop. */
 void pg_part_close(pg_part *p, bool drop);
 
+/* Notes the source at a finished file, where the file system can, and asks whether that is where the file came from, in whichever version. */
+void pg_mark_set(int fd, const char *source);
+bool pg_mark_is(const char *path, const char *source);
+
 int pg_make_dirs(const char *path, pg_err *e) PG_MUST_CHECK; /* the folders above path */
 
 /* The sums of a file that grows, in a thread of its own once it is worth one. */

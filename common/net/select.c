@@ -67,6 +67,7 @@ static int select_npz(pg_items *l, const char *source, pg_err *e)
 int pg_select_model(pg_items *l, const char *source, pg_err *e)
 {
     bool weights = false, shards = false, npz = false;
+    if (l->data) return PG_OK;
     for (size_t i = 0; i < l->n; i++) {
         const char *name = l->at[i].name;
         if (strchr(name, '/') || !pg_is_weights(name)) continue;
@@ -114,7 +115,7 @@ int pg_select_shards(pg_hosts *h, pg_items *l, const char *source, pg_err *e)
     pg_item *index = named(l, "model.safetensors.index.json");
     json_t *o = NULL, *v;
     const char *key;
-    if (!index || index->skip) return PG_OK;
+    if (l->data || !index || index->skip) return PG_OK;
     int rc = read_index(h, index, &o, e);
     json_t *map = json_object_get(o, "weight_map");
     if (!rc && !json_is_object(map)) rc = pg_error(e, PG_EFORMAT, "'%s': its index has no 'weight_map'", source);

@@ -76,8 +76,9 @@ static int parse_kaggle(pg_source *s, const char *rest, pg_err *e)
 static int parse_hub(pg_source *s, const char *rest, pg_err *e)
 {
     const char *c = NULL, *at;
-    s->box = parts(rest, 2, &c);
-    if (!s->box) return pg_error(e, PG_EINVAL, "'%s': want hf://owner/repository[@revision][/file]", s->text);
+    bool set = !strncmp(rest, "datasets/", 9);
+    s->box = parts(rest, set ? 3 : 2, &c);
+    if (!s->box) return pg_error(e, PG_EINVAL, "'%s': want hf://%sowner/repository[@revision][/file]", s->text, set ? "datasets/" : "");
     if (c && !(s->file = pg_strdup(c))) return pg_error_nomem(e);
     char *in_box = strchr(s->box, '@'), *in_file = !in_box && s->file ? strrchr(s->file, '@') : NULL, *mark = in_box ? in_box : in_file;
     if (!mark) return PG_OK;

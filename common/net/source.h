@@ -1,6 +1,6 @@
 /* What a remote source names, and the files it holds.
  *     https://host/path   file:///path   gs://bucket/name   kaggle://owner/model/framework/variation[/version][/file]
- *     hf://owner/repo[@revision][/file], or with the revision at the end */
+ *     hf://owner/repo[@revision][/file], or with the revision at the end; hf://datasets/owner/repo for data sets */
 #ifndef PG_NET_SOURCE_H
 #define PG_NET_SOURCE_H
 
@@ -10,7 +10,7 @@
 typedef struct pg_source {
     pg_host host;
     char *text;    /* for messages: without the query of a URL */
-    char *box;     /* the URL; bucket; owner/model/framework/variation; owner/repo */
+    char *box;     /* the URL; bucket; owner/model/framework/variation; owner/repo, datasets/owner/repo */
     char *version; /* of Kaggle or the hub; NULL: the latest */
     char *file;    /* within box; NULL: all of it. gs: a name, or a prefix ending in '/' */
 } pg_source;
@@ -33,6 +33,7 @@ typedef struct pg_items {
     size_t n, cap;
     size_t rejected; /* names that are no place for a file; each was warned of */
     bool folder;     /* the source was one */
+    bool data;       /* it is a data set: all of it is wanted */
     bool by_name;    /* the listing was refused, so this is what was known by name */
 } pg_items;
 void pg_items_free(pg_items *l);
@@ -53,7 +54,7 @@ int pg_source_item(pg_hosts *h, const pg_source *s, pg_item *out, pg_err *e) PG_
 void pg_item_free(pg_item *i);
 
 /* Sets skip for all that a model does not need: leaves weights of one precision, tokenizer and configuration. Lists without
- * weights are left as they are. An error where there are several models. */
+ * weights, and data sets, are left as they are. An error where there are several models. */
 int pg_select_model(pg_items *l, const char *source, pg_err *e) PG_MUST_CHECK;
 /* Where an index lists the shards, asks for it and skips shards that it does not name. */
 int pg_select_shards(pg_hosts *h, pg_items *l, const char *source, pg_err *e) PG_MUST_CHECK;

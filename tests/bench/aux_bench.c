@@ -450,7 +450,7 @@ static const struct part {
     {"decode1_bf16", decode, BF16, 1},            {"decode1_int8", decode, INT8, 1},            {"decode4_bf16", decode, BF16, 4},
     {"decode4_int8", decode, INT8, 4},            {"decode16_bf16", decode, BF16, 16},          {"decode16_int8", decode, INT8, 16},
     {"cold_caption", cold_caption, BF16, 0},      {"train_step_f32", train_step, F32, 8},       {"train_step_bf16", train_step, BF16, 8},
-    {"train_step1_bf16", train_step, BF16, 1},    {"resize_12mp", resize, F32, 12},             {"resize_vga", resize, F32, 0},
+    {"train_step1_bf16", train_step, BF16, 1},     {"train_step1_f32", train_step, F32, 1},    {"resize_12mp", resize, F32, 12},             {"resize_vga", resize, F32, 0},
     {"tokenize", tokenize, F32, 0},
 };
 enum { PARTS = sizeof parts / sizeof *parts };

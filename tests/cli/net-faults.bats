@@ -404,9 +404,10 @@ teardown() { net_teardown; }
 
 @test "two processes: where the first gives up, an older file is not taken for its work, and its bytes are continued" {
     # The listing says 300000 bytes, and an older file is there: both processes fetch. The first one is stopped halfway.
-    mkdir -p "$T/o"
+    echo old >"$ROOT/storage/odd/two.bin"
+    get gs://odd/two.bin
+    whole two.bin "$ROOT/storage/odd/two.bin"
     cp "$BIG" "$ROOT/storage/odd/two.bin"
-    echo old >"$T/o/two.bin"
     faults '{"role":"storage","match":"alt=media","do":"rate","bytes_per_s":100000}'
     "$B/pg-fetch" -q -o "$T/o" gs://odd/two.bin >/dev/null 2>"$T/err1" &
     one=$!

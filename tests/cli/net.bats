@@ -228,6 +228,51 @@ teardown() { net_teardown; }
     fails 'a blank or control character'
 }
 
+@test "hub: data sets are fetched whole; their JSON lines stream; refusals name their page" {
+    s=$ROOT/hub/datasets/o/set
+    get --dry-run hf://datasets/o/set
+    [ "$rc" -eq 0 ]
+    [ "$(cut -f 2 "$T/out" | tr '\n' ' ')" = 'captions.json features.npz img/1.jpg img/2.png shard-0.tar train.jsonl ' ] || { cat "$T/out"; false; }
+    [ "$(sed -n 's/\tfeatures.npz//p' "$T/out")" -eq 100 ]
+    HF_TOKEN=hf_good get -v hf://datasets/o/set
+    [ "$rc" -eq 0 ]
+    diff -r "$s" "$T/o"
+    [ "$(grep -c 'checked: sha256' "$T/err")" -eq 4 ]
+    [ "$(grep -c 'checked: git sha1' "$T/err")" -eq 2 ]
+    requests '"role": "hub"' | absent '/api/models/'
+    # what was fetched is a source as it lies there
+    stream "$T/o/train.jsonl"
+    cp "$T/lines" "$T/local"
+    [ "$(wc -l <"$T/local")" -eq 2 ]
+    stream "$T/o/shard-0.tar"
+    grep -q '"id":"1"' "$T/lines" || { cat "$T/lines"; false; }
+    stream --images "$T/o/img" "$T/o/captions.json"
+    grep -q 'a pixel' "$T/lines"
+    for source in hf://datasets/o/set/train.jsonl hf://datasets/o/set@main/train.jsonl hf://datasets/o/set/train.jsonl@float16; do
+        stream "$source"
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        [ "$(jq -r '.id + " " + .suffix' "$T/lines")" = "$(jq -r '.id + " " + .suffix' "$T/local")" ]
+    done
+    get hf://datasets/o/none
+    fails 'not public'
+    rm -r "$T/o"
+    get hf://datasets/gated/set/train.jsonl
+    fails 'https://huggingface.co/datasets/gated/set'
+    get hf://datasets/gated
+    [ "$rc" -eq 2 ]
+    grep -q 'want hf://datasets/owner/repository' "$T/err"
+}
+
+@test "the hub's cache has data sets of its own" {
+    c=$HOME/.cache/huggingface/hub/datasets--o--set sha=0123456789abcdef0123456789abcdef01234567
+    mkdir -p "$c/snapshots/$sha" "$c/refs"
+    printf %s $sha >"$c/refs/main"
+    cp "$ROOT/hub/datasets/o/set/train.jsonl" "$c/snapshots/$sha/"
+    HF_HUB_OFFLINE=1 get hf://datasets/o/set
+    whole train.jsonl "$ROOT/hub/datasets/o/set/train.jsonl"
+    [ -z "$(requests '"role": "hub"')" ]
+}
+
 @test "the hub's and kagglehub's caches are used where they have the file, and verified; HF_HUB_OFFLINE asks nobody" {
     c=$HOME/.cache/huggingface/hub/models--google--pg sha=0123456789abcdef0123456789abcdef01234567
     mkdir -p "$c/blobs" "$c/snapshots/$sha" "$c/refs"
@@ -317,9 +362,56 @@ teardown() { net_teardown; }
     [ "$(wc -l <"$T/out")" -eq 2 ]
     get "$W/d/big.bin?id=1" "$W/d/big.bin?id=2"
     fails 'another source of this run'
+    get "$ROOT/web/e/big.bin"
+    fails "'$T/o/big.bin' is there, differs, and did not come from it"
+    cmp "$T/o/big.bin" "$BIG"
+    rm "$T/o/big.bin"
     get "$ROOT/web/e/big.bin" "file://$BIG"
     fails 'another source of this run'
     cmp "$T/o/big.bin" "$ROOT/web/e/big.bin"
+}
+
+@test "somebody's own file of the same name is not replaced; what came from the source is" {
+    mkdir -p "$T/o"
+    touch "$T/o/a"
+    python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.a", b"x")' "$T/o/a" 2>/dev/null || skip 'a file system without extended attributes'
+    echo '{"mine": 1}' >"$T/o/config.json"
+    get hf://google/pg
+    fails "'$T/o/config.json' is there, differs, and did not come from it"
+    [ "$(cat "$T/o/config.json")" = '{"mine": 1}' ]
+    cmp "$T/o/tokenizer.model" "$ROOT/hub/google/pg/tokenizer.model" # the others are fetched
+    absent -q /config.json "$T/out"
+    mv "$T/o/config.json" "$T/o/mine.json"
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    echo '{"an older": "commit"}' >"$T/o/config.json"
+    get hf://google/pg
+    [ "$rc" -eq 0 ]
+    cmp "$T/o/config.json" "$ROOT/hub/google/pg/config.json"
+    rm "$T/o/config.json"
+    echo '{"mine": 1}' >"$T/o/config.json"
+    get hf://google/pg/config.json # of a single file nothing is known beforehand
+    [ "$rc" -eq 0 ]
+    grep -q "'$T/o/config.json' was there; whether it is" "$T/err"
+    rm "$T/o/config.json"
+    rm "$T/o/tokenizer.model"
+    mkdir "$T/o/tokenizer.model"
+    get hf://google/pg
+    fails "'$T/o/tokenizer.model' is there"
+}
+
+@test "what killed runs leave beside a file goes with the next run" {
+    half
+    : >"$T/o/big.bin.part.json.new" # killed while the sidecar was written again
+    : >"$T/o/big.bin.part.lock"
+    faults
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
+    [ "$(ranges)" = '"range": "bytes=150000-" ' ] || { ranges; false; }
+    echo '{}' >"$T/o/big.bin.part.json" # killed between the rename and cleaning up
+    : >"$T/o/big.bin.part.lock"
+    get "$W/d/big.bin"
+    whole big.bin "$BIG"
 }
 
 @test "the web: a file, an empty one, checksums given, what is no file; file:// and paths" {

@@ -28,6 +28,7 @@ clients() { # clients FILE.CLASS
 @test "the page gives the caption that the shell gives" { clients test_api.Nano; }
 @test "a command that dies is started again; what it had is answered with 502" { clients test_command.Death; }
 @test "a command that hangs is replaced" { clients test_command.Hang; }
+@test "a command that loads for long is waited for" { clients test_command.Start; }
 @test "a full queue: 503 and Retry-After" { clients test_command.Queue; }
 @test "SIGHUP: the new command takes over, nothing is lost" { clients test_command.Reload; }
 @test "SIGTERM: what has come in is answered first" { clients test_command.Stop; }

@@ -84,6 +84,14 @@ static void test_gemm(void **state)
                         v / 24 % 2);
 }
 
+/* More of B than is packed at once. */
+static void test_large(void **state)
+{
+    (void)state;
+    for (int v = 0; v < 8; v++)
+        check_shape(50, 600, 900, (pg_mat_type)(v % 3), v >= 6, v == 3 || v == 4 || v == 7, v % 2 ? 1.0f : 0.0f, v % 4 == 1);
+}
+
 static void test_empty(void **state)
 {
     (void)state;
@@ -148,6 +156,6 @@ static void test_widen(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_empty), cmocka_unit_test(test_packed_limits), cmocka_unit_test(test_packed_rows), cmocka_unit_test(test_widen)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm), cmocka_unit_test(test_large), cmocka_unit_test(test_empty), cmocka_unit_test(test_packed_limits), cmocka_unit_test(test_packed_rows), cmocka_unit_test(test_widen)};
     return cmocka_run_group_tests_name("gemm", tests, kerns_open, kerns_close);
 }

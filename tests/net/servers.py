@@ -2,7 +2,7 @@
 
     servers.py ROOT [--tls CERT KEY] [--kaggle-port N]
 
-ROOT/kaggle/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/FILE, ROOT/storage/BUCKET/NAME, ROOT/hub/OWNER/REPO/FILE and ROOT/web/FILE hold what
+ROOT/kaggle/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/FILE, ROOT/storage/BUCKET/NAME, ROOT/hub/OWNER/REPO/FILE, ROOT/hub/datasets/OWNER/REPO/FILE and ROOT/web/FILE hold what
 is served; ROOT/storage/BUCKET.names may hold further names, one a line, that listings show. Writes ROOT/ports (NAME=PORT lines) when
 ready. Faults are posted to any server: POST /control [{"role","match","do",...,"times"}]; GET /control answers the log of requests.
 A request with credentials that reaches the storage, the CDN or the web servers is noted in ROOT/violations.
@@ -426,11 +426,15 @@ class Handler(BaseHTTPRequestHandler):
         parts = [urllib.parse.unquote(p) for p in path.strip("/").split("/")]
         if parts[:2] == ["api", "models"] and len(parts) >= 4:
             return self.hub_api(parts[2:4], parts[4:], query)
-        if parts[:3] == ["api", "resolve-cache", "models"]:
-            found = below(os.path.join(self.root, "hub"), *parts[3:5], "/".join(parts[6:]))
+        if parts[:2] == ["api", "datasets"] and len(parts) >= 4:
+            return self.hub_api(parts[1:4], parts[4:], query)
+        if parts[:2] == ["api", "resolve-cache"] and parts[2:3] in (["models"], ["datasets"]):
+            repo = parts[3:5] if parts[2] == "models" else parts[2:5]
+            found = below(os.path.join(self.root, "hub"), *repo, "/".join(parts[6:]))
             return self.hub_small(found) if found else self.reply(404)
-        if len(parts) >= 5 and parts[2] == "resolve":
-            return self.hub_resolve(parts[:2], parts[3], "/".join(parts[4:]))
+        n = 3 if parts[0] == "datasets" else 2
+        if len(parts) >= n + 3 and parts[n] == "resolve":
+            return self.hub_resolve(parts[:n], parts[n + 1], "/".join(parts[n + 2:]))
         self.reply(404, "<html></html>", "text/html")
 
     def hub_error(self, status, code, message):
@@ -461,13 +465,17 @@ class Handler(BaseHTTPRequestHandler):
             out.append({"type": "directory", "path": "x", "oid": "0" * 40, "size": 0})
         headers = []
         if first + 3 < len(names):
-            headers.append(("Link", '<http://127.0.0.1:%d/api/models/%s/tree/%s?recursive=true&cursor=%d>; rel="next"'
-                            % (PORTS["hub"], "/".join(repo), rest[1], first + 3)))
+            headers.append(("Link", '<http://127.0.0.1:%d/api/%s/tree/%s?recursive=true&cursor=%d>; rel="next"'
+                            % (PORTS["hub"], self.hub_kind(repo), rest[1], first + 3)))
         self.reply(200, out, headers=headers)
 
     @staticmethod
+    def hub_kind(repo):
+        return "/".join(repo if repo[0] == "datasets" else ["models", *repo])
+
+    @staticmethod
     def is_lfs(name):
-        return name.endswith((".safetensors", ".model", ".npz", ".jpg", ".png"))
+        return name.endswith((".safetensors", ".model", ".npz", ".jpg", ".png", ".tar"))
 
     def hub_small(self, path):
         info = sums(path)
@@ -481,7 +489,7 @@ class Handler(BaseHTTPRequestHandler):
         account = ACCOUNTS.get(self.headers.get("Authorization", ""))
         if not os.path.isdir(folder):
             return self.hub_error(401 if not account else 404, "RepoNotFound", "Repository not found")
-        if repo[0] == "gated" and not account:
+        if "gated" in repo and not account:
             return self.hub_error(401, "GatedRepo", "Access to model %s is restricted. You must have access to it and be authenticated to access it. Please log in." % full)
         if repo[0] == "gated" and account == "no consent":
             return self.hub_error(403, "GatedRepo", "Access to model %s is restricted and you are not in the authorized list." % full)
@@ -490,7 +498,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.hub_error(404, "EntryNotFound", "Entry not found")
         info = sums(path)
         if not self.is_lfs(name):
-            where = "/api/resolve-cache/models/%s/%s/%s?etag=x" % (full, COMMIT, urllib.parse.quote(name))
+            where = "/api/resolve-cache/%s/%s/%s?etag=x" % (self.hub_kind(repo), COMMIT, urllib.parse.quote(name))
             return self.reply(307, headers=[("Location", where), ("X-Repo-Commit", COMMIT), ("X-Linked-Size", str(info["size"])),
                                             ("X-Linked-Etag", '"%s"' % info["git"])])
         self.reply(302, headers=[("Location", "http://127.0.0.1:%d/cdn/%s?Signature=s" % (PORTS["storage"], info["sha256"])), ("X-Repo-Commit", COMMIT),

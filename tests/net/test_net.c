@@ -138,11 +138,14 @@ static void sources(void **state)
         {"hf://google/pg@float16", "google/pg", "float16", NULL},
         {"hf://google/pg@refs%2Fpr%2F1/a/b", "google/pg", "refs/pr/1", "a/b"},
         {"hf://google/pg/a/b@v1", "google/pg", "v1", "a/b"},
+        {"hf://datasets/o/set", "datasets/o/set", NULL, NULL},
+        {"hf://datasets/o/set@v1/a/b.jpg", "datasets/o/set", "v1", "a/b.jpg"},
+        {"hf://datasets/o/set/b.jpg@v1", "datasets/o/set", "v1", "b.jpg"},
         {"gs://b", "b", NULL, NULL},
         {"gs://b/", "b", NULL, NULL},
         {"gs://b/a/b?c#d", "b", NULL, "a/b?c#d"},
         {"https://h/a/b%20c?d", "https://h/a/b%20c?d", NULL, "b c"}};
-    static const char *const bad[] = {"kaggle://a/b/c", "kaggle://", "hf://a", "hf://a/b@", "gs://", "https://h", "https://h/a/", "https://u:p@h/a", "ftp://h/a"};
+    static const char *const bad[] = {"kaggle://a/b/c", "kaggle://", "hf://a", "hf://a/b@", "hf://datasets/o", "hf://datasets/o/s@", "gs://", "https://h", "https://h/a/", "https://u:p@h/a", "ftp://h/a"};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         pg_source s;
         pg_err e = {0};
@@ -169,6 +172,9 @@ static void beside(void **state)
                                        {"hf://o/r/d/x.jsonl", "i/1.jpg", "hf://o/r/d/i/1.jpg"},
                                        {"hf://o/r/x.jsonl@v", "1.jpg", "hf://o/r/1.jpg@v"},
                                        {"hf://o/r@v/x.jsonl", "1.jpg", "hf://o/r@v/1.jpg"},
+                                       {"hf://datasets/o/s/x.jsonl", "i/1.jpg", "hf://datasets/o/s/i/1.jpg"},
+                                       {"hf://datasets/o/s/x.jsonl@v", "1.jpg", "hf://datasets/o/s/1.jpg@v"},
+                                       {"hf://datasets/o/s@v/x.jsonl", "1.jpg", "hf://datasets/o/s@v/1.jpg"},
                                        {"kaggle://o/m/f/v/1/x.jsonl", "/etc/passwd", "kaggle://o/m/f/v/1//etc/passwd"}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         char *s = pg_source_beside(t[i][0], t[i][1]);

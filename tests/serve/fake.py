@@ -6,7 +6,8 @@ error      the record gets an error                 silent     no answer to this
 hang       nothing any more, and SIGTERM ignored    die [S]    exit, after S seconds
 garbage    bytes that are no stream                 stray      answer under another id, then the right one
 bytes      a caption that is no UTF-8               write FILE can FILE be written?
-Else the caption is NAME and the size of the picture. NAME "slow" waits before its header, "broken" exits before it.
+Else the caption is NAME and the size of the picture. NAME "slow" waits a second before its header, "slow:FILE" until FILE exists,
+"late" until its first picture has come; "broken" exits before it.
 """
 import os
 import signal
@@ -37,7 +38,7 @@ def answer(rec):
     elif word == "sleep":
         time.sleep(float(rest))
     elif word == "error":
-        out = {"id": rec["id"], "error": {"tool": "fake", "message": "no such picture"}}
+        out = {"id": rec["id"], "error": {"tool": "fake", "message": f"no such picture '{rec['id']}'"}}
     elif word == "silent":
         return
     elif word == "hang":
@@ -77,10 +78,15 @@ while True:
             header = o
             if name == "slow":
                 time.sleep(1)
-            put(header)
+            while name.startswith("slow:") and not os.path.exists(name[5:]):
+                time.sleep(0.02)
+            if name != "late":
+                put(header)
         elif "pg-end" in o:
             put({"pg-end": count, "errors": 0})
             sys.exit(0)
         else:
+            if name == "late" and not count:
+                put(header)
             answer(o)
             count += 1

@@ -95,7 +95,7 @@ class Api(unittest.TestCase):
 
     def test_error_of_the_command(self):
         self.refused(self.s.caption(prefix="error"), 422, "picture")
-        self.assertIn("no such picture", self.s.caption(prefix="error").json["error"])
+        self.assertEqual(self.s.caption(prefix="error").json["error"], "fake: no such picture this picture")  # not the id
         event, data = self.s.events("error")[-1]
         self.assertEqual((event, data["code"], data["status"]), ("error", "picture", 422))
 

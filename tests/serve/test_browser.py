@@ -145,6 +145,8 @@ class Page(unittest.TestCase):
         card = self.until(lambda: len(self.cards()) == 2 and self.cards()[0])
         self.state(card, "failed")
         self.assertIn("cannot be read", self.text(card, "state"))
+        for card in self.cards():  # nothing that a second try could change
+            self.assertFalse(card.find_element(By.CLASS_NAME, "again").is_displayed())
         self.shot("wrong")
 
     def test_too_large(self):

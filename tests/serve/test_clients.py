@@ -71,6 +71,18 @@ class Slow(unittest.TestCase):
     def test_silent_connection(self):
         self.assertTrue(closed(self.s.socket()))
 
+    def test_idle_is_not_slow(self):
+        """A connection that is kept open after an answer is ended, but its client has kept nobody waiting."""
+        before = self.s.metric("slow_clients_total")
+        k = self.s.socket()
+        k.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(closed(k))
+        self.assertEqual(self.s.metric("slow_clients_total"), before)
+        k = self.s.socket()
+        k.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: ")
+        self.assertTrue(closed(k))
+        self.assertEqual(self.s.metric("slow_clients_total"), before + 1)
+
     def test_header_in_drops(self):
         self.assertLess(self.drip(b"GET / HTTP/1.1\r\nHost: x\r\n", b"X-A: b\r\n"), 10)
 
@@ -287,9 +299,40 @@ class Auth(unittest.TestCase):
             s.wait_for("the old names and tokens stay")
             self.assertEqual(s.caption(headers={"Authorization": "Bearer another-token-of-some-length"}).status, 200)
 
+    def test_unknown_name_costs_a_hash(self):
+        """Else the time of an answer would tell which names there are. A library before libcrypt counts the hashes."""
+        with tempfile.TemporaryDirectory() as d:
+            source, library, count = (os.path.join(d, n) for n in ("count.c", "count.so", "count"))
+            with open(source, "w") as f:
+                f.write("#define _GNU_SOURCE\n#include <crypt.h>\n#include <dlfcn.h>\n#include <fcntl.h>\n#include <stdlib.h>\n#include <unistd.h>\n"
+                        "char *crypt_r(const char *p, const char *s, struct crypt_data *d) {\n"
+                        "  int fd = open(getenv(\"PG_COUNT\"), O_WRONLY | O_APPEND | O_CREAT, 0600);\n"
+                        "  char *(*next)(const char *, const char *, struct crypt_data *);\n"
+                        "  *(void **)&next = dlsym(RTLD_NEXT, \"crypt_r\");\n"
+                        "  if (fd < 0 || write(fd, \"x\", 1) != 1) abort();\n  close(fd);\n  return next(p, s, d); }\n")
+            if subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library, "-ldl"], capture_output=True).returncode:
+                self.skipTest("no C compiler")
+            with serving(fake(), "--auth-file", self.file.name, env={"LD_PRELOAD": library, "PG_COUNT": count}) as s:
+                s.ready()
+                def hashes(h):
+                    open(count, "w").close()
+                    self.assertEqual(s.get("/", Authorization=h).status, 401)
+                    return os.path.getsize(count)
+                self.assertEqual(hashes(self.basic("anna", "wrong")), 1)
+                self.assertEqual(hashes(self.basic("nobody", "wrong")), 1)
+                self.assertEqual(hashes("Bearer a-token-that-is-none"), 0)
+
+    def test_blanks_at_the_end_of_a_line(self):
+        self.write(f"anna:{BCRYPT} \r\n\r\n{TOKEN}\t\r\n")
+        with serving(fake(), "--auth-file", self.file.name) as s:
+            s.ready()
+            for h in (f"Bearer {TOKEN}", self.basic("anna", "open sesame")):
+                self.assertEqual(s.get("/", Authorization=h).status, 200)
+
     def test_bad_files(self):
         for text, why in (("", "holds neither"), ("# nobody\n", "holds neither"), ("short\n", "can be guessed"),
-                          ("anna:plain\n", "line 1"), (f"\n# x\nanna:$apr1$x$y\n", "htpasswd -B")):
+                          ("anna:plain\n", "line 1"), ("\n# x\n\nanna:$apr1$x$y\n", "line 4: the password is not hashed"),
+                          (f"anna:{BCRYPT}\n\nanna:{BCRYPT}", "line 3: the name 'anna' was there before")):
             self.write(text)
             r = subprocess.run([SERVE, "-p", "0", "--auth-file", self.file.name, "--", "cat"],
                                capture_output=True, text=True)
@@ -342,6 +385,14 @@ class Rate(unittest.TestCase):
                 self.assertNotIn(200, statuses)
 
 
+def units():
+    """The manual's units for systemd: name and text."""
+    with open(os.path.join(TOP, "man", "pg-serve.1")) as f:
+        text = re.search(r"^# /etc/systemd/system/.*?^\.Ed", f.read(), re.M | re.S).group(0)
+    parts = re.split(r"^# /etc/systemd/system/(\S+)\n", text.removesuffix(".Ed").replace("\\e\n", "\\\n"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
 class System(unittest.TestCase):
     def test_read_only(self):
         with tempfile.TemporaryDirectory() as d:
@@ -363,6 +414,19 @@ class System(unittest.TestCase):
         with serving(fake()) as s:
             with open(f"/proc/{s.process.pid}/status") as f:
                 self.assertIn("NoNewPrivs:\t1", f.read())
+
+    def test_units(self):
+        """systemd has nothing to say about the manual's units."""
+        tool = "/usr/bin/systemd-analyze"
+        if not os.path.exists(tool):
+            self.skipTest("no systemd-analyze")
+        with tempfile.TemporaryDirectory() as d:
+            for name, text in units().items():
+                with open(os.path.join(d, name), "w") as f:
+                    f.write(text.replace("/usr/local/bin/pg-serve", SERVE))
+            r = subprocess.run([tool, "verify", os.path.join(d, "pg-serve.service"), os.path.join(d, "pg-serve.socket")],
+                               capture_output=True, text=True, timeout=60)
+            self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "", ""))
 
     def test_socket_activation(self):
         tool = "/usr/bin/systemd-socket-activate"

@@ -170,6 +170,75 @@ class Hang(unittest.TestCase):
             self.assertEqual(s.metric("command_starts_total"), 1)
 
 
+class Start(unittest.TestCase):
+    """A command that loads for longer than --timeout: pictures are given up one by one, the command is not."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.go = os.path.join(self.folder.name, "go")
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def loaded(self):
+        open(self.go, "w").close()
+
+    def test_is_not_killed(self):
+        with serving(fake("slow:" + self.go), "--timeout", "0.5") as s:
+            first = [a for a in together(*[s.caption] * 3)] + [s.caption()]
+            self.assertEqual({(a.status, a.json["code"]) for a in first}, {(503, "starting")})
+            self.assertGreaterEqual(int(first[0].headers["Retry-After"]), 1)
+            self.assertEqual(s.get("/health").json["status"], "starting")
+            self.loaded()
+            self.assertEqual(s.ready().caption(prefix="say here").json["caption"], "here")
+            self.assertEqual(s.metric("command_starts_total"), 1)
+            self.assertEqual(s.metric("command_hangs_total"), 0)
+            self.assertLessEqual(s.metric("stray_answers_total"), 1)  # given up means not worked on
+
+    def test_waits_for_it(self):
+        with serving(fake("slow:" + self.go)) as s:
+            got = []
+            threads = [threading.Thread(target=lambda: got.append(s.events())) for _ in range(3)]
+            for t in threads:
+                t.start()
+            until(lambda: s.metric("waiting") == 3)
+            self.loaded()
+            for t in threads:
+                t.join()
+            self.assertEqual([[e[0] for e in events][-1] for events in got], ["caption"] * 3)
+            self.assertTrue(all(events[0][1].get("starting") for events in got))
+            self.assertNotIn("starting", s.events()[0][1])
+
+    def test_header_with_the_first_answer(self):
+        with serving(fake("late")) as s:
+            self.assertEqual([a.status for a in together(*[s.caption] * 3)], [200] * 3)
+
+    def test_never_begins(self):
+        with serving(fake("slow:" + self.go), "--start-timeout", "0.5") as s:
+            s.wait_for("wrote no header for the time of --start-timeout")
+            self.loaded()
+            self.assertEqual(s.ready().caption().status, 200)
+
+    def test_new_one_is_judged_by_start_timeout(self):
+        """After SIGHUP too: longer than --timeout is well, longer than --start-timeout is not."""
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write("old")
+            f.flush()
+            with serving(fake("@" + f.name), "--timeout", "0.4", "--start-timeout", "6") as s:
+                s.ready()
+                f.seek(0)
+                f.write("slow")  # a second
+                f.flush()
+                s.signal(signal.SIGHUP)
+                s.wait_for("taken over")
+                f.seek(0)
+                f.write("slow:" + self.go)
+                f.flush()
+                s.signal(signal.SIGHUP)
+                s.wait_for("the old one goes on")
+                self.assertEqual(s.caption(prefix="say old").json["caption"], "old")
+
+
 class Queue(unittest.TestCase):
     def test_full(self):
         with serving(fake(), "--queue", "2") as s:

@@ -23,6 +23,9 @@ const plain = {
     gone: "The page was closed before the caption had come.",
 };
 
+// Refusals that lie in the picture itself.
+const final = ["picture", "not_a_picture", "too_large", "too_many_pixels"];
+
 function sentence(text) {
     const s = text.charAt(0).toUpperCase() + text.slice(1);
     return /[.!?]$/.test(s) ? s : s + ".";
@@ -102,6 +105,10 @@ function fail(item, text) {
 function hopeless(item, text) {
     item.file = null;
     fail(item, text);
+}
+
+function failWith(item, code, text) {
+    (final.includes(code) ? hopeless : fail)(item, plain[code] || sentence(text));
 }
 
 function language(prefix) {
@@ -205,14 +212,13 @@ async function caption(item) {
 
 async function refused(item, answer) {
     const said = await answer.json().catch(() => ({}));
-    if (answer.status === 429 || answer.status === 503) {
-        item.tries = (item.tries || 0) + 1;
-        if (item.tries <= TRIES) return later(item, Number(answer.headers.get("Retry-After")) || 2);
-    }
-    fail(item, plain[said.code] || sentence(said.error || `The server answered with ${answer.status}`));
+    if ((answer.status === 429 || answer.status === 503) && later(item, Number(answer.headers.get("Retry-After")) || 2)) return;
+    failWith(item, said.code, said.error || `The server answered with ${answer.status}`);
 }
 
 function later(item, seconds) {
+    item.tries = (item.tries || 0) + 1;
+    if (item.tries > TRIES) return false;
     item.state = "waiting";
     item.note = "The server is busy; trying again soon";
     item.busyUntil = setTimeout(() => {
@@ -220,6 +226,7 @@ function later(item, seconds) {
         startSome();
     }, seconds * 1000);
     show(item);
+    return true;
 }
 
 async function listen(item, body) {
@@ -241,7 +248,8 @@ async function listen(item, body) {
 function heard(item, event, data) {
     if (item.state === "gone") return;
     if (event === "queued") {
-        item.note = data.ahead ? `Waiting for ${data.ahead} other${data.ahead > 1 ? "s" : ""}` : "Looking at it";
+        if (data.starting) item.note = "The model is being loaded";
+        else item.note = data.ahead ? `Waiting for ${data.ahead} other${data.ahead > 1 ? "s" : ""}` : "Looking at it";
     } else if (event === "partial") {
         item.state = "writing";
         item.note = "";
@@ -251,11 +259,12 @@ function heard(item, event, data) {
         item.note = data.truncated ? "The caption was cut at the longest length." : "";
         item.caption = data.caption;
         item.logprob = data.logprob;
-        item.facts = data.ms < 1000 ? `${Math.round(data.ms)} ms` : `${(data.ms / 1000).toFixed(1)} s`;
+        item.facts = data.ms < 1000 ? `${Math.max(1, Math.round(data.ms))} ms` : `${(data.ms / 1000).toFixed(1)} s`;
         say(`${item.name}: ${item.caption}`);
         keep();
     } else if (event === "error") {
-        return fail(item, plain[data.code] || sentence(data.error));
+        if (data.code === "starting" && later(item, 5)) return;
+        return failWith(item, data.code, data.error);
     }
     show(item);
 }
