@@ -3,6 +3,7 @@
 
 closed  standard input, output or error, and each combination of them, are closed        storm   signals interrupt every system call
 full    the disk, or standard output, is full                                            slow    input and output are pipes, a byte at a time
+memory   the address space has a limit, from too little to enough
 readonly  the folder cannot be written                                                   kill    SIGKILL and SIGTERM at random moments of what writes files
 stages  each program of a pipeline is killed in its turn: the others end, nothing partial appears
 A run is judged as in faults.py."""
@@ -11,6 +12,7 @@ import fcntl
 import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -50,11 +52,12 @@ class Bench:
         case.make(self.src, work)
         return work
 
-    def run(self, case, work, env=None, shell=None, out=None):
+    def run(self, case, work, env=None, shell=None, out=None, limit=None):
         """shell: redirections, as text."""
         argv = ["bash", "-c", f'exec "$@" {shell}', "-", *case.argv] if shell else case.argv
         stdin = open(os.path.join(self.src, case.stdin), "rb") if case.stdin else subprocess.DEVNULL
         p = subprocess.Popen(argv, cwd=work, stdin=stdin, stdout=out or subprocess.PIPE, stderr=subprocess.PIPE,
+                             preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))),
                              env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(env or {})})
         try:
             said, told = p.communicate(timeout=TIMEOUT)
@@ -204,6 +207,22 @@ def readonly(b):
             subprocess.run(["umount", disk], check=True)
 
 
+def memory(b):
+    """Address space of so many bytes and no more: unlike in faults.py, what is given back can be had again."""
+    for case in b.cases:
+        limit = 24e6
+        while limit < 4e9:
+            work = b.make(case)
+            run = b.run(case, work, limit=int(limit))
+            # Below some size the loader itself has no room for the libraries.
+            if run.status != 127:
+                b.verdict(f"memory {limit / 1e6:.0f} MB", case, run)
+            shutil.rmtree(os.path.dirname(work))
+            if run.status in case.statuses:
+                break
+            limit *= 1.02 if b.full else 1.15
+
+
 def kill(b):
     """What is left of a killed run, and that the next one removes it."""
     rng = random.Random(7)
@@ -286,7 +305,7 @@ def stages(b):
 
 
 def main():
-    parts = {"closed": closed, "storm": storm, "slow": slow, "full": full, "readonly": readonly, "kill": kill, "stages": stages}
+    parts = {"closed": closed, "storm": storm, "slow": slow, "full": full, "readonly": readonly, "memory": memory, "kill": kill, "stages": stages}
     a = argparse.ArgumentParser()
     a.add_argument("--full", action="store_true")
     a.add_argument("--only", default=",".join(parts))
