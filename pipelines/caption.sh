@@ -4,7 +4,8 @@
 set -euo pipefail
 [ $# -ge 2 ] || { echo 'usage: caption.sh MODEL SOURCE [REPORT.html]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH
-size=${SIZE:-$(pg-info "$1" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
+size=(-m "$1")
+[ -z "${SIZE:-}" ] || size=(-s "$SIZE")
 output=(-f captions)
 [ $# -lt 3 ] || output=(-o "$3")
-pg-fetch "$2" | pg-resize -s "$size" | pg-tokenize -m "$1" -p "${PREFIX:-caption en}" | pg-infer -m "$1" | pg-render "${output[@]}"
+pg-fetch "$2" | pg-resize "${size[@]}" | pg-tokenize -m "$1" -p "${PREFIX:-caption en}" | pg-infer -m "$1" | pg-render "${output[@]}"

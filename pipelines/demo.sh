@@ -6,12 +6,11 @@ build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
 demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.6
-size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 mkdir -p "$demo"
 
 say() { printf '\n%s\n' "$1"; }
 examples() { # examples FOLDER PREFIX
-    pg-fetch "$1/examples.jsonl" | pg-resize -s "$size" | pg-tokenize -q --keep-case -m "$model" -p "$2"
+    pg-fetch "$1/examples.jsonl" | pg-resize -m "$model" | pg-tokenize -q --keep-case -m "$model" -p "$2"
 }
 val_loss() { sed -n 's/^val.* loss: *\([0-9.]*\).*/\1/p' | tail -n 1; }
 score() { # score KEY STREAM FORMAT FACTOR
@@ -57,28 +56,26 @@ your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON 
 MODEL is $model, or a folder with PaliGemma-3B's weights and tokenizer: the same commands (README.md says where to get them).
 end
 )
-pg-render -o "$demo/report.html" --compare --label before --label after \
-    "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
-# What stands before the pictures: scores, commands, what to do next.
-html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
+as_it_is() { sed 's/^/    /'; }
 {
-    printf '<section>\n<h2>In four languages, before</h2>\n<div class="wide"><table class="numbers">\n<thead><tr><th>picture<th>caption en<th>caption es<th>caption de<th>caption fr</tr></thead>\n<tbody>\n'
-    sed -n 1,8p "$demo/languages.txt" | html | sed 's/\t/<td>/g; s/^/<tr><td>/; s/$/<\/tr>/'
-    printf '</tbody></table></div>\n</section>\n'
-    printf '<section class="commands">\n<h2>Before and after</h2>\n<pre>%s</pre>\n</section>\n<section class="commands">\n<h2>The commands</h2>\n<pre>' "$(html <<<"$scores")"
-    html <<end
-pg-fetch train/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
-pg-fetch val/examples.jsonl | pg-resize -s $size | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
+    printf '# In four languages, before\npicture\tcaption en\tcaption es\tcaption de\tcaption fr\n'
+    sed -n 1,8p "$demo/languages.txt"
+    printf '\n# Before and after\n'
+    as_it_is <<<"$scores"
+    printf '\n# The commands\n'
+    as_it_is <<end
+pg-fetch train/examples.jsonl | pg-resize -m $model | pg-tokenize --keep-case -m $model -p 'caption en' >train.pgs
+pg-fetch val/examples.jsonl | pg-resize -m $model | pg-tokenize --keep-case -m $model -p 'caption en' >val.pgs
 pg-infer -m $model -n 32 <val.pgs | pg-score --annotate >before.pgs
 pg-train -m $model -o tuned --steps $steps --batch 8 --lr $lr --clip 1 --val val.pgs --val-every 8 <train.pgs >events.pgs
 pg-infer -m tuned -n 32 <val.pgs | pg-score --annotate >after.pgs
 pg-render -o report.html --label before --label after before.pgs after.pgs events.pgs
 end
-    printf '</pre>\n</section>\n<section class="commands">\n<h2>Next</h2>\n<pre>%s</pre>\n</section>\n' "$(html <<<"$next")"
-} >"$demo/next.html"
-awk 'FNR == NR { note = note $0 "\n"; next } !done && /^<section aria-labelledby="examples">|^<\/(main|body)>/ { printf "%s", note; done = 1 } 1' \
-    "$demo/next.html" "$demo/report.html" >"$demo/report.new"
-mv "$demo/report.new" "$demo/report.html"
+    printf '\n# Next\n'
+    as_it_is <<<"$next"
+} >"$demo/note.txt"
+pg-render -o "$demo/report.html" --compare --label before --label after --note "$demo/note.txt" \
+    "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
 say "$next"
 say "report: $demo/report.html"
 echo "a page in the browser with this model: PG_BIN=$build pipelines/serve.sh $demo/tuned"

@@ -45,8 +45,9 @@ as_lines() {
 }
 
 caption() {
-    local size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
-    pg-fetch ${LIMIT:+-n "$LIMIT"} "$out/examples.jsonl" | pg-resize -s "$size" |
+    local size=(-m "$model")
+    [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
+    pg-fetch ${LIMIT:+-n "$LIMIT"} "$out/examples.jsonl" | pg-resize "${size[@]}" |
         pg-tokenize -m "$model" -p "${PREFIX:-caption en}" --keep-case |
         pg-infer -m "$model" --beam "${BEAM:-2}" -n "${LENGTH:-32}" -b "${BATCH:-8}" | pg-score -q --annotate
 }

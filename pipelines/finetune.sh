@@ -10,10 +10,10 @@ usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL 
 PATH=${PG_BIN:+$PG_BIN:}$PATH
 
 examples() { # examples SOURCE MODEL [pg-resize options]
-    local source=$1 model=$2 size
+    local source=$1 model=$2 size=(-m "$2")
     shift 2
-    size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
-    pg-fetch "$source" | pg-resize -s "$size" "$@" | pg-tokenize -m "$model" -p "${PREFIX:-caption en}" -l "${LENGTH:-128}"
+    [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
+    pg-fetch "$source" | pg-resize "${size[@]}" "$@" | pg-tokenize -m "$model" -p "${PREFIX:-caption en}" -l "${LENGTH:-128}"
 }
 
 if [ $# -ge 2 ] && [[ $2 != -* ]]; then

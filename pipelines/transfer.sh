@@ -6,12 +6,12 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() {
-    echo "usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options] | transfer.sh RECIPE TOOL; recipes: $(cd "$here/recipes" && echo *)" >&2
+    echo "usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options] | transfer.sh RECIPE TOOL; recipes: $(cd "$here/recipes" && echo * | sed 's/README.md //')" >&2
     exit 2
 }
 [ $# -eq 2 ] || [ $# -ge 4 ] || usage
 recipe=$here/recipes/$1
-[ -f "$recipe" ] || usage
+[[ -f $recipe && $1 != *.md ]] || usage
 PATH=${PG_BIN:+$PG_BIN:}$PATH
 
 # options TOOL: the recipe's, into the array `of`. Quotes in a recipe are the shell's; xargs undoes them without running anything.
@@ -24,9 +24,8 @@ if [ $# -eq 2 ]; then
 fi
 model=$2 train=$3 out=$4
 shift 4
-size=$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')
 options pg-tokenize
 tokenize=("${of[@]}")
 options pg-train
-pg-fetch "$train" | pg-resize -s "$size" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
+pg-fetch "$train" | pg-resize -m "$model" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
     pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text

@@ -14,7 +14,7 @@ static int write_file(const char *dir, const char *name, const void *p, size_t n
 {
     char *to = pg_path_join(dir, name);
     int rc = to ? pg_file_there(to, e) : pg_error_nomem(e);
-    if (!rc) rc = pg_file_write(to, p, n, e);
+    if (!rc) rc = pg_file_save(to, p, n, e);
     free(to);
     return rc < 0 ? rc : PG_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "net/cache.h"
 #include "net/source.h"
+#include "text/written.h"
 #include "tool.h"
 
 /* The lines on a terminal that show what is under way. */
@@ -26,6 +27,9 @@ typedef struct fetch {
     size_t n_seen, cap_seen;
     char *unknown[16]; /* unknown keys, and endings of a tar's members, that were said */
     size_t n_unknown;
+    size_t left, rendered; /* pictures that are not read; captions that pg-render wrote */
+    char first_left[256];
+    pg_written written;
     const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
     const char *out;
@@ -38,7 +42,12 @@ typedef struct fetch {
     progress bar;
 } fetch;
 
-bool fetch_is_image(const char *path);
+/* fetch_remarks.c */
+bool fetch_is_image(const char *path); /* by its ending */
+void fetch_leave(fetch *f, const char *name); /* a file that is no source; counted where it is a picture */
+void fetch_remember_caption(fetch *f, const char *path, const char *caption, size_t n); /* of a sidecar; counted where pg-render wrote it */
+void fetch_remarks(fetch *f);
+
 void fetch_image(fetch *f, const char *path, const char *id); /* with its sidecar text */
 void fetch_folder(fetch *f, const char *path);
 void fetch_coco(fetch *f, const char *file);

@@ -3,20 +3,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/num.h"
 #include "fetch.h"
 
 enum { MAX_DEPTH = 64 };
 static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20);
-
-bool fetch_is_image(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
-}
 
 static void must(fetch *f, int rc, const pg_err *e)
 {
@@ -55,8 +49,7 @@ bool fetch_bytes(fetch *f, const char *path, const char *where)
 
 static uint64_t hash(const char *s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    uint64_t h = pg_mix(PG_MIX, s, strlen(s));
     h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
     return h ? h : 1;
 }
@@ -137,7 +130,12 @@ void fetch_image(fetch *f, const char *path, const char *id)
     if (there) {
         int rc = there < 0 ? there : pg_file_read(side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
-        else fetch_set_caption(f, &text, side);
+        else {
+            const char *caption;
+            size_t n;
+            fetch_set_caption(f, &text, side);
+            if (pg_rec_str(f->p.rec, "suffix", &caption, &n, NULL) == 1) fetch_remember_caption(f, side, caption, n);
+        }
     }
     fetch_put(f, id);
     pg_buf_free(&text);
@@ -197,6 +195,7 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
             if (!known && errno != ENOENT) put_unreadable(f, id, full);
             else if (known && S_ISDIR(st.st_mode)) walk(f, root, id, depth + 1);
             else if (fetch_is_image(id)) fetch_image(f, full, id);
+            else fetch_leave(f, id);
         }
         free(id);
         free(full);

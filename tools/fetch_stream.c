@@ -190,7 +190,10 @@ static void pictures(fetch *f, pg_items *l)
     for (;;) {
         while (next < l->n && started - put < WINDOW && started - put < f->limit - f->done) {
             pg_item *i = &l->at[next++];
-            if (!fetch_is_image(i->name)) continue;
+            if (!fetch_is_image(i->name)) {
+                fetch_leave(f, i->name);
+                continue;
+            }
             captions[started % WINDOW] = start_caption(f, l, i->name);
             queue[started++ % WINDOW] = start_listed(f, i);
         }

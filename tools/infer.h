@@ -14,6 +14,7 @@
  * record is its own. */
 typedef struct slot {
     char id[128]; /* for messages */
+    uint64_t picture; /* a hash of its pixels */
     pg_rec *rec;
     pg_sample sample;
     pg_caption caption;
@@ -50,7 +51,9 @@ typedef struct infer {
     size_t n_slots, come, gone;
     pg_rec *partial_rec;
     pg_buf text, said;
-    uint64_t done, tokens, cut;
+    uint64_t done, tokens, cut, no_newline, no_eos;
+    char first_no_newline[128];
+    tool_same same;
     /* shared with the replicas */
     pthread_mutex_t lock;
     pthread_cond_t arrived;

@@ -37,7 +37,7 @@ static const char help[] =
     "  -h, --help             this text\n"
     "      --version          the version\n"
     "\n"
-    "example: pg-fetch photos | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
+    "example: pg-fetch photos | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
 
 enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
 enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
@@ -198,14 +198,25 @@ static size_t ring(const infer *f)
     return 2 * f->batch + 16;
 }
 
-static void quantise(const infer *f, replica *r)
+/* That a CPU cannot do what was asked for must not be found out by a stopwatch. */
+static void say_dtype(infer *f, const char *dtype, const char *kernels)
+{
+    if (!strncmp(kernels, "none", 4))
+        tool_warn(&f->t, "--dtype %s: this CPU has no instructions for it: %s", dtype, kernels + 6);
+    else
+        tool_note(&f->t, "%s products: %s", dtype, kernels);
+}
+
+static void quantise(infer *f, replica *r)
 {
     pg_err e = {0};
     size_t bytes;
     if (pg_model_quantise(r->m, &bytes, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-    if (r == f->replicas)
-        tool_note(&f->t, "8-bit products: %s; weights of %zu MiB made", pg_kern_int8(r->kern), bytes >> 20);
+    if (r == f->replicas) {
+        say_dtype(f, "int8", pg_kern_int8(r->kern));
+        tool_note(&f->t, "8-bit weights of %zu MiB made", bytes >> 20);
+    }
 }
 
 static void load_adapter(infer *f, replica *r)
@@ -278,8 +289,8 @@ void infer_set_up(infer *f)
 {
     open_replicas(f);
     pg_kern *kern = f->replicas->kern;
-    if (f->bf16)
-        tool_note(&f->t, "bfloat16 products: %s", pg_kern_bf16(kern));
+    if (f->bf16 && !f->int8)
+        say_dtype(f, "bf16", pg_kern_bf16(kern));
     tool_note(&f->t, "'%s': PaliGemma %d, %zux%zu pixels, %zu million parameters; %s, %zu threads%s", f->model, f->m->s.family,
               f->m->s.image_size, f->m->s.image_size, f->m->s.parameters / 1000000, pg_kern_isa(kern),
               f->t.threads ? f->t.threads : pg_cpus(), f->n_replicas > 1 ? ", a replica of the model for each few" : "");
@@ -311,6 +322,7 @@ void infer_tear_down(infer *f)
     free(f->slots);
     pg_rec_free(f->partial_rec);
     pg_buf_free(&f->text);
+    tool_same_free(&f->same);
     pg_buf_free(&f->said);
     pg_tokenizer_free(f->tok);
     for (size_t i = 0; i < f->n_replicas; i++)

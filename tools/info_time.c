@@ -2,8 +2,10 @@
  * about three quarters of their peak and decoding most of the read rate (tests/bench/LOG.md); the estimate takes SHARE of both. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "info.h"
 #include "kernels/kernels.h"
 #include "kernels/probe.h"
@@ -39,6 +41,14 @@ static void put_seconds(double s)
     else printf("%.2g s", s);
 }
 
+/* Of all threads together: other programs, which take processors away for a while, hardly change it. */
+static double processor_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 void info_time(pg_tool *t, const pg_model_shape *s, double bytes)
 {
     static const struct {
@@ -53,10 +63,12 @@ void info_time(pg_tool *t, const pg_model_shape *s, double bytes)
     work w = count(s, bytes);
     if (!x || pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", x ? e.msg : "out of memory");
     for (size_t i = 0; i < READ_FLOATS; i += 1024) x[i] = 1; /* pages of its own */
-    double read = pg_probe_read(k, x, READ_FLOATS, pg_seconds), again = pg_probe_read(k, x, READ_FLOATS, pg_seconds);
-    if (again > read) read = again;
+    /* What one thread does in a second of its own, times as many as can run at once. */
+    double threads = (double)(pg_kern_threads(k) < pg_cpus() ? pg_kern_threads(k) : pg_cpus());
+    double read = pg_probe_read(k, x, READ_FLOATS, processor_seconds), again = pg_probe_read(k, x, READ_FLOATS, processor_seconds);
+    read = threads * (again > read ? again : read);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        double peak = pg_probe_peak(k, kinds[i].peak, 0.05, pg_seconds) * SHARE, stored = bytes / (double)s->parameters;
+        double peak = pg_probe_peak(k, kinds[i].peak, 0.05 * threads, processor_seconds) * threads * SHARE, stored = bytes / (double)s->parameters;
         if (peak <= 0) continue;
         double token = w.token_bytes * (kinds[i].bytes > 0 && kinds[i].bytes < stored ? kinds[i].bytes / stored : 1) / (read * SHARE);
         printf("time, %-10sfirst token ", kinds[i].name);
@@ -66,7 +78,7 @@ void info_time(pg_tool *t, const pg_model_shape *s, double bytes)
             printf("; training step (attention, %d captions of %d tokens) ", BATCH, CAPTION);
             put_seconds(w.step / peak);
         }
-        puts(i ? "" : "; estimates");
+        puts("; an estimate");
     }
     free(x);
     pg_kern_free(k);

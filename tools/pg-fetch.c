@@ -37,7 +37,7 @@ static const char help[] =
     "Credentials come from the environment or the files of the hosts' own clients: see pg-fetch(1).\n"
     "\n"
     "examples:\n"
-    "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
+    "  pg-fetch photos/ | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render -f captions\n"
     "  pg-fetch -o model kaggle://google/paligemma/jax/paligemma-3b-pt-224 gs://big_vision/paligemma_tokenizer.model\n";
 
 enum { OPT_ALL = 256, OPT_IMAGES, OPT_DRY, OPT_SHA256, OPT_MD5, OPT_NO_CACHE, OPT_CACHE_SIZE, OPT_PARALLEL, OPT_TRIES, OPT_STALL };
@@ -126,7 +126,7 @@ static void local(fetch *f, const char *path)
     } else if (pg_ends_with(path, ".json")) fetch_coco(f, path);
     else if (pg_ends_with(path, ".tar")) fetch_tar(f, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg), nor a folder, nor a .jsonl, .json or .tar file", path);
+    else tool_die(&f->t, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json or .tar file", path);
 }
 
 static int stream(fetch *f, char **sources, size_t n)
@@ -147,6 +147,7 @@ static int stream(fetch *f, char **sources, size_t n)
         if (pg_source_is_remote(sources[i])) fetch_remote(f, sources[i]);
         else local(f, sources[i]);
     }
+    fetch_remarks(f);
     fetch_disconnect(f);
     pg_cache_close(f->cache);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);

@@ -2,16 +2,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/num.h"
 #include "infer.h"
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "kernels/probe.h"
 
 static void must(infer *f, int rc, const pg_err *e)
 {
@@ -49,25 +43,23 @@ static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
     tool_put(&f->t, &f->p, r);
 }
 
-/* What replicas have told of since; true: something. */
-static bool say_all(infer *f)
+/* What a replica has told of since; true: something. */
+static bool say_new(infer *f, slot *s)
 {
-    bool any = false;
-    for (size_t i = f->gone; f->partial && i < f->come; i++) {
-        slot *s = &f->slots[i % f->n_slots];
-        pthread_mutex_lock(&f->lock);
-        pg_buf got = s->told;
-        s->told = f->said;
-        s->told.len = 0;
-        f->said = got;
-        pthread_mutex_unlock(&f->lock);
-        for (size_t at = 0; at < got.len; any = true) {
-            const int32_t *text = (const int32_t *)(const void *)(got.data + at);
-            say(f, s, text + 1, (size_t)text[0]);
-            at += (1 + (size_t)text[0]) * sizeof *text;
-        }
+    if (!f->partial)
+        return false;
+    pthread_mutex_lock(&f->lock);
+    pg_buf got = s->told;
+    s->told = f->said;
+    s->told.len = 0;
+    f->said = got;
+    pthread_mutex_unlock(&f->lock);
+    for (size_t at = 0; at < got.len;) {
+        const int32_t *text = (const int32_t *)(const void *)(got.data + at);
+        say(f, s, text + 1, (size_t)text[0]);
+        at += (1 + (size_t)text[0]) * sizeof *text;
     }
-    return any;
+    return got.len > 0;
 }
 
 static void set_caption(infer *f, slot *s)
@@ -82,6 +74,7 @@ static void set_caption(infer *f, slot *s)
     }
     if (f->tok) {
         must(f, pg_rec_set_str(r, "caption", (const char *)f->text.data, f->text.len, &e), &e);
+        tool_same_add(&f->t, &f->same, f->text.len ? (const char *)f->text.data : "", f->text.len, s->picture);
     } else {
         pg_rec_del(r, "caption");
     }
@@ -101,37 +94,10 @@ static uint64_t stream_of(const infer *f, const pg_rec *r)
 {
     size_t len;
     const unsigned char *id = raw_id(r, &len);
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    if (!id)
-        return f->come + 1;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ id[i]) * 0x100000001b3u;
-    return hash;
+    return id ? pg_mix(PG_MIX, id, len) : f->come + 1;
 }
 
 /* ---- scores ---- */
-/* A msgpack array of doubles. */
-static void set_doubles(infer *f, pg_rec *r, const char *key, const double *v, size_t n)
-{
-    pg_err e = {0};
-    size_t bytes = 5 + 9 * n, at = 5;
-    unsigned char *b = pg_alloc(bytes, 1);
-    if (!b)
-        infer_no_memory(f);
-    b[0] = 0xdd;
-    for (size_t i = 0; i < 4; i++)
-        b[1 + i] = (unsigned char)(n >> (24 - 8 * i));
-    for (size_t i = 0; i < n; i++) {
-        uint64_t u;
-        memcpy(&u, &v[i], sizeof u);
-        b[at++] = 0xcb;
-        for (size_t j = 0; j < 8; j++)
-            b[at++] = (unsigned char)(u >> (56 - 8 * j));
-    }
-    must(f, pg_rec_set_raw(r, key, b, bytes, &e), &e);
-    free(b);
-}
-
 static void set_score(infer *f, slot *s)
 {
     pg_err e = {0};
@@ -147,13 +113,38 @@ static void set_score(infer *f, slot *s)
         if (s->sample.mask_loss[i])
             sum += v[n++] = (double)s->logp[i];
     must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
-    set_doubles(f, s->rec, "token_logprobs", v, n);
+    must(f, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
     f->tokens += n;
     f->done++;
     free(v);
 }
 
 /* ---- coming and going ---- */
+/* What decoding and scoring cannot see: a prompt without the new line that training puts behind it, a text without its end. */
+static void look_at(infer *f, slot *s)
+{
+    const pg_sample *x = &s->sample;
+    int32_t newline = f->tok ? pg_tokenizer_newline(f->tok) : -1;
+    if (!f->same.differ)
+        s->picture = pg_mix_floats(PG_MIX, x->pixels, f->m->s.image_size * f->m->s.image_size * 3);
+    if (newline >= 0 && x->tokens[x->n_prefix - 1] != newline && !f->no_newline++)
+        memcpy(f->first_no_newline, s->id, sizeof f->first_no_newline);
+    f->no_eos += x->n_loss && x->tokens[x->n - 1] != PG_EOS;
+}
+
+/* Warnings of what was counted. */
+static void remarks(infer *f)
+{
+    if (f->cut)
+        tool_warn(&f->t, "%" PRIu64 " caption%s cut at %zu tokens", f->cut, f->cut == 1 ? " was" : "s were", f->how.max_len);
+    if (f->no_newline)
+        tool_warn(&f->t, "%" PRIu64 " prefix%s without the new line that parts it from the suffix (pg-tokenize adds it); the first is '%s'", f->no_newline,
+                  f->no_newline == 1 ? " ends" : "es end", f->first_no_newline);
+    if (f->score && f->no_eos)
+        tool_warn(&f->t, "%" PRIu64 " suffix%s lost the eos: the score is of a text that goes on", f->no_eos, f->no_eos == 1 ? " has" : "es have");
+    tool_same_warn(&f->t, &f->same, "captions");
+}
+
 /* A record into the next slot. 1: there; 0: the stream has ended; < 0: it is bad. */
 static int come(infer *f, pg_err *e)
 {
@@ -173,10 +164,11 @@ static int come(infer *f, pg_err *e)
     } else if (pg_sample_read(&s->sample, &f->m->s, s->rec, &why)) {
         if (why.code == PG_ENOMEM)
             infer_no_memory(f);
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, why.msg);
+        tool_record_reason(&f->t, s->rec, s->id, why.msg);
     } else if (f->score && !s->sample.n_loss) {
-        tool_record_error(&f->t, s->rec, "'%s': no suffix to score", s->id);
+        tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
     } else {
+        look_at(f, s);
         s->caption = (pg_caption){.pixels = s->sample.pixels, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
                                   .stream = stream_of(f, s->rec), .tokens = s->tokens};
         s->finished = false;
@@ -198,13 +190,16 @@ static bool go(infer *f)
         ;
     pg_err failed = f->failed;
     pthread_mutex_unlock(&f->lock);
-    bool said = say_all(f); /* of theirs too, before they go */
+    bool said = false;
     for (; f->gone < to; f->gone++) {
         slot *s = &f->slots[f->gone % f->n_slots];
+        (void)say_new(f, s);
         if (!pg_rec_has_error(s->rec))
             (f->score ? set_score : set_caption)(f, s);
         tool_put(&f->t, &f->p, s->rec);
     }
+    for (size_t i = to; i < f->come; i++) /* behind those: one that came later may have its seat by now */
+        said = say_new(f, &f->slots[i % f->n_slots]) || said;
     must(f, failed.code, &failed);
     return said || to > from;
 }
@@ -234,13 +229,12 @@ int main(int argc, char **argv)
     tool_open_in(&f.t, &f.p, 0, "stdin", "examples");
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
-    start = seconds();
+    start = pg_seconds();
     infer_start(&f);
     work(&f);
     infer_stop(&f);
-    if (f.cut)
-        tool_warn(&f.t, "%" PRIu64 " caption%s cut at %zu tokens", f.cut, f.cut == 1 ? " was" : "s were", f.how.max_len);
-    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, seconds() - start);
+    remarks(&f);
+    tool_note(&f.t, "%" PRIu64 " records, %" PRIu64 " tokens in %.1f s", f.done, f.tokens, pg_seconds() - start);
     infer_tear_down(&f);
     return tool_finish(&f.t, &f.p, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "render.h"
+#include "text/written.h"
 
 static const char help[] =
     "usage: pg-render [-f FORMAT] [-o FILE] [STREAM...] < STREAM\n"
@@ -18,6 +19,7 @@ static const char help[] =
     "      --overwrite      sidecar: replace existing .txt files\n"
     "      --with-tensors   jsonl: tensors and bytes too\n"
     "      --label NAME     html: the name of a run; once for each stream\n"
+    "      --note FILE      html: text that stands before the pictures\n"
     "      --compare        html: two streams of examples must be given, the second against the first\n"
     "  -q, --quiet          no remarks\n"
     "  -v, --verbose        more of them\n"
@@ -26,12 +28,12 @@ static const char help[] =
     "\n"
     "  pg-render -o report.html before.pgs after.pgs train.pgs\n";
 
-enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, OPT_COMPARE, MAX_LABELS = 64 };
+enum { OPT_OVERWRITE = 256, OPT_TENSORS, OPT_LABEL, OPT_COMPARE, OPT_NOTE, MAX_LABELS = 64 };
 typedef enum { BY_NAME, TEXT, JSONL, HTML, SVG, CAPTIONS, SIDECAR } format;
 
 typedef struct options {
     format format;
-    const char *output;
+    const char *output, *note;
     bool overwrite, with_tensors, compare;
     char *labels[MAX_LABELS];
     size_t n_labels;
@@ -69,6 +71,7 @@ static void parse(pg_tool *t, options *o)
                                          {"with-tensors", no_argument, NULL, OPT_TENSORS},
                                          {"label", required_argument, NULL, OPT_LABEL},
                                          {"compare", no_argument, NULL, OPT_COMPARE},
+                                         {"note", required_argument, NULL, OPT_NOTE},
                                          {NULL, 0, NULL, 0}};
     int c;
     while ((c = tool_getopt(t, "f:o:", opts, false)) != -1) switch (c) {
@@ -76,6 +79,7 @@ static void parse(pg_tool *t, options *o)
         case 'o': o->output = optarg; break;
         case OPT_OVERWRITE: o->overwrite = true; break;
         case OPT_COMPARE: o->compare = true; break;
+        case OPT_NOTE: o->note = optarg; break;
         case OPT_TENSORS: o->with_tensors = true; break;
         case OPT_LABEL:
             if (o->n_labels == MAX_LABELS) tool_usage(t, "more than %d labels", MAX_LABELS);
@@ -86,20 +90,25 @@ static void parse(pg_tool *t, options *o)
     if (o->format == SIDECAR && o->output) tool_usage(t, "sidecar files lie beside the images: -o does not apply");
     if (o->format != HTML && t->argc - optind > 1) tool_usage(t, "several streams are for html only");
     if (o->format != HTML && o->compare) tool_usage(t, "--compare is for html only");
+    if (o->format != HTML && o->note) tool_usage(t, "--note is for html only");
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
 }
 
-/* One line whatever it holds: control characters and backslashes as escapes. */
+/* One line whatever it holds, that shows what it holds: escapes of backslashes, control characters, what is hidden, and what is no UTF-8. */
 static void put_line(FILE *f, text_view v)
 {
-    for (size_t i = 0; i < v.n; i++) {
+    for (size_t i = 0, len; i < v.n; i += len) {
         unsigned char c = (unsigned char)v.s[i];
+        uint32_t hidden;
+        bool valid = (len = pg_utf8_look(v.s + i, v.n - i, &hidden)) > 0;
+        if (!valid) len = 1;
         if (c == '\\') fputs("\\\\", f);
         else if (c == '\n') fputs("\\n", f);
         else if (c == '\t') fputs("\\t", f);
         else if (c == '\r') fputs("\\r", f);
-        else if (c < 32 || c == 127) fprintf(f, "\\x%02x", c);
-        else putc(c, f);
+        else if (!valid || (hidden != UINT32_MAX && len == 1)) fprintf(f, "\\x%02x", c);
+        else if (hidden != UINT32_MAX) fprintf(f, "\\u%04x", (unsigned)hidden);
+        else fwrite(v.s + i, 1, len, f);
     }
 }
 
@@ -155,6 +164,21 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
     putc('\n', f);
 }
 
+/* The id, else the source, as its bytes are: names of files need not be UTF-8. */
+static bool put_raw_id(FILE *f, const pg_rec *rec)
+{
+    static const char *const keys[] = {"id", "source"};
+    for (size_t i = 0; i < 2; i++) {
+        text_view v = view(rec, keys[i]);
+        const unsigned char *p;
+        if (!v.n && pg_rec_bin(rec, keys[i], &p, &v.n, NULL) == 1) v.s = (const char *)p;
+        if (!v.n) continue;
+        put_line(f, v);
+        return true;
+    }
+    return false;
+}
+
 static void put_text(FILE *f, const tool_pipe *p, bool tsv)
 {
     char id[256];
@@ -166,8 +190,10 @@ static void put_text(FILE *f, const tool_pipe *p, bool tsv)
         return;
     }
     if (pg_rec_has(p->rec, "partial") || (tsv && !pg_rec_has(p->rec, "caption"))) return;
-    tool_id(p, id, sizeof id);
-    put_line(f, (text_view){id, strlen(id)});
+    if (!put_raw_id(f, p->rec)) {
+        tool_id(p, id, sizeof id);
+        put_line(f, (text_view){id, strlen(id)});
+    }
     fputs(tsv ? "\t" : ": ", f);
     if (pg_rec_has_error(p->rec) && !tsv) {
         char *why = pg_rec_error(p->rec);
@@ -187,7 +213,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     text_view source = view(p->rec, "source"), caption = view(p->rec, "caption");
     char *path = pg_strndup(source.s, source.n), *slash, *dot, *txt = NULL;
     struct stat st;
-    pg_outfile o = {.fd = -1};
+    pg_buf line = {0};
     pg_err e = {0};
 
     if (!path) tool_die(t, EXIT_FAIL, "out of memory");
@@ -207,15 +233,12 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
         n->kept++;
         goto out;
     }
-    if (pg_outfile_open(&o, txt, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    if (pg_write_full(o.fd, caption.s, caption.n) || pg_write_full(o.fd, "\n", 1)) {
-        int saved = errno;
-        pg_outfile_abort(&o);
-        tool_die(t, EXIT_FAIL, "cannot write '%s': %s", txt, strerror(saved));
-    }
-    if (pg_outfile_commit(&o, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_file_save(txt, line.data, line.len, &e) ||
+        pg_written_note(txt, caption.s, caption.n, &e))
+        tool_die(t, EXIT_FAIL, "%s", e.msg);
     n->written++;
 out:
+    pg_buf_free(&line);
     free(path);
     free(txt);
 }
@@ -270,7 +293,7 @@ int main(int argc, char **argv)
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));
     }
-    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare}, &errors);
+    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare, o.note}, &errors);
     else render_records(&t, &o, optind < argc ? argv[optind] : NULL, f, &errors);
     if (o.output) {
         bool bad = ferror(f) != 0;

@@ -9,12 +9,14 @@
 #include "base/thread.h"
 #include "image/image.h"
 #include "tool.h"
+#include "weights/weights.h"
 
 static const char help[] =
-    "usage: pg-resize [-s SIZE] [--filter bilinear|bicubic] [--no-orient] [--background COLOUR] [--drop-image]\n"
+    "usage: pg-resize [-s SIZE | -m MODEL] [--filter bilinear|bicubic] [--no-orient] [--background COLOUR] [--drop-image]\n"
     "Reads examples with encoded images (PNG, JPEG) and adds their pixels: SIZE x SIZE x 3 floats in [-1,1].\n"
     "\n"
     "  -s, --size SIZE          pixels a side, 1 to 8192 (default 224)\n"
+    "  -m, --model MODEL        the size that MODEL takes\n"
     "      --filter FILTER      bilinear: tf.image.resize with antialias, unrounded (default);\n"
     "                           bicubic: as the Hugging Face processor does\n"
     "      --no-orient          ignore the EXIF orientation\n"
@@ -25,7 +27,7 @@ static const char help[] =
     "  -j, --threads N          images decoded at the same time (default: the cores this process may use)\n"
     "  -q, --quiet   -v, --verbose   -h, --help   --version\n"
     "\n"
-    "example: pg-fetch photos/ | pg-resize -s 448 --drop-image > photos.pgs\n";
+    "example: pg-fetch photos/ | pg-resize -m MODEL --drop-image > photos.pgs\n";
 
 typedef struct options {
     pg_image_opts image;
@@ -50,21 +52,34 @@ static bool colour(const char *s, unsigned char rgb[3])
     return true;
 }
 
+static size_t size_of_model(const pg_tool *t, const char *model)
+{
+    pg_weights *w;
+    pg_model_shape s;
+    pg_err e = {0};
+    if (pg_weights_open(&w, model, &e) || pg_weights_shape(w, &s, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    pg_weights_close(w);
+    return s.image_size;
+}
+
 static void parse(pg_tool *t, options *o)
 {
     enum { FILTER = 1000, NO_ORIENT, BACKGROUND, DROP_IMAGE, MAX_PIXELS };
     static const struct option longs[] = {{"size", required_argument, NULL, 's'},
+                                          {"model", required_argument, NULL, 'm'},
                                           {"filter", required_argument, NULL, FILTER},
                                           {"no-orient", no_argument, NULL, NO_ORIENT},
                                           {"background", required_argument, NULL, BACKGROUND},
                                           {"drop-image", no_argument, NULL, DROP_IMAGE},
                                           {"max-pixels", required_argument, NULL, MAX_PIXELS},
                                           {NULL, 0, NULL, 0}};
+    const char *model = NULL;
     int c;
-    *o = (options){.image = {.size = 224, .orient = true}};
-    while ((c = tool_getopt(t, "s:", longs, true)) != -1) {
+    *o = (options){.image = {.orient = true}};
+    while ((c = tool_getopt(t, "s:m:", longs, true)) != -1) {
         switch (c) {
         case 's': o->image.size = tool_size(t, "--size", optarg, 1, 8192); break;
+        case 'm': model = optarg; break;
         case FILTER:
             if (!strcmp(optarg, "bilinear")) o->image.filter = PG_BILINEAR;
             else if (!strcmp(optarg, "bicubic")) o->image.filter = PG_BICUBIC;
@@ -81,6 +96,9 @@ static void parse(pg_tool *t, options *o)
         }
     }
     if (optind < t->argc) tool_usage(t, "unexpected operand '%s'; the stream comes from standard input", t->argv[optind]);
+    if (model && o->image.size) tool_usage(t, "--size and --model exclude each other");
+    if (model) o->image.size = size_of_model(t, model);
+    else if (!o->image.size) o->image.size = 224;
 }
 
 enum { PER_THREAD = 4, RING_BYTES = 256 << 20 };
@@ -98,6 +116,7 @@ typedef struct slot {
 typedef struct ring {
     const options *o;
     slot *slots;
+    size_t lying; /* pictures whose orientation was not applied */
     size_t n, read, taken, written; /* counts of records, each mod n a slot: written <= taken <= read <= written + n */
     bool stop;
     pthread_mutex_t lock;
@@ -225,6 +244,7 @@ static void put_out(pg_tool *t, tool_pipe *p, ring *r)
     if (s->rc < 0) tool_record_error(t, s->rec, "cannot decode '%s': %s", s->id, s->why.msg);
     if (s->rc > 0) {
         if (s->warning[0]) tool_warn(t, "'%s': %s", s->id, s->warning);
+        r->lying += !r->o->image.orient && s->info.orientation > 1;
         tool_note(t, "'%s': %s, %zux%zu", s->id, s->info.format, s->info.width, s->info.height);
         if (pg_rec_set_tensor(s->rec, "pixels", &tensor, &e) || pg_rec_set_int(s->rec, "width", (int64_t)s->info.width, &e) ||
             pg_rec_set_int(s->rec, "height", (int64_t)s->info.height, &e))
@@ -253,6 +273,8 @@ int main(int argc, char **argv)
         else put_out(&t, &p, &r);
     }
     if (e.code) tool_bad_stream(&t, &p, &e);
+    if (r.lying)
+        tool_warn(&t, "%zu picture%s an EXIF orientation that --no-orient does not apply", r.lying, r.lying == 1 ? " has" : "s have");
     finish(&r);
     return tool_finish(&t, &p, NULL);
 }

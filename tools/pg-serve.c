@@ -34,7 +34,7 @@ static const char help[] =
     "SIGTERM: finish what has come in, then exit. SIGHUP: start COMMAND anew, then move over.\n"
     "\n"
     "example:\n"
-    "  pg-serve -- sh -c 'pg-resize | pg-tokenize -m MODEL | pg-infer -m MODEL --partial'\n";
+    "  pg-serve -- sh -c 'pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL --partial'\n";
 
 enum { PREFIX = 256, UPLOAD, PIXELS, QUEUE, TIMEOUT, START, CLIENT, RATE, AUTH, PROXY, READ_ONLY };
 

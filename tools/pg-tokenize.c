@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <msgpack.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static const char help[] =
     "  -h, --help           this text\n"
     "      --version        the version\n"
     "\n"
-    "  pg-fetch photos/ | pg-resize | pg-tokenize -m MODEL -p 'caption en' > train.pgs\n";
+    "  pg-fetch photos/ | pg-resize -m MODEL | pg-tokenize -m MODEL -p 'caption en' > train.pgs\n";
 
 enum { OPT_KEEP_CASE = 256 };
 
@@ -31,9 +32,15 @@ typedef struct options {
     bool keep_case;
 } options;
 
+/* Records with something odd, and the first of them. */
+typedef struct oddity {
+    uint64_t n;
+    char first[128];
+} oddity;
+
 typedef struct counts {
-    uint64_t examples, cut, eos_lost, lowered;
-    char first_cut[128];
+    uint64_t examples, eos_lost, lowered;
+    oddity cut, newline, control, places;
 } counts;
 
 static void parse(pg_tool *t, options *o)
@@ -141,6 +148,50 @@ static int set_prompt(pg_rec *rec, const pg_prompt *p, pg_err *e)
     return pg_rec_set_ints(rec, "mask_input", p->mask_input, p->n, e);
 }
 
+static void notice(oddity *o, const tool_pipe *p)
+{
+    if (o->n++ == 0)
+        tool_id(p, o->first, sizeof o->first);
+}
+
+static bool holds(const char *s, size_t n, const char *what)
+{
+    size_t len = strlen(what);
+    for (size_t i = 0; i + len <= n; i++)
+        if (!memcmp(s + i, what, len))
+            return true;
+    return false;
+}
+
+/* "<loc" and four digits, "<seg" and three, ">": names of places in the picture. */
+static bool holds_place(const char *s, size_t n)
+{
+    for (size_t i = 0; i + 8 <= n; i++) {
+        size_t digits = !memcmp(s + i, "<loc", 4) ? 4 : !memcmp(s + i, "<seg", 4) ? 3 : 0, k = 0;
+        while (k < digits && i + 4 + k < n && s[i + 4 + k] >= '0' && s[i + 4 + k] <= '9')
+            k++;
+        if (digits && k == digits && i + 4 + k < n && s[i + 4 + k] == '>')
+            return true;
+    }
+    return false;
+}
+
+/* Text that does not become what its writer may have meant. */
+static void look_at(const pg_tokenizer *tok, const tool_pipe *p, const char *prefix, size_t n_prefix, const char *suffix, size_t n_suffix, counts *n)
+{
+    static const char *const controls[] = {"<bos>", "<eos>", "<pad>", "<image>", "<unk>", "<start_of_turn>"};
+    bool control = false;
+
+    for (size_t i = 0; i < sizeof controls / sizeof controls[0]; i++)
+        control = control || holds(prefix, n_prefix, controls[i]) || holds(suffix, n_suffix, controls[i]);
+    if (control)
+        notice(&n->control, p);
+    if (n_prefix && prefix[n_prefix - 1] == '\n')
+        notice(&n->newline, p);
+    if (!pg_tokenizer_has_places(tok) && (holds_place(prefix, n_prefix) || holds_place(suffix, n_suffix)))
+        notice(&n->places, p);
+}
+
 static int tokenize(const options *o, const pg_tokenizer *tok, const tool_pipe *p, pg_prompt *prompt, pg_buf *low,
                     counts *n, pg_err *e)
 {
@@ -156,20 +207,29 @@ static int tokenize(const options *o, const pg_tokenizer *tok, const tool_pipe *
         return r;
     n->examples++;
     n->lowered += lowered;
-    if (prompt->truncated && n->cut++ == 0)
-        tool_id(p, n->first_cut, sizeof n->first_cut);
+    if (prompt->truncated)
+        notice(&n->cut, p);
     n->eos_lost += prompt->eos_lost;
+    look_at(tok, p, prefix, n_prefix, suffix, n_suffix, n);
     return PG_OK;
 }
 
 static void remarks(pg_tool *t, const options *o, const counts *n)
 {
     if (n->lowered)
-        tool_info(t, "lower-cased %llu suffixes; --keep-case keeps them", (unsigned long long)n->lowered);
-    if (n->cut)
-        tool_warn(t, "%llu of %llu examples were cut to %zu tokens, %llu lost their eos; the first is '%s'",
-                  (unsigned long long)n->cut, (unsigned long long)n->examples, o->length, (unsigned long long)n->eos_lost,
-                  n->first_cut);
+        tool_warn(t, "lower-cased %" PRIu64 " suffix%s, as the notebook does; --keep-case keeps them as they are", n->lowered, n->lowered == 1 ? "" : "es");
+    if (n->cut.n)
+        tool_warn(t, "%" PRIu64 " of %" PRIu64 " examples were cut to %zu tokens, %" PRIu64 " lost their eos; the first is '%s'", n->cut.n, n->examples,
+                  o->length, n->eos_lost, n->cut.first);
+    if (n->newline.n)
+        tool_warn(t, "%" PRIu64 " prefix%s with a new line; the one that parts prefix and suffix is added here; the first is '%s'", n->newline.n,
+                  n->newline.n == 1 ? " ends" : "es end", n->newline.first);
+    if (n->control.n)
+        tool_warn(t, "%" PRIu64 " example%s <bos>, <eos>, <image> or the like, which is text here and no token: leave it out; the first is '%s'", n->control.n,
+                  n->control.n == 1 ? " holds" : "s hold", n->control.first);
+    if (n->places.n)
+        tool_warn(t, "%" PRIu64 " example%s places such as <loc0000>, which this tokenizer splits; the first is '%s'", n->places.n,
+                  n->places.n == 1 ? " names" : "s name", n->places.first);
 }
 
 int main(int argc, char **argv)

@@ -1,10 +1,10 @@
 /* The training loop. Examples come from stdin, events go to stdout, the checkpoint to OUT. */
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "kernels/probe.h"
 #include "train.h"
 
 _Noreturn void train_fail(run *r, const pg_err *e)
@@ -15,13 +15,6 @@ _Noreturn void train_fail(run *r, const pg_err *e)
 _Noreturn void train_no_memory(run *r)
 {
     tool_die(&r->t, EXIT_FAIL, "out of memory");
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void read_some(run *r, size_t most)
@@ -36,7 +29,7 @@ static void read_some(run *r, size_t most)
 
 static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *idx)
 {
-    double start = now(), loss = 0, norm = 0;
+    double start = pg_seconds(), loss = 0, norm = 0;
     bool changed = true;
     pg_err err = {0};
     size_t tokens = 0, longest = 0;
@@ -65,9 +58,8 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
                                                          : "nothing was written");
     if (pg_optim_step(&r->opt, r->m, mult, &norm, &changed, &err))
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
-    if (!changed && mult > 0 && r->opt.lr > 0)
-        tool_warn(&r->t, "step %zu changed no weight: the learning rate is too small or no example has a suffix", step);
-    double took = now() - start;
+    train_check_step(r, step, tokens, changed, r->opt.lr * mult);
+    double took = pg_seconds() - start;
     event_begin(r, "step", step);
     event_int(r, "steps", r->steps);
     event_num(r, "lr", r->opt.lr * mult);
@@ -81,13 +73,16 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
 static void make_fingerprint(run *r)
 {
     char *groups = train_group_text(r);
-    r->fingerprint = pg_format("model %s\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
+    uint32_t weights;
+    TRY(pg_weights_fingerprint(r->m->weights, &weights, e));
+    r->fingerprint = pg_format("model %08x\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
                                "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"
-                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s%s",
-                               r->model, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
+                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s%smachine %s, %s%s%s\n",
+                               weights, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
                                r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
-                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "", groups ? groups : "");
+                               r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "", groups ? groups : "",
+                               pg_kern_isa(r->kern), pg_kern_blas(r->kern), r->bf16 ? ", bfloat16 " : "", r->bf16 ? pg_kern_bf16(r->kern) : "");
     if (!groups) train_no_memory(r);
     free(groups);
     if (!r->fingerprint) tool_die(&r->t, EXIT_FAIL, "out of memory");
@@ -128,10 +123,15 @@ static void resume(run *r)
     if (r->resume && there) {
         TRY(pg_state_load(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
         tool_info(&r->t, "resuming after step %zu of %zu", r->progress.step, r->steps);
+        if (r->progress.moved)
+            tool_warn(&r->t, "'%s' is of a machine with other instructions: the result will not be the bits of an uninterrupted run", r->state_path);
+        if (r->progress.other_val) tool_warn(&r->t, "'%s' was validated on other examples: its smallest loss is forgotten", r->state_path);
+        r->data.skip = true;
         for (size_t s = 0; r->stream && s < r->progress.step * r->accumulate; s++) {
             pg_data_clear(&r->data);
             read_some(r, r->batch);
         }
+        r->data.skip = false;
     } else if (r->resume) {
         tool_info(&r->t, "no '%s': starting from the beginning", r->state_path);
     } else if (there) {
@@ -173,18 +173,12 @@ static void finish(run *r)
         event_num(r, "best_loss", p->best_loss);
         event_emit(r);
     }
+    if (r->stream) train_report_examples(r);
+    train_check_end(r);
     train_save_weights(r, r->weights_out, r->out_dir);
     event_begin(r, "done", p->step);
     event_str(r, "path", r->weights_out);
     event_emit(r);
-}
-
-/* Only for captions while validating, and to lie beside OUT: a model may have none. */
-static void open_tokenizer(run *r)
-{
-    pg_err e = {0};
-    int rc = pg_tokenizer_open(&r->tok, r->model, &e);
-    if (rc == PG_ENOMEM || rc == PG_EIO) train_fail(r, &e);
 }
 
 static void set_up(run *r)
@@ -197,15 +191,19 @@ static void set_up(run *r)
     if (r->lora) train_make_adapter(r);
     TRY(pg_model_pack(r->m, true, e)); /* what is not trained */
     TRY(pg_work_new(&r->work, e));
-    open_tokenizer(r);
     tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);
+    train_open_tokenizer(r);
+    train_check_settings(r);
     if (!(r->event = pg_rec_new())) train_no_memory(r);
-    r->data.no_hash = r->stream; /* the state file cannot know what will come */
+    if (r->val) val_load(r);
+    r->data.seen = train_see;
+    r->data.ctx = r;
     if (!r->stream) {
         read_some(r, 0);
         report_data(r);
+        train_report_examples(r);
         check_data(r);
         if (!r->steps) {
             double n = ceil((r->epochs > 0 ? r->epochs : 1) * (double)r->data.n / (double)(r->batch * r->accumulate));
@@ -213,7 +211,6 @@ static void set_up(run *r)
         }
         TRY(pg_order_new(&r->order, r->data.n, r->seed, r->shuffle, e));
     }
-    if (r->val) val_load(r);
     TRY(pg_optim_init(&r->opt, r->m, e));
     train_set_mults(r);
     make_fingerprint(r);
@@ -232,6 +229,7 @@ static void tear_down(run *r)
     pg_order_free(&r->order);
     pg_data_free(&r->data);
     val_free(r);
+    train_check_free(r);
     pg_optim_free(&r->opt);
     pg_rec_free(r->event);
     pg_tokenizer_free(r->tok);

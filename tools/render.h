@@ -47,7 +47,9 @@ typedef struct tally {
     uint64_t captions, matches, known, distinct, words;
     bool full; /* more are distinct than were counted */
     uint64_t *seen;
+    tool_same same;
 } tally;
+void tally_caption(const pg_tool *t, tally *c, text_view caption, uint64_t picture); /* picture: a hash */
 
 /* One caption of a picture. */
 typedef struct entry {
@@ -87,7 +89,6 @@ typedef struct report {
     bool scored, compare;
 } report;
 
-void tally_caption(const report *r, tally *c, text_view caption);
 
 /* Boxes that the caption names (text/locations.h): a JSON array for free(), NULL where there is none; and spans of class "box", placed
  * in hundredths of a picture that lies in an element of its size. */
@@ -100,9 +101,11 @@ typedef struct report_options {
     char *const *labels;
     size_t n_labels;
     bool compare; /* two streams of examples are wanted */
+    const char *note; /* a file of text that stands before the examples; NULL: none */
 } report_options;
 void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report_options *o, uint64_t *errors);
 
+void put_note(const pg_tool *t, FILE *f, const char *path);
 void put_card(report *r, const tool_pipe *p);  /* an example's, into r->cards */
 double record_score(const report *r, const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
 void put_head(FILE *f);

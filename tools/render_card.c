@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/guard.h"
+#include "base/num.h"
 #include "render.h"
 #include "text/text.h"
 
@@ -12,18 +13,18 @@ _Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "ou
 
 enum { THUMB_SIDE = 224, SEEN_SLOTS = 1 << 17, SEEN_MAX = SEEN_SLOTS / 2 };
 
-void tally_caption(const report *r, tally *c, text_view v)
+void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture)
 {
-    uint64_t h = 14695981039346656037u;
+    uint64_t h = pg_mix(PG_MIX, v.s, v.n);
     bool inside = false;
 
     c->captions++;
+    tool_same_add(t, &c->same, v.s, v.n, picture);
     for (size_t i = 0; i < v.n; i++) {
-        h = (h ^ (unsigned char)v.s[i]) * 1099511628211u;
         c->words += v.s[i] != ' ' && !inside;
         inside = v.s[i] != ' ';
     }
-    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) no_memory(r);
+    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) tool_die(t, EXIT_FAIL, "out of memory");
     if (c->full) return;
     if (h == 0) h = 1;
     size_t i = (size_t)(h ^ h >> 32) & (SEEN_SLOTS - 1);
@@ -105,6 +106,17 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
     pg_buf_free(&jpeg);
 }
 
+/* Tells pictures apart: by their bytes, their pixels, or where the stream has neither by the id. */
+static uint64_t picture_hash(const pg_rec *rec, const char *id)
+{
+    const unsigned char *p;
+    pg_tensor x;
+    size_t n;
+    if (pg_rec_bin(rec, "image", &p, &n, NULL) == 1) return pg_mix(PG_MIX, p, n);
+    if (pg_rec_tensor(rec, "pixels", &x, NULL) == 1) return pg_mix(PG_MIX, x.data, x.bytes);
+    return pg_mix(PG_MIX, id, strlen(id));
+}
+
 static int by_id(const void *a, const void *b) { return strcmp(((const entry *)a)->id, ((const entry *)b)->id); }
 
 static said *gather(report *r, const pg_rec *rec, const char *id, char **refs, size_t n_refs)
@@ -121,7 +133,7 @@ static said *gather(report *r, const pg_rec *rec, const char *id, char **refs, s
         }
         for (size_t k = 0; k < n_refs; k++) s[i].match |= s[i].has && same(r, s[i].caption, refs[k], strlen(refs[k]));
         if (!s[i].has) continue;
-        tally_caption(r, &r->columns[i].tally, s[i].caption);
+        tally_caption(r->t, &r->columns[i].tally, s[i].caption, picture_hash(rec, id));
         r->columns[i].tally.known += n_refs > 0;
         r->columns[i].tally.matches += s[i].match;
         r->scored |= isfinite(s[i].score);

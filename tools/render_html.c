@@ -183,10 +183,11 @@ static void append(const report *r, FILE *to, FILE *from)
     if (ferror(from)) tool_die(r->t, EXIT_FAIL, "cannot read a temporary file: %s", strerror(errno));
 }
 
-static void put_page(report *r, FILE *f)
+static void put_page(report *r, FILE *f, const char *note)
 {
     put_head(f);
     put_summary(r, f);
+    if (note) put_note(r->t, f, note);
     if (r->records) {
         put_controls(r, f);
         append(r, f, r->cards);
@@ -246,6 +247,7 @@ static void free_report(report *r)
         }
         free(r->columns[i].e);
         free(r->columns[i].tally.seen);
+        tool_same_free(&r->columns[i].tally.same);
         free(r->columns[i].scores);
     }
     for (size_t i = 0; i < r->n_moments; i++) {
@@ -287,7 +289,7 @@ void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report
     for (size_t i = total; i-- > 0;)
         if (!in[i].events) read_examples(&r, &in[i].p, &r.columns[in[i].number], in[i].number == 0);
     put_waiting(&r, &aside);
-    put_page(&r, f);
+    put_page(&r, f, o->note);
     *errors = r.errors + r.other_errors;
     for (size_t i = 0; i < total; i++) {
         tool_finish(t, &in[i].p, NULL);

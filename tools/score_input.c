@@ -131,6 +131,26 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
     }
 }
 
+/* A misspelt key, said at its first place; keys that other tools write are not. */
+static void unknown_key(pg_tool *t, const set *s, size_t line, const json_t *o, bool *said)
+{
+    static const char *const known[] = {"id", "caption", "references", "suffix", "prefix", "source", "image", "image_id", "logprob", "caption_tokens",
+                                        "width", "height", "pixels", "tokens", "mask_ar", "mask_loss", "mask_input", "truncated", "boxes", "scores",
+                                        "token_logprobs", "error"};
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    {
+        size_t i = 0;
+        while (i < sizeof known / sizeof *known && strcmp(known[i], key))
+            i++;
+        if (i < sizeof known / sizeof *known || *said)
+            continue;
+        *said = true;
+        tool_warn(t, "'%s', line %zu: unknown key '%s' (looked at: id, caption, references, suffix)", s->name, line, key);
+    }
+}
+
 static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, const pg_coco *coco)
 {
     char id[1024];
@@ -149,6 +169,7 @@ static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, c
 static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 {
     const char *p = (const char *)b->data, *end = p + b->len;
+    bool said = false;
     for (size_t number = 1; p < end; number++) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         size_t n = (size_t)((stop ? stop : end) - p);
@@ -159,6 +180,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
                 tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
             if (number == 1 && json_is_array(json_object_get(o, "annotations")))
                 tool_die(t, EXIT_STREAM, "'%s' is a COCO captions file: give it with --references, and the captions to score as the operand", s->name);
+            unknown_key(t, s, number, o, &said);
             json_item(t, s, o, "id", coco);
             json_decref(o);
         }

@@ -24,8 +24,8 @@ static void warn(pg_tool *t, const set *s, const pg_caption_facts *f)
     if (s->scored == 1)
         tool_warn(t, "'%s': one caption: CIDEr weighs words by how few pictures they belong to, so with one picture it is 0 whatever the caption", s->name);
     else if (f->distinct == 1)
-        tool_warn(t, "'%s': all %zu captions are the same, '%.100s': the model has lost its pictures; a lower learning rate or fewer steps may help",
-                  s->name, s->scored, first->caption);
+        tool_warn(t, "'%s': all %zu captions are the same, '%.100s'%s", s->name, s->scored, first->caption,
+                  s->scored < TOOL_SAME_PICTURES ? "" : ": where the pictures differ, the model does not look at them; fewer steps or a lower learning rate may help");
     else if (f->distinct * 20 <= s->scored)
         tool_warn(t, "'%s': only %zu different captions for %zu pictures", s->name, f->distinct, s->scored);
     if (f->same_references)
@@ -156,7 +156,6 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
 {
     size_t dropped = 0;
     json_t *all = json_array();
-    pg_outfile f = {.fd = -1};
     pg_err e = {0};
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->items[i];
@@ -175,13 +174,9 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
     char *text = pg_json_dumps(all, JSON_COMPACT);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
-    must(t, pg_outfile_open(&f, path, &e), &e);
-    if (pg_write_full(f.fd, text, strlen(text)) || pg_write_full(f.fd, "\n", 1)) {
-        int saved = errno;
-        pg_outfile_abort(&f);
-        tool_die(t, EXIT_FAIL, "cannot write '%s': %s", path, strerror(saved));
-    }
-    must(t, pg_outfile_commit(&f, &e), &e);
+    size_t n = strlen(text);
+    text[n] = '\n'; /* in place of the 0 */
+    must(t, pg_file_save(path, text, n + 1, &e), &e);
     free(text);
     json_decref(all);
     return dropped;

@@ -15,12 +15,21 @@
 
 enum { OPT_VERSION = 0x7000 };
 
+/* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. */
+static void hide(char *text)
+{
+    for (size_t i = 0, n = strlen(text), len; i < n; i += len ? len : 1) {
+        uint32_t hidden;
+        len = pg_utf8_look(text + i, n - i, &hidden);
+        if (hidden != UINT32_MAX) memset(text + i, '?', len);
+    }
+}
+
 static void say(const pg_tool *t, const char *kind, const char *fmt, va_list ap)
 {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);
-    for (char *s = text; *s; s++)
-        if ((unsigned char)*s < 32 || *s == 127) *s = '?';
+    hide(text);
     fprintf(stderr, "%s: %s%s\n", t->name, kind, text);
 }
 
@@ -238,10 +247,37 @@ void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...)
     if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
 }
 
+enum { REASONS_SAID = 3 };
+
+/* What was not said of the last reason. */
+static void end_reason(pg_tool *t)
+{
+    if (t->reasons > REASONS_SAID)
+        tool_info(t, "the same of %llu more records: %s", (unsigned long long)(t->reasons - REASONS_SAID), t->reason);
+    t->reasons = 0;
+}
+
+void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why)
+{
+    pg_err e = {0};
+    char text[1024];
+    if (!t->reasons || strncmp(why, t->reason, sizeof t->reason - 1)) {
+        end_reason(t);
+        snprintf(t->reason, sizeof t->reason, "%s", why);
+    }
+    if (t->reasons++ < REASONS_SAID) {
+        tool_record_error(t, rec, "'%s': %s", id, why);
+        return;
+    }
+    snprintf(text, sizeof text, "'%s': %s", id, why);
+    if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+}
+
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
 {
     pg_err e = {0};
     int status = EXIT_OK;
+    end_reason(t);
     if (p->out) {
         if (pg_writer_end(p->out, extra, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
         if (pg_writer_errors(p->out)) {
@@ -265,7 +301,6 @@ const char *tool_id(const tool_pipe *p, char *buf, size_t n)
     if (pg_rec_str(p->rec, "id", &s, &len, NULL) == 1 || pg_rec_str(p->rec, "source", &s, &len, NULL) == 1)
         snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
     else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
-    for (char *c = buf; *c; c++)
-        if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+    hide(buf);
     return buf;
 }

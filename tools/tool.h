@@ -22,6 +22,8 @@ typedef struct pg_tool {
     int argc;
     char **argv;
     uint64_t warnings;
+    char reason[256]; /* of the last records with an error (tool_record_reason), and how many of them there were */
+    uint64_t reasons;
 } pg_tool;
 
 /* First thing in main: SIGPIPE to default and unblocked, stdin/stdout/stderr open (a closed one becomes /dev/null). */
@@ -58,10 +60,27 @@ _Noreturn void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e);
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec); /* exits 1 when stdout fails */
 /* Marks p->rec with an error, says it on stderr ("pg-resize: cannot ... 'id': why"). The caller still tool_puts it. */
 void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...) PG_PRINTF(3, 4);
+/* The same for a reason that many records may share, such as pixels of the wrong size: of one reason after another a few are said, the
+ * rest is counted and said at the end. */
+void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why);
 /* End record, flush, close stdout with checks, free; returns the exit status (0, or 4 when records carry errors). */
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra);
 /* The record's id for messages: its `id`, else `source`, else "record N"; in buf, control characters replaced. */
 const char *tool_id(const tool_pipe *p, char *buf, size_t n);
+
+/* Whether all captions are one although the pictures are not: what a model says that has lost sight of them. Start with {0}. */
+enum { TOOL_SAME_PICTURES = 4 }; /* different ones, before anything is said */
+typedef struct tool_same {
+    char *caption;
+    size_t len, pictures; /* up to TOOL_SAME_PICTURES */
+    uint64_t n, picture[TOOL_SAME_PICTURES]; /* hashes */
+    bool differ;
+} tool_same;
+void tool_same_add(const pg_tool *t, tool_same *s, const char *caption, size_t len, uint64_t picture);
+bool tool_same_is(const tool_same *s);
+void tool_same_warn(pg_tool *t, const tool_same *s, const char *what); /* what: "captions" */
+void tool_same_free(tool_same *s);
+
 int tool_close_stdout(const pg_tool *t); /* 0 or EXIT_FAIL with message; for tools that print text */
 
 #endif

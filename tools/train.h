@@ -1,4 +1,4 @@
-/* Parts of pg-train: options (train_options.c), what goes out (train_output.c), validation (train_val.c), memory (train_memory.c), the loop (pg-train.c). */
+/* Parts of pg-train: options (train_options.c), checks (train_check.c), what goes out (train_output.c), validation (train_val.c), memory (train_memory.c), the loop (pg-train.c). */
 #ifndef PG_TRAIN_H
 #define PG_TRAIN_H
 
@@ -13,6 +13,12 @@ typedef struct val_text {
     char **references; /* what its caption is compared with */
     size_t n_references;
 } val_text;
+
+/* Held-out examples in order, to find those that are trained on. */
+typedef struct held_out {
+    const pg_item **by_id, **by_picture;
+    bool *same_id, *same_picture; /* of val_data's items: some training example has it */
+} held_out;
 
 enum { MAX_MULTS = 32 };
 
@@ -42,6 +48,9 @@ typedef struct run {
     pg_data data, val_data;
     val_text *val_texts; /* of val_data's items */
     size_t val_texts_room;
+    held_out held_out;
+    size_t no_newline, steps_empty, steps_idle; /* examples; steps without a suffix; steps that changed nothing */
+    char first_no_newline[128];
     pg_order order;
     pg_tokenizer *tok;
     pg_rec *event;
@@ -63,6 +72,16 @@ void train_parse(run *r, int argc, char **argv);
 void train_make_adapter(run *r);
 void train_set_mults(run *r);
 char *train_group_text(const run *r); /* for the fingerprint; NULL: no memory */
+
+/* ---- what would go wrong without a word (train_check.c) ---- */
+void train_check_settings(run *r);
+void train_open_tokenizer(run *r); /* only for captions while validating, and to lie beside OUT; behind train_choose_output */
+void train_index_val(run *r);
+int train_see(void *run, size_t i, const pg_rec *rec, pg_err *e); /* pg_data's seen, of training examples */
+void train_report_examples(run *r); /* once all were seen */
+void train_check_step(run *r, size_t step, size_t tokens, bool changed, double rate); /* tokens that count in its loss */
+void train_check_end(run *r);
+void train_check_free(run *r);
 
 /* ---- memory ---- */
 /* Sets which layers keep their activations, for sequences of up to so many rows; says so where it is news. */

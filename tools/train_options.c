@@ -48,7 +48,7 @@ static const char help[] =
     "  -q, --quiet; -v, --verbose; -h, --help; --version\n"
     "\n"
     "example:\n"
-    "  pg-fetch train.jsonl | pg-resize | pg-tokenize -m MODEL | pg-train -m MODEL -o TUNED | pg-render\n";
+    "  pg-fetch train.jsonl | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-train -m MODEL -o TUNED | pg-render\n";
 
 enum { O_STEPS = 256, O_EPOCHS, O_BATCH, O_LR, O_SCHEDULE, O_WARMUP, O_OPTIMIZER, O_B1, O_B2, O_EPS, O_WD, O_CLIP, O_SMOOTH, O_TRAIN,
        O_NO_SHUFFLE, O_STREAM, O_SEED, O_VAL, O_VAL_EVERY, O_VAL_CAPTIONS, O_VAL_LENGTH, O_KEEP_BEST, O_PATIENCE, O_SAVE_EVERY, O_RESUME, O_MEMORY,
@@ -91,7 +91,8 @@ void train_parse(run *r, int argc, char **argv)
     pg_tool *t = &r->t;
     tool_start(t, "pg-train", help, argc, argv);
     const double big = 1e30;
-    bool captions = false;
+    bool captions = false, seed = false;
+    const char *adam = NULL; /* an option of adamw alone that was given */
     for (int c; (c = tool_getopt(t, "m:o:", options, true)) != -1;)
         switch (c) {
         case 'm': r->model = optarg; break;
@@ -112,16 +113,16 @@ void train_parse(run *r, int argc, char **argv)
             else if (!strcmp(optarg, "sgd")) r->opt.kind = PG_SGD;
             else tool_usage(t, "--optimizer '%s': neither sgd nor adamw", optarg);
             break;
-        case O_B1: r->opt.b1 = tool_double(t, "--b1", optarg, 0, 0.9999999); break;
-        case O_B2: r->opt.b2 = tool_double(t, "--b2", optarg, 0, 0.9999999); break;
-        case O_EPS: r->opt.eps = tool_double(t, "--eps", optarg, 0, 1); break;
+        case O_B1: adam = "--b1"; r->opt.b1 = tool_double(t, "--b1", optarg, 0, 0.9999999); break;
+        case O_B2: adam = "--b2"; r->opt.b2 = tool_double(t, "--b2", optarg, 0, 0.9999999); break;
+        case O_EPS: adam = "--eps"; r->opt.eps = tool_double(t, "--eps", optarg, 0, 1); break;
         case O_WD: r->opt.weight_decay = tool_double(t, "--weight-decay", optarg, 0, big); break;
         case O_CLIP: r->opt.clip = tool_double(t, "--clip", optarg, 0, big); break;
         case O_SMOOTH: r->smoothing = tool_double(t, "--label-smoothing", optarg, 0, 0.999); break;
         case O_TRAIN: r->train = optarg; break;
         case O_NO_SHUFFLE: r->shuffle = false; break;
         case O_STREAM: r->stream = true; break;
-        case O_SEED: if (!pg_parse_u64(optarg, &r->seed)) tool_usage(t, "--seed '%s': not a whole number", optarg); break;
+        case O_SEED: seed = true; if (!pg_parse_u64(optarg, &r->seed)) tool_usage(t, "--seed '%s': not a whole number", optarg); break;
         case O_VAL: r->val = optarg; break;
         case O_VAL_EVERY: r->val_every = tool_size(t, "--val-every", optarg, 1, (size_t)1 << 40); break;
         case O_VAL_CAPTIONS: r->val_captions = tool_size(t, "--val-captions", optarg, 0, SIZE_MAX / 2); captions = true; break;
@@ -151,6 +152,9 @@ void train_parse(run *r, int argc, char **argv)
     if (!*r->train) tool_usage(t, "--train '': nothing to train");
     check_lora(r);
     if (r->opt.momentum > 0 && r->opt.kind != PG_SGD) tool_usage(t, "--momentum is for sgd; adamw has --b1");
+    if (adam && r->opt.kind != PG_ADAMW) tool_usage(t, "%s is for adamw: add --optimizer adamw", adam);
+    if (r->n_wd_mults && !(r->opt.weight_decay > 0)) tool_usage(t, "--wd-mult without --weight-decay: it multiplies that");
+    if (seed && !r->lora && (!r->shuffle || r->stream)) tool_usage(t, "--seed with %s: nothing is drawn", r->stream ? "--stream" : "--no-shuffle");
     if (r->steps && r->epochs > 0) tool_usage(t, "--steps and --epochs exclude each other");
     if (r->stream && !r->steps) tool_usage(t, "--stream needs --steps: how many examples will come is not known");
     if ((r->val_every || captions) && !r->val) tool_usage(t, "%s without --val", captions ? "--val-captions or --val-length" : "--val-every");

@@ -80,7 +80,7 @@ static void copy_into(run *r, const char *dir, const char *from, const char *nam
     char *to = pg_path_join(dir, name);
     if (!to) train_no_memory(r);
     TRY(pg_file_read(from, (size_t)1 << 28, &b, e));
-    TRY(pg_file_write(to, b.data, b.len, e));
+    TRY(pg_file_save(to, b.data, b.len, e));
     pg_buf_free(&b);
     free(to);
 }

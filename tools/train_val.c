@@ -1,4 +1,5 @@
 /* Validation: the loss of all held-out examples and their captions, as events; the best checkpoint; when to stop. */
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -84,26 +85,6 @@ static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
     return PG_OK;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void warn_of_shared(run *r)
-{
-    size_t shared = 0, n = r->data.n;
-    const char **ids = pg_alloc(n, sizeof *ids);
-    if (!ids) train_no_memory(r);
-    for (size_t i = 0; i < n; i++) ids[i] = r->data.items[i].id;
-    if (n) qsort(ids, n, sizeof *ids, by_name);
-    for (size_t i = 0; i < r->val_data.n && n; i++) {
-        const char *id = r->val_data.items[i].id;
-        shared += id[0] && bsearch(&id, ids, n, sizeof *ids, by_name);
-    }
-    free(ids);
-    if (shared) tool_warn(&r->t, "%zu validation examples have the id of a training example", shared);
-}
-
 void val_load(run *r)
 {
     pg_err err = {0};
@@ -111,8 +92,10 @@ void val_load(run *r)
     pg_rec *header = pg_rec_new();
     loading l = {.r = r};
     int fd = open(r->val, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s'", r->val);
-    if (!header || pg_reader_new(&rd, fd, r->val, &err) || pg_image_new(&l.image, &err)) train_no_memory(r);
+    if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s': %s", r->val, strerror(errno));
+    if (!header) train_no_memory(r);
+    TRY(pg_reader_new(&rd, fd, r->val, e));
+    TRY(pg_image_new(&l.image, e));
     r->val_data.seen = keep_texts;
     r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
@@ -124,8 +107,15 @@ void val_load(run *r)
     close(fd);
     if (!r->val_data.n) tool_die(&r->t, EXIT_FAIL, "'%s' holds no example that can be used", r->val);
     if (r->val_data.errors || r->val_data.unusable)
-        tool_warn(&r->t, "%zu records of '%s' cannot be used", r->val_data.errors + r->val_data.unusable, r->val);
-    warn_of_shared(r);
+        tool_warn(&r->t, "%zu records of '%s' cannot be used%s%s", r->val_data.errors + r->val_data.unusable, r->val,
+                  r->val_data.unusable ? ", the first " : "", r->val_data.first_unusable);
+    if (r->val_data.no_suffix == r->val_data.n && (r->keep_best || r->patience))
+        tool_die(&r->t, EXIT_FAIL, "no example of '%s' has a suffix: there is no loss to judge by", r->val);
+    if (r->val_data.no_suffix)
+        tool_warn(&r->t, "%zu of %zu examples of '%s' have no suffix: each counts as a loss of 0", r->val_data.no_suffix, r->val_data.n, r->val);
+    if (r->val_data.no_eos) tool_warn(&r->t, "%zu examples of '%s' have lost their eos", r->val_data.no_eos, r->val);
+    r->progress.val = r->val_data.hash;
+    train_index_val(r);
 }
 
 void val_free(run *r)
@@ -244,9 +234,10 @@ static void tell_captions(run *r, const captions *v, size_t step)
 /* ---- scores ---- */
 static void warn_of_same(run *r, char *const *caption, size_t n)
 {
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(caption[i], caption[0])) return;
-    if (n > 1) tool_warn(&r->t, "all %zu validation captions are '%s'", n, caption[0]);
+    tool_same same = {0};
+    for (size_t i = 0; i < n; i++) tool_same_add(&r->t, &same, caption[i], strlen(caption[i]), r->val_data.items[i].picture);
+    tool_same_warn(&r->t, &same, "validation captions");
+    tool_same_free(&same);
 }
 
 /* What comparing captions [n] with their references says, as keys of this validation's event; nothing where a caption has no text. */
@@ -291,6 +282,7 @@ static void judge(run *r, size_t step, double loss)
 void val_run(run *r, size_t step)
 {
     double loss = val_loss(r);
+    if (!isfinite(loss)) tool_warn(&r->t, "the validation loss after step %zu is not a number", step);
     captions v = captions_of(r);
     event_begin(r, "val", step);
     event_num(r, "loss", loss);

@@ -197,14 +197,26 @@ void pg_outfile_abort(pg_outfile *f)
     *f = (pg_outfile){.fd = -1};
 }
 
-int pg_file_write(const char *path, const void *p, size_t n, pg_err *e)
+int pg_file_save(const char *path, const void *p, size_t n, pg_err *e)
 {
     pg_outfile f;
     int rc = pg_outfile_open(&f, path, e);
     if (rc) return rc;
-    if (!pg_write_full(f.fd, p, n)) return pg_outfile_commit(&f, e);
-    rc = pg_error_errno(e, "cannot write '%s'", path);
+    rc = pg_write_full(f.fd, p, n) ? pg_error_errno(e, "cannot write '%s'", path) : pg_outfile_commit(&f, e);
     pg_outfile_abort(&f);
+    return rc;
+}
+
+int pg_temp_file(int *fd, pg_err *e)
+{
+    const char *dir = getenv("TMPDIR");
+    char *path = pg_format("%s/pg.XXXXXX", dir && *dir ? dir : "/tmp");
+    if (!path) return pg_error_nomem(e);
+    *fd = mkstemp(path);
+    int rc = *fd < 0 ? pg_error_errno(e, "cannot make a temporary file '%s'", path) : PG_OK;
+    if (!rc) unlink(path);
+    if (!rc) (void)fcntl(*fd, F_SETFD, FD_CLOEXEC);
+    free(path);
     return rc;
 }
 

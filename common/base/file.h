@@ -36,12 +36,15 @@ typedef struct pg_outfile {
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
-int pg_file_write(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a whole small file by these steps */
 
 /* Temporary files (NAME.tmp.XXXXXX) that a killed process has left beside path are removed; those of living ones are locked and stay.
  * Returns how many there were. A program calls it once for what it will write. */
 size_t pg_temp_sweep(const char *path);
 int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster and has removed it */
+
+int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */
+/* A file without a name, in $TMPDIR or /tmp, gone when it is closed. */
+int pg_temp_file(int *fd, pg_err *e) PG_MUST_CHECK;
 
 bool pg_same_file(const char *a, const char *b); /* false where one does not exist */
 bool pg_is_dir(const char *path);

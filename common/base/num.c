@@ -138,3 +138,23 @@ void pg_rng_permutation(pg_rng *r, size_t *p, size_t n)
         p[j] = i;
     }
 }
+
+/* ---- telling apart ---- */
+static const uint64_t prime = 0x100000001b3u;
+
+uint64_t pg_mix(uint64_t h, const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * prime;
+    return h;
+}
+
+uint64_t pg_mix_floats(uint64_t h, const float *p, size_t n)
+{
+    uint32_t word;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&word, p + i, sizeof word);
+        h = (h ^ word) * prime;
+        h ^= h >> 29;
+    }
+    return h;
+}

@@ -27,6 +27,12 @@ float pg_f16_to_f32(uint16_t h);
 uint16_t pg_f32_to_bf16(float f);
 uint16_t pg_f32_to_f16(float f);
 
+/* Numbers that tell one thing from another (FNV-1a), not against an adversary; begin with PG_MIX. Floats are taken a word at a time: by
+ * bytes a large picture would cost a millisecond. */
+#define PG_MIX 0xcbf29ce484222325u
+uint64_t pg_mix(uint64_t h, const void *p, size_t n);
+uint64_t pg_mix_floats(uint64_t h, const float *p, size_t n);
+
 /* xoshiro256**, seeded through splitmix64: same numbers on every machine. */
 typedef struct pg_rng {
     uint64_t s[4];

@@ -231,6 +231,7 @@ int pg_image_pixels(pg_image *im, const void *bytes, size_t n, const pg_image_op
     if (info) {
         const bool swap = t.orientation >= 5;
         info->format = t.picture.format;
+        info->orientation = t.picture.orientation > 1 ? t.picture.orientation : 1;
         info->width = swap ? t.picture.full_height : t.picture.full_width;
         info->height = swap ? t.picture.full_width : t.picture.full_height;
     }
@@ -244,7 +245,7 @@ int pg_image_look(pg_image *im, const void *bytes, size_t n, size_t max_pixels, 
     const pg_decode_opts d = {.max_pixels = max_pixels};
     const int rc = decode(&t, bytes, n, &d, unheard, e);
     if (rc != LOOKED) return rc;
-    *info = (pg_image_info){t.picture.format, t.picture.full_width, t.picture.full_height};
+    *info = (pg_image_info){t.picture.format, t.picture.full_width, t.picture.full_height, t.picture.orientation > 1 ? t.picture.orientation : 1};
     return PG_OK;
 }
 

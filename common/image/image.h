@@ -23,6 +23,7 @@ typedef struct pg_image_opts {
 typedef struct pg_image_info {
     const char *format;   /* "png" or "jpeg" */
     size_t width, height; /* as shown: after orientation, where that was asked for */
+    int orientation;      /* EXIF, 1 to 8; 1 where there is none */
 } pg_image_info;
 
 /* A reusable decoder: keeps its row buffers and weight tables between pictures; one per thread. */

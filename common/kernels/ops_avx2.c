@@ -7,7 +7,7 @@
 #include "kernels/ops.h"
 
 #define PANEL_MOST 2
-enum { VL = 8, WIDE = 1, NT_ROWS = 1, PANEL_VECS = PANEL_MOST }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
+enum { VL = 8, WIDE = 1, REST = 1, NT_ROWS = 1, PANEL_VECS = PANEL_MOST }; /* 8 rows of sums, B and A: 16 registers hold no more than one vector of columns */
 typedef __m256 vf;
 
 static inline __m256i first(size_t n)
@@ -61,6 +61,16 @@ static inline vf v_bf16(const void *p)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
+/* n of them, also none or all */
+static inline vf v_any_n(const void *p, size_t n) { return _mm256_maskload_ps(p, first(n)); }
+static inline __m128i halves(const void *p, size_t n)
+{
+    uint16_t part[8] __attribute__((aligned(16))) = {0};
+    memcpy(part, p, n * sizeof *part);
+    return _mm_load_si128((const __m128i *)(const void *)part);
+}
+static inline vf v_f16_n(const void *p, size_t n) { return _mm256_cvtph_ps(halves(p, n)); }
+static inline vf v_bf16_n(const void *p, size_t n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves(p, n)), 16)); }
 
 #define VEC_NAME "avx2"
 #define VEC_TABLE pg_ops_avx2

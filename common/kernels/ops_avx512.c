@@ -7,7 +7,7 @@
 #include "kernels/ops.h"
 
 #define PANEL_MOST 4
-enum { VL = 16, WIDE = 3, NT_ROWS = 3, PANEL_VECS = PANEL_MOST }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
+enum { VL = 16, WIDE = 3, REST = 2, NT_ROWS = 3, PANEL_VECS = PANEL_MOST }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
 typedef __m512 vf;
 
 static inline __mmask16 first(size_t n)
@@ -41,6 +41,13 @@ static inline vf v_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si25
 static inline vf v_bf16(const void *p)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+/* n of them, also none or all */
+static inline vf v_any_n(const void *p, size_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+static inline vf v_f16_n(const void *p, size_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
+static inline vf v_bf16_n(const void *p, size_t n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
 }
 
 #define VEC_NAME "avx512"

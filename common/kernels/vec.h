@@ -157,14 +157,14 @@ static void add(float *y, const float *x, size_t n)
     }
 }
 
-/* n lanes of a matrix of any type, at any alignment; type is a constant where it is called. */
+/* Lanes of a matrix of any type, at any alignment; type is a constant where it is called. v_part: n of them, also none or all. */
+static inline __attribute__((always_inline)) vf v_part(const unsigned char *p, pg_mat_type type, size_t n)
+{
+    return type == PG_MAT_F32 ? v_any_n(p, n) : type == PG_MAT_F16 ? v_f16_n(p, n) : v_bf16_n(p, n);
+}
 static inline __attribute__((always_inline)) vf v_wide(const unsigned char *p, pg_mat_type type, size_t n)
 {
-    if (n < VL) {
-        unsigned char part[4 * VL] __attribute__((aligned(64))) = {0};
-        memcpy(part, p, n * pg_mat_bytes(type));
-        return type == PG_MAT_F32 ? v_load((const float *)(const void *)part) : type == PG_MAT_F16 ? v_f16(part) : v_bf16(part);
-    }
+    if (n < VL) return v_part(p, type, n);
     return type == PG_MAT_F32 ? v_load_any(p) : type == PG_MAT_F16 ? v_f16(p) : v_bf16(p);
 }
 
@@ -362,14 +362,16 @@ static void adamw(float *w, float *mu, float *nu, const float *grad, const pg_ad
     }
 }
 
-/* One strip of W vectors of columns, M rows of C in registers, along all of K. */
+/* One strip of n columns in W vectors, M rows of C in registers, along all of K. full: n is W whole vectors, a constant; else it may be
+ * any number of them. */
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 8") /* else arrays of sums are not kept in registers */
 #endif
 #define ALWAYS static inline __attribute__((always_inline))
-ALWAYS void nn_strip(size_t M, size_t W, size_t last, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type,
+ALWAYS size_t lanes_of(size_t x, size_t n) { return n < x * VL ? 0 : lanes(x * VL, n); }
+ALWAYS void nn_strip(size_t M, size_t W, bool full, size_t n, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type,
                      size_t ldb, bool more, float *C, size_t ldc)
 {
     vf c[PG_SMALL_M][4];
@@ -377,12 +379,12 @@ ALWAYS void nn_strip(size_t M, size_t W, size_t last, size_t K, const float *A, 
     UNROLL
     for (size_t m = 0; m < M; m++)
         UNROLL
-        for (size_t x = 0; x < W; x++) c[m][x] = more ? v_get(C + m * ldc + x * VL, x + 1 < W ? VL : last) : v_set(0);
+        for (size_t x = 0; x < W; x++) c[m][x] = !more ? v_set(0) : full ? v_load(C + m * ldc + x * VL) : v_load_n(C + m * ldc + x * VL, lanes_of(x, n));
     for (size_t k = 0; k < K; k++) {
         const unsigned char *row = B + k * ldb * w;
         vf b[4];
         UNROLL
-        for (size_t x = 0; x < W; x++) b[x] = v_wide(row + x * VL * w, type, x + 1 < W ? VL : last);
+        for (size_t x = 0; x < W; x++) b[x] = full ? v_wide(row + x * VL * w, type, VL) : v_part(row + x * VL * w, type, lanes_of(x, n));
         UNROLL
         for (size_t m = 0; m < M; m++) {
             vf a = v_set(A[m * lda + k]);
@@ -393,16 +395,18 @@ ALWAYS void nn_strip(size_t M, size_t W, size_t last, size_t K, const float *A, 
     UNROLL
     for (size_t m = 0; m < M; m++)
         UNROLL
-        for (size_t x = 0; x < W; x++) v_put(C + m * ldc + x * VL, c[m][x], x + 1 < W ? VL : last);
+        for (size_t x = 0; x < W; x++)
+            if (full) v_store(C + m * ldc + x * VL, c[m][x]);
+            else v_store_n(C + m * ldc + x * VL, c[m][x], lanes_of(x, n));
 }
 
 /* For a B that comes from memory: four rows at a time are added to a run of C that stays in the first-level cache, so that B is
- * read in long runs. The next four rows are asked for early: the jump from row to row defeats the prefetcher. */
+ * read in long runs. The next four rows are asked for early: the jump from row to row defeats the prefetcher. M is a constant only where
+ * it is 1: nothing is kept in registers from row to row. */
 ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
                       bool more, float *C, size_t ldc)
 {
     size_t w = pg_mat_bytes(type), k = 0;
-    UNROLL
     for (size_t m = 0; m < M && !more; m++) memset(C + m * ldc, 0, n * sizeof *C);
     for (; k + 4 <= K; k += 4) {
         const unsigned char *b0 = B + k * ldb * w, *b1 = b0 + ldb * w, *b2 = b1 + ldb * w, *b3 = b2 + ldb * w;
@@ -417,7 +421,6 @@ ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, 
                 __builtin_prefetch(b2 + ahead + i * w);
                 __builtin_prefetch(b3 + ahead + i * w);
             }
-            UNROLL
             for (size_t m = 0; m < M; m++) {
                 const float *a = A + m * lda + k;
                 vf c = v_get(C + m * ldc + i, l);
@@ -432,14 +435,12 @@ ALWAYS void nn_stream(size_t M, size_t n, size_t K, const float *A, size_t lda, 
         for (size_t i = 0; i < n; i += VL) {
             size_t l = lanes(i, n);
             vf b = v_wide(B + (k * ldb + i) * w, type, l);
-            UNROLL
             for (size_t m = 0; m < M; m++) v_put(C + m * ldc + i, v_fma(v_set(A[m * lda + k]), b, v_get(C + m * ldc + i, l)), l);
         }
 }
 
-#define BY_M(call)          \
+#define BY_M(call) /* 1 goes another way */ \
     switch (M) {            \
-    case 1: call(1); break; \
     case 2: call(2); break; \
     case 3: call(3); break; \
     case 4: call(4); break; \
@@ -453,24 +454,20 @@ ALWAYS void nn_as(size_t M, size_t n, size_t K, const float *A, size_t lda, cons
                   bool more, float *C, size_t ldc)
 {
     size_t i = 0, w = pg_mat_bytes(type);
-    if (M == 1 || K * ldb > STREAM) {
-#define CALL(m) nn_stream(m, n, K, A, lda, B, type, ldb, more, C, ldc)
-        BY_M(CALL)
-#undef CALL
+    if (M == 1) {
+        nn_stream(1, n, K, A, lda, B, type, ldb, more, C, ldc);
+        return;
+    }
+    if (K * ldb > STREAM) {
+        nn_stream(M, n, K, A, lda, B, type, ldb, more, C, ldc);
         return;
     }
     for (; i + WIDE * VL <= n; i += WIDE * VL)
-#define CALL(m) nn_strip(m, WIDE, VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
+#define CALL(m) nn_strip(m, WIDE, true, WIDE * VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
 #undef CALL
-    if (WIDE > 2 && i + 2 * VL <= n) {
-#define CALL(m) nn_strip(m, 2, VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
-        BY_M(CALL)
-#undef CALL
-        i += 2 * VL;
-    }
-    for (; i < n; i += VL)
-#define CALL(m) nn_strip(m, 1, lanes(i, n), K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
+    for (; i < n; i += REST * VL)
+#define CALL(m) nn_strip(m, REST, false, n - i < REST * VL ? n - i : REST * VL, K, A, lda, B + i * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
 #undef CALL
 }
@@ -486,9 +483,9 @@ static void gemm_nn(size_t M, size_t n, size_t K, const float *A, size_t lda, co
         nn_as(M, n, K, A, lda, B, PG_MAT_BF16, ldb, more, C, ldc);
 }
 
-/* Rows of B against M rows of A. For one row of A two sums, so that additions do not wait for each other; for more, some rows of
+/* Rows of B against M rows of A. For one row of A two sums (pairs), so that additions do not wait for each other; for more, some rows of
  * B at a time, so that A, from the second-level cache, is read less often. */
-ALWAYS void nt_rows(size_t M, size_t R, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
+ALWAYS void nt_rows(size_t M, size_t R, bool pairs, size_t K, const float *A, size_t lda, const unsigned char *B, pg_mat_type type, size_t ldb,
                     bool more, float *C, size_t ldc)
 {
     size_t w = pg_mat_bytes(type), k = 0;
@@ -497,7 +494,7 @@ ALWAYS void nt_rows(size_t M, size_t R, size_t K, const float *A, size_t lda, co
     for (size_t m = 0; m < M; m++)
         UNROLL
         for (size_t r = 0; r < R; r++) s[m][r] = v_set(0);
-    if (M * R == 1)
+    if (M * R == 1 && pairs)
         for (; k + 2 * VL <= K; k += 2 * VL) {
             s[0][0] = v_fma(v_load(A + k), v_wide(B + k * w, type, VL), s[0][0]);
             t = v_fma(v_load(A + k + VL), v_wide(B + (k + VL) * w, type, VL), t);
@@ -535,13 +532,12 @@ ALWAYS void nt_as(size_t M, size_t n, size_t K, const float *A, size_t lda, cons
 {
     size_t w = pg_mat_bytes(type), i = 0;
     for (; M > 1 && i + NT_ROWS <= n; i += NT_ROWS)
-#define CALL(m) nt_rows(m, NT_ROWS, K, A, lda, B + i * ldb * w, type, ldb, more, C + i, ldc)
+#define CALL(m) nt_rows(m, NT_ROWS, true, K, A, lda, B + i * ldb * w, type, ldb, more, C + i, ldc)
         BY_M(CALL)
 #undef CALL
+    /* All of B for one row of A; else the last few, one sum each as before them. */
     for (; i < n; i++)
-#define CALL(m) nt_rows(m, 1, K, A, lda, B + i * ldb * w, type, ldb, more, C + i, ldc)
-        BY_M(CALL)
-#undef CALL
+        for (size_t m = 0; m < M; m++) nt_rows(1, 1, M == 1, K, A + m * lda, lda, B + i * ldb * w, type, ldb, more, C + m * ldc + i, ldc);
 }
 
 static void gemm_nt(size_t M, size_t n, size_t K, const float *A, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool more,

@@ -6,9 +6,9 @@
 
 #include "model/layers.h"
 #include "model/pick.h"
+#include "text/text.h"
 
 enum {
-    EOS = 1,
     LOGIT_ROWS = 8,           /* rows of a product: in f32 the vocabulary's matrix streams best through so few (tests/bench/LOG.md) */
     MOST_ROWS = 16,           /* the same in bf16 and int8, whose kernels do not mind */
     SMALL = 1 << 13,          /* logits in all that are not worth waking threads for */
@@ -81,7 +81,7 @@ static void beam_row(const job *j, size_t r, pg_option *o)
     pg_top(token, n, j->logits + r * j->m->s.vocab, j->m->s.vocab);
     for (size_t i = 0; i < n; i++)
         set(j, &o[i], r, token[i]);
-    set(j, &o[n], r, EOS);
+    set(j, &o[n], r, PG_EOS);
 }
 
 static void drawn_row(const job *j, size_t r, pg_option *o, double *room)

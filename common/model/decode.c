@@ -12,7 +12,6 @@ enum {
     GROUP_ROWS = 256, /* pictures are read together up to so many rows: more do not make the products faster */
     MOST_POSITIONS = 1 << 24
 };
-#define PG_NOWHERE SIZE_MAX
 
 /* ---- setting up ---- */
 static int check(const pg_decoding *how, size_t seats, pg_err *e)

@@ -88,12 +88,6 @@ static const struct kind {
 };
 #define HEAD "multi_modal_projector.linear"
 
-static char *name_of(const struct kind *k, size_t layer)
-{
-    const char *at = strstr(k->format, "%zu");
-    return pg_format("%.*s%zu%s", (int)(at - k->format), k->format, layer, at + 3);
-}
-
 /* Calls fn for each linear layer until it fails: tower, head, decoder. */
 static int each_module(pg_model *m, int (*fn)(void *ctx, const char *name, pg_linear *l, pg_err *e), void *ctx, pg_err *e)
 {
@@ -103,7 +97,7 @@ static int each_module(pg_model *m, int (*fn)(void *ctx, const char *name, pg_li
         for (size_t l = 0; !rc && l < layers; l++)
             for (size_t i = 0; !rc && i < sizeof kinds / sizeof *kinds; i++) {
                 if (kinds[i].dec != (bool)dec) continue;
-                char *base = dec ? (char *)&m->dec[l] : (char *)&m->vit[l], *name = name_of(&kinds[i], l);
+                char *base = dec ? (char *)&m->dec[l] : (char *)&m->vit[l], *name = pg_layer_name(kinds[i].format, l);
                 rc = name ? fn(ctx, name, (pg_linear *)(void *)(base + kinds[i].at), e) : pg_error_nomem(e);
                 free(name);
             }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "text/text.h"
 
 static int missing(pg_err *e, const char *key, const char *tool)
 {
@@ -90,6 +91,18 @@ static void forget(pg_sample *s)
     s->n = s->n_prefix = s->n_loss = 0;
 }
 
+/* What no text is made of: padding that would be looked at, a beginning that is missing or there twice. */
+static int check_control(const pg_sample *s, pg_err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->tokens[i] == PG_PAD)
+            return pg_error(e, PG_EFORMAT, "token %zu is padding (0), but 'mask_input' does not say so: it would be seen", i);
+        if (i && s->tokens[i] == PG_BOS)
+            return pg_error(e, PG_EFORMAT, "token %zu is bos (2), which stands at the beginning alone", i);
+    }
+    return s->tokens[0] == PG_BOS ? PG_OK : pg_error(e, PG_EFORMAT, "the tokens begin with %d, not with bos (2)", (int)s->tokens[0]);
+}
+
 static int check_text(pg_sample *s, const pg_model_shape *shape, size_t stored, pg_err *e)
 {
     uint32_t image, *lim = pg_alloc(stored + 1, sizeof *lim);
@@ -111,10 +124,11 @@ static int check_text(pg_sample *s, const pg_model_shape *shape, size_t stored, 
     }
     while (s->n_prefix < s->n && !s->mask_ar[s->n_prefix])
         s->n_prefix++;
-    for (size_t i = s->n_prefix; s->n_loss && i < s->n; i++)
+    /* A prefix that is not fully visible would be cut there, and the caption be of what is left. */
+    for (size_t i = s->n_prefix; i < s->n; i++)
         if (!s->mask_loss[i])
             return pg_error(e, PG_EFORMAT, "token %zu is neither prefix (mask_ar 0) nor suffix (mask_loss 1)", i);
-    return s->n_prefix ? PG_OK : pg_error(e, PG_EFORMAT, "'tokens' has no prefix");
+    return s->n_prefix ? check_control(s, e) : pg_error(e, PG_EFORMAT, "'tokens' has no prefix");
 }
 
 int pg_sample_read(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e)

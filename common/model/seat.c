@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { EOS = 1 };
+#include "text/text.h"
 
 static int append(pg_seat *s, pg_path *p, int32_t token, double logp, pg_err *e)
 {
@@ -50,7 +50,7 @@ int pg_seat_samples(pg_decoder *d, pg_seat *s, const pg_option *o, size_t per_ro
         if (p->ended)
             continue;
         rc = append(s, p, mine->token, mine->logp, e);
-        p->ended = mine->token == EOS;
+        p->ended = mine->token == PG_EOS;
         more |= !p->ended;
         o += first ? 0 : per_row;
     }
@@ -118,7 +118,7 @@ static void finish_beams(pg_seat *s)
 {
     s->done = true;
     spell(s, s->best);
-    s->c->tokens[s->c->n++] = EOS;
+    s->c->tokens[s->c->n++] = PG_EOS;
     s->c->logprob = s->best_score;
     s->c->ended = true;
 }
@@ -140,7 +140,7 @@ int pg_seat_beams(pg_decoder *d, pg_seat *s, const pg_option *o, size_t per_row,
             s->best = p->last;
         }
         for (size_t k = 0; k + 1 < per_row; k++)
-            if (o[k].token != EOS)
+            if (o[k].token != PG_EOS)
                 offer(d, children, token, logp, &n, p, &o[k]);
     }
     if ((rc = give_slots(d, s, children, n, e)))

@@ -80,7 +80,7 @@ static int write_note(const pg_transfer *t, pg_err *e)
     json_t *o = json_pack("{s:s}", "sha256", hex);
     if (o) (void)json_object_set_new(o, "source", json_string(t->source)); /* for people; left out where it is not UTF-8 */
     if (o && t->etag) (void)json_object_set_new(o, "etag", json_string(t->etag));
-    int rc = path && o && (text = pg_json_dumps(o, 0)) ? pg_file_write(path, text, strlen(text), e) : pg_error_nomem(e);
+    int rc = path && o && (text = pg_json_dumps(o, 0)) ? pg_file_save(path, text, strlen(text), e) : pg_error_nomem(e);
     free(text);
     free(path);
     json_decref(o);

@@ -33,11 +33,12 @@ static int string(const json *j, const char *text, size_t n)
     const unsigned char *s = (const unsigned char *)text;
     int rc = lit(j, "\"");
     for (size_t i = 0; !rc && i < n;) {
-        size_t len = pg_utf8_len(s + i, n - i);
+        uint32_t hidden;
+        size_t len = pg_utf8_look(text + i, n - i, &hidden);
         if (!len) rc = lit(j, "\xef\xbf\xbd"), len = 1;
         else if (s[i] == '"' || s[i] == '\\') rc = pg_buf_addf(j->out, j->e, "\\%c", s[i]);
         else if (s[i] == '\n') rc = lit(j, "\\n");
-        else if (s[i] < 0x20 || s[i] == 0x7f) rc = pg_buf_addf(j->out, j->e, "\\u%04x", s[i]);
+        else if (hidden != UINT32_MAX) rc = pg_buf_addf(j->out, j->e, "\\u%04x", (unsigned)hidden); /* all of them below 0x10000 */
         else rc = pg_buf_add(j->out, s + i, len, j->e);
         i += len;
     }

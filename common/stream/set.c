@@ -84,6 +84,16 @@ int pg_rec_set_ints(pg_rec *r, const char *key, const int32_t *v, size_t n, pg_e
     return finish(r, key, &k, bad, e);
 }
 
+int pg_rec_set_doubles(pg_rec *r, const char *key, const double *v, size_t n, pg_err *e)
+{
+    packed k;
+    if (n > UINT32_MAX) return too_long(key, e);
+    start(&k);
+    int bad = msgpack_pack_array(&k.pk, n);
+    for (size_t i = 0; !bad && i < n; i++) bad = msgpack_pack_double(&k.pk, v[i]);
+    return finish(r, key, &k, bad, e);
+}
+
 int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, pg_err *e)
 {
     packed k;

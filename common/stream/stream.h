@@ -53,6 +53,9 @@ int pg_rec_tensor(const pg_rec *r, const char *key, pg_tensor *t, pg_err *e) PG_
 
 /* Other programs refuse a msgpack str that is not UTF-8: what may not be goes into the record with pg_rec_set_bin. */
 bool pg_utf8_valid(const char *s, size_t n);
+/* The bytes of the character at s (n > 0 of them are there), 0 where they are no UTF-8. *hidden: its code where it is not seen itself but
+ * changes what is: control characters, line separators, marks and overrides of writing direction, zero width spaces; else 0xffffffff. */
+size_t pg_utf8_look(const char *s, size_t n, uint32_t *hidden);
 
 /* Writers: replace the value in place, or append the key. */
 int pg_rec_set_str(pg_rec *r, const char *key, const char *s, size_t n, pg_err *e) PG_MUST_CHECK;
@@ -60,6 +63,7 @@ int pg_rec_set_bin(pg_rec *r, const char *key, const void *p, size_t n, pg_err *
 int pg_rec_set_int(pg_rec *r, const char *key, int64_t v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_double(pg_rec *r, const char *key, double v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_bool(pg_rec *r, const char *key, bool v, pg_err *e) PG_MUST_CHECK;
+int pg_rec_set_doubles(pg_rec *r, const char *key, const double *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_ints(pg_rec *r, const char *key, const int32_t *v, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_set_strs(pg_rec *r, const char *key, const char *const *s, size_t n, pg_err *e) PG_MUST_CHECK;
 /* A map from names to numbers. */

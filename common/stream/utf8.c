@@ -27,3 +27,18 @@ int pg_utf8_add(pg_buf *out, const char *s, size_t n, pg_err *e)
     }
     return rc;
 }
+
+size_t pg_utf8_look(const char *text, size_t n, uint32_t *hidden)
+{
+    static const struct {
+        uint32_t from, to;
+    } ranges[] = {{0, 0x1f}, {0x7f, 0x9f}, {0xad, 0xad}, {0x61c, 0x61c}, {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}};
+    const unsigned char *s = (const unsigned char *)text;
+    size_t len = pg_utf8_len(s, n);
+    uint32_t code = len == 1 ? s[0] : s[0] & (0x7fu >> len);
+    *hidden = UINT32_MAX;
+    for (size_t i = 1; i < len; i++) code = code << 6 | (s[i] & 0x3f);
+    for (size_t i = 0; len && i < sizeof ranges / sizeof *ranges; i++)
+        if (code >= ranges[i].from && code <= ranges[i].to) *hidden = code;
+    return len;
+}

@@ -18,6 +18,8 @@ size_t pg_tokenizer_size(const pg_tokenizer *t);     /* pieces */
 const char *pg_tokenizer_path(const pg_tokenizer *t); /* the file that was read */
 /* What is odd about the tokenizer, number i (from 0), as a message; NULL beyond the last. Lives as long as t. */
 const char *pg_tokenizer_warning(const pg_tokenizer *t, size_t i);
+int32_t pg_tokenizer_newline(const pg_tokenizer *t); /* what parts prefix and suffix; -1: it is not a single piece */
+bool pg_tokenizer_has_places(const pg_tokenizer *t); /* <loc0000> is a single piece */
 /* New array of *n ids for free(). Plain text: no control token is ever produced. s may hold NUL. */
 int pg_tokenizer_encode(const pg_tokenizer *t, const char *s, size_t len, int32_t **ids, size_t *n, pg_err *e) PG_MUST_CHECK;
 /* Text of the ids before the first eos, appended to out (may hold NUL). golden/text rule 9. */

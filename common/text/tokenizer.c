@@ -19,6 +19,7 @@ struct pg_tokenizer {
     char *path;
     const char *warnings[MAX_WARNINGS];
     size_t n_warnings;
+    int32_t newline, place; /* -1: not a single piece */
 };
 
 /* The only *.model of a folder. */
@@ -75,11 +76,14 @@ static int find_model(const char *model, char **path, pg_err *e)
     return only_model(model, path, e);
 }
 
-static int count_pieces(const pg_tokenizer *t, const char *text, size_t *n, pg_err *e)
+/* The id of a text that is a single piece; -1: it is not. */
+static int single_piece(const pg_tokenizer *t, const char *text, int32_t *id, pg_err *e)
 {
     int32_t *ids;
-    int r = pg_tokenizer_encode(t, text, strlen(text), &ids, n, e);
+    size_t n;
+    int r = pg_tokenizer_encode(t, text, strlen(text), &ids, &n, e);
 
+    *id = r == PG_OK && n == 1 ? ids[0] : -1;
     free(ids);
     return r;
 }
@@ -96,16 +100,12 @@ static int check(pg_tokenizer *t, pg_err *e)
     pg_spm_control_ids(t->spm, &pad, &eos, &bos, &unk);
     if (pad != PG_PAD || eos != PG_EOS || bos != PG_BOS)
         return pg_error(e, PG_EFORMAT, "pad, eos and bos are %d, %d and %d, PaliGemma needs 0, 1 and 2", pad, eos, bos);
-    if ((r = count_pieces(t, "\n", &n, e)) < 0)
+    if ((r = single_piece(t, "\n", &t->newline, e)) < 0 || (r = single_piece(t, "<loc0000>", &t->place, e)) < 0)
         return r;
-    if (n != 1)
+    if (t->newline < 0)
         t->warnings[t->n_warnings++] = "the new line between prefix and suffix is not a single piece";
-    if (pg_tokenizer_size(t) > VOCAB_WITH_LOCATIONS) {
-        if ((r = count_pieces(t, "<loc0000>", &n, e)) < 0)
-            return r;
-        if (n != 1)
-            t->warnings[t->n_warnings++] = "'<loc0000>' is split: this is a tokenizer of Gemma, not of PaliGemma";
-    }
+    if (t->place < 0 && pg_tokenizer_size(t) > VOCAB_WITH_LOCATIONS)
+        t->warnings[t->n_warnings++] = "'<loc0000>' is split: this is a tokenizer of Gemma, not of PaliGemma";
     if ((r = pg_tokenizer_encode(t, "a", 1, &ids, &n, e)) < 0 || (r = pg_tokenizer_decode(t, ids, n, &text, e)) < 0)
         goto out;
     if (text.len != 1 || text.data[0] != 'a')
@@ -167,6 +167,16 @@ const char *pg_tokenizer_path(const pg_tokenizer *t)
 const char *pg_tokenizer_warning(const pg_tokenizer *t, size_t i)
 {
     return i < t->n_warnings ? t->warnings[i] : NULL;
+}
+
+int32_t pg_tokenizer_newline(const pg_tokenizer *t)
+{
+    return t->newline;
+}
+
+bool pg_tokenizer_has_places(const pg_tokenizer *t)
+{
+    return t->place >= 0;
 }
 
 int pg_tokenizer_encode(const pg_tokenizer *t, const char *s, size_t len, int32_t **ids, size_t *n, pg_err *e)

@@ -35,23 +35,11 @@ void pg_store_free(pg_store *s)
     free(s);
 }
 
-static int open_spool(pg_store *s, pg_err *e)
-{
-    const char *dir = getenv("TMPDIR");
-    char *path = pg_format("%s/pg-train.XXXXXX", dir && *dir ? dir : "/tmp");
-    if (!path) return pg_error_nomem(e);
-    s->fd = mkstemp(path);
-    int rc = s->fd < 0 ? pg_error_errno(e, "cannot make a temporary file '%s'", path) : PG_OK;
-    if (!rc) unlink(path);
-    free(path);
-    return rc;
-}
-
 int pg_store_add(pg_store *s, const float *row, pg_err *e)
 {
     int rc;
     if (s->n >= s->most_in_memory) {
-        if (s->fd < 0 && (rc = open_spool(s, e))) return rc;
+        if (s->fd < 0 && (rc = pg_temp_file(&s->fd, e))) return rc;
         if (pg_write_full(s->fd, row, s->row * sizeof *row)) return pg_error_errno(e, "cannot write a temporary file");
         s->n++;
         return PG_OK;
@@ -90,24 +78,6 @@ int pg_store_get(const pg_store *s, size_t i, float *row, const float **at_row, 
 }
 
 /* ---- records to items ---- */
-static uint64_t mix(uint64_t h, const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3u; /* FNV-1a */
-    return h;
-}
-
-/* A word at a time: a byte at a time would cost a large picture a millisecond. */
-static uint64_t mix_pixels(uint64_t h, const float *p, size_t n)
-{
-    uint32_t word;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(&word, p + i, sizeof word);
-        h = (h ^ word) * 0x100000001b3u;
-        h ^= h >> 29;
-    }
-    return h;
-}
-
 size_t pg_data_row(const pg_data *d, const pg_model *m)
 {
     return d->pixels ? m->s.image_size * m->s.image_size * 3 : m->s.n_image * m->s.width;
@@ -138,8 +108,8 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
     memcpy(it->tokens + 2 * s->n, s->mask_loss, bytes);
     for (size_t i = 0; i < s->n; i++) it->tokens[3 * s->n + i] = 1; /* pg_sample_read has cut the padding off */
     d->n++;
-    d->hash = mix(mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes);
-    if (!d->no_hash) d->hash = mix_pixels(d->hash, s->pixels, m->s.image_size * m->s.image_size * 3);
+    it->picture = pg_mix_floats(PG_MIX, s->pixels, m->s.image_size * m->s.image_size * 3);
+    d->hash = pg_mix(pg_mix(pg_mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes), &it->picture, sizeof it->picture);
     if (!s->n_loss) d->no_suffix++;
     else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
     return PG_OK;
@@ -170,7 +140,7 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
     pg_sample s = {0};
     pg_rec *rec = pg_rec_new();
     int rc = PG_OK;
-    if (!d->hash) d->hash = 0xcbf29ce484222325u;
+    if (!d->hash) d->hash = PG_MIX;
     d->pixels = pg_trains_image(m);
     q.pixels = pg_floats(one * FEATURE_BATCH);
     q.features = pg_floats(m->s.n_image * m->s.width * FEATURE_BATCH);
@@ -202,6 +172,10 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
             continue;
         }
         if ((rc = add_item(d, m, &s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) break;
+        if (d->skip) {
+            rc = 2;
+            continue;
+        }
         if (d->pixels) {
             if ((rc = pg_store_add(d->store, s.pixels, e))) break;
         } else {

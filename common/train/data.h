@@ -19,6 +19,7 @@ typedef struct pg_item {
     char *id;
     int32_t *tokens; /* tokens, mask_ar, mask_loss, mask_input: 4 lists of n */
     size_t n, n_prefix, n_loss;
+    uint64_t picture; /* a hash of its pixels */
 } pg_item;
 
 typedef struct pg_data {
@@ -27,8 +28,8 @@ typedef struct pg_data {
     pg_store *store;
     bool pixels;   /* the store holds pixels, else features */
     size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
+    bool skip;     /* set by the caller: pictures are not looked at, the items only count */
     uint64_t hash; /* of ids, tokens and pixels, in order */
-    bool no_hash;  /* set by the caller: pixels are not hashed */
     char first_unusable[256];
     int (*seen)(void *ctx, size_t i, const pg_rec *rec, pg_err *e); /* NULL, or told of the record that items[i] was made of */
     void *ctx;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FACTS = 5 }; /* numbers under "step" */
+
 static int put(pg_npz_writer *z, const char *kind, const pg_param *p, const float *v, pg_err *e)
 {
     char *key = pg_format("%s/%s", kind, p->name);
@@ -15,11 +17,11 @@ static int put(pg_npz_writer *z, const char *kind, const pg_param *p, const floa
 int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const pg_progress *p, const char *fingerprint, pg_err *e)
 {
     pg_npz_writer *z;
-    int64_t at[4] = {(int64_t)p->step, (int64_t)o->count, (int64_t)p->best_step, (int64_t)p->worse};
-    size_t four = 4, one = 1, len = strlen(fingerprint);
+    int64_t at[FACTS] = {(int64_t)p->step, (int64_t)o->count, (int64_t)p->best_step, (int64_t)p->worse, (int64_t)p->val};
+    size_t facts = FACTS, one = 1, len = strlen(fingerprint);
     int rc = pg_npz_create(&z, path, e);
     if (rc) return rc;
-    if ((rc = pg_npz_begin(z, "step", "<i8", 1, &four, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
+    if ((rc = pg_npz_begin(z, "step", "<i8", 1, &facts, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
         (rc = pg_npz_begin(z, "best_loss", "<f8", 1, &one, e)) || (rc = pg_npz_data(z, &p->best_loss, sizeof p->best_loss, e)) ||
         (rc = pg_npz_begin(z, "fingerprint", "|u1", 1, &len, e)) || (rc = pg_npz_data(z, fingerprint, len, e)))
         goto fail;
@@ -45,32 +47,37 @@ static int get(const pg_npz *z, const char *path, const char *kind, const pg_par
     return rc;
 }
 
-static int compare(const char *path, const char *was, size_t n, const char *now, pg_err *e)
+/* Line by line: the first that differs is named, one of the machine only noticed. */
+static int compare(const char *path, const char *was, size_t n, const char *now, bool *moved, pg_err *e)
 {
-    size_t i = 0, line = 0;
-    while (i < n && now[i] && was[i] == now[i]) {
-        if (was[i] == '\n') line = i + 1;
-        i++;
+    size_t i = 0;
+    while (i < n || *now) {
+        const char *end = i < n ? memchr(was + i, '\n', n - i) : NULL;
+        size_t a = end ? (size_t)(end - (was + i)) : n - i, b = strcspn(now, "\n");
+        bool same = a == b && !memcmp(was + i, now, a), machine = a > 8 && b > 8 && !memcmp(was + i, "machine ", 8) && !memcmp(now, "machine ", 8);
+        if (!same && !machine)
+            return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, (int)a, was + i, (int)b, now);
+        *moved = *moved || !same;
+        i += a + (i + a < n);
+        now += b + (now[b] != 0);
     }
-    if (i == n && !now[i]) return PG_OK;
-    int a = 0, b = (int)strcspn(now + line, "\n");
-    while (line + (size_t)a < n && was[line + (size_t)a] != '\n') a++;
-    return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, a, was + line, b, now + line);
+    return PG_OK;
 }
 
 int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, const char *fingerprint, pg_err *e)
 {
     pg_npz *z;
-    int64_t at[4];
+    int64_t at[FACTS];
+    bool moved = false;
     int rc = pg_npz_open(&z, path, e);
     if (rc) return rc;
     const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint"), *b = pg_npz_find(z, "best_loss");
-    if (!s || !f || !b || s->count != 4 || strcmp(s->descr, "<i8") || f->itemsize != 1 || b->count != 1 || strcmp(b->descr, "<f8")) {
+    if (!s || !f || !b || s->count != FACTS || strcmp(s->descr, "<i8") || f->itemsize != 1 || b->count != 1 || strcmp(b->descr, "<f8")) {
         rc = pg_error(e, PG_EFORMAT, "'%s' is not a training state", path);
         goto out;
     }
     memcpy(at, s->data, sizeof at);
-    if ((rc = compare(path, (const char *)f->data, f->count, fingerprint, e))) goto out;
+    if ((rc = compare(path, (const char *)f->data, f->count, fingerprint, &moved, e))) goto out;
     for (size_t i = 0; i < m->n_params; i++) {
         if ((rc = get(z, path, "w", &m->params[i], m->params[i].w, e))) goto out;
         if ((o->mu && (rc = get(z, path, "mu", &m->params[i], o->mu[i], e))) || (o->nu && (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
@@ -81,6 +88,9 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, co
     p->best_step = (size_t)at[2];
     p->worse = (size_t)at[3];
     memcpy(&p->best_loss, b->data, sizeof p->best_loss);
+    p->moved = moved;
+    p->other_val = p->best_step && p->val != (uint64_t)at[4];
+    if (p->other_val) p->best_step = p->worse = 0;
 out:
     pg_npz_close(z);
     return rc;

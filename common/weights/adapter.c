@@ -315,7 +315,7 @@ int pg_adapter_save(const char *dir, const pg_lora_factors *f, size_t n, double 
         rc = pg_error_nomem(e);
     else if (mkdir(dir, 0777) && !pg_is_dir(dir))
         rc = pg_error_errno(e, "cannot make the folder '%s'", dir);
-    else if (!(rc = pg_weights_fingerprint(base, &crc, e)) && !(rc = pg_file_write(config, text, strlen(text), e)))
+    else if (!(rc = pg_weights_fingerprint(base, &crc, e)) && !(rc = pg_file_save(config, text, strlen(text), e)))
         rc = write_factors(weights, f, n, crc, e); /* last: an adapter that is found is complete */
     free(text);
     free(config);

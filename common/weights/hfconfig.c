@@ -117,7 +117,7 @@ static int put(const char *path, json_t *j, pg_err *e)
     int rc = out ? pg_buf_addf(&b, e, "%s\n", out) : pg_error_nomem(e);
     free(out);
     if (!rc)
-        rc = pg_file_write(path, b.data, b.len, e);
+        rc = pg_file_save(path, b.data, b.len, e);
     pg_buf_free(&b);
     return rc;
 }
@@ -141,7 +141,7 @@ static int one(const pg_weights *w, const char *dir, const char *name, json_t *(
         else if (!(now = json_deep_copy(was)) || adapt(w, now, f))
             rc = pg_error_nomem(e);
         else
-            rc = json_equal(was, now) ? pg_file_write(to, b.data, b.len, e) : put(to, now, e);
+            rc = json_equal(was, now) ? pg_file_save(to, b.data, b.len, e) : put(to, now, e);
     } else {
         now = make(w);
         rc = !now || adapt(w, now, f) ? pg_error_nomem(e) : put(to, now, e);

@@ -14,25 +14,16 @@ enum { PIECE = 1 << 30, MOST_RATIO = 1032 }; /* deflate's best: 258 bytes from 2
 /* A writable map of n bytes in a file that has no name any more. Its blocks are taken first: a full disk is an error, not a signal. */
 static int anonymous_file(pg_map *m, size_t n, pg_err *e)
 {
-    const char *dir = getenv("TMPDIR");
-    char *path = pg_format("%s/pg-npz-XXXXXX", dir && *dir ? dir : "/tmp");
-    if (!path)
-        return pg_error_nomem(e);
-    int fd = mkstemp(path), bad;
-    if (fd < 0) {
-        int rc = pg_error_errno(e, "cannot make the temporary file '%s'", path);
-        free(path);
+    int fd, bad, rc = pg_temp_file(&fd, e);
+    if (rc)
         return rc;
-    }
-    unlink(path);
-    free(path);
     if ((bad = posix_fallocate(fd, 0, (off_t)n))) {
         close(fd);
         errno = bad;
         return pg_error_errno(e, "cannot unpack %zu bytes into a temporary file", n);
     }
     void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int rc = p == MAP_FAILED ? pg_error_errno(e, "cannot map a temporary file") : PG_OK;
+    rc = p == MAP_FAILED ? pg_error_errno(e, "cannot map a temporary file") : PG_OK;
     close(fd);
     if (!rc)
         *m = (pg_map){p, n};

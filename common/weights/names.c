@@ -4,6 +4,8 @@
  * hf_dims: the same letters in the order of the safetensors tensor; commas part its axes. The leading 1 or 2 of big_vision's
  * tensors does not appear there.
  * Gemma 1's post_attention_layernorm is the norm before the MLP; Gemma 2 has one of that name that really is after the attention. */
+#include <string.h>
+
 #include "weights/internal.h"
 
 #define VIT "vision_tower.vision_model.encoder.layers.%zu."
@@ -53,3 +55,9 @@ const pg_name pg_names[] = {
     ONE("llm/final_norm/scale", "D", 0, "language_model.norm.weight", "D"),
 };
 const size_t pg_n_names = sizeof pg_names / sizeof *pg_names;
+
+char *pg_layer_name(const char *format, size_t layer)
+{
+    const char *at = strstr(format, "%zu");
+    return at ? pg_format("%.*s%zu%s", (int)(at - format), format, layer, at + 3) : pg_strdup(format);
+}

@@ -138,8 +138,7 @@ static int plan_safetensors(saver *s)
 
 static char *hf_name(const char *fmt, size_t layer)
 {
-    const char *at = strstr(fmt, "%zu");
-    char *name = at ? pg_format("%.*s%zu%s", (int)(at - fmt), fmt, layer, at + 3) : pg_strdup(fmt);
+    char *name = pg_layer_name(fmt, layer);
     if (!name || strncmp(name, "language_model.", 15) != 0)
         return name;
     char *full = pg_format("language_model.model.%s", name + 15);
@@ -350,7 +349,7 @@ static int write_shards(saver *s, const char *path, size_t count, size_t total)
         free(name);
     }
     if (!rc)
-        rc = (text = pg_json_dumps(top, JSON_INDENT(1))) ? pg_file_write(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
+        rc = (text = pg_json_dumps(top, JSON_INDENT(1))) ? pg_file_save(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
     json_decref(top);
     free(text);
     free(index);

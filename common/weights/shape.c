@@ -164,10 +164,8 @@ static int missing(resolver *r, const char *name)
 static char *layer_name(const pg_weights *w, const pg_name *n, size_t layer, size_t part)
 {
     static const char vit[] = "img/Transformer/encoderblock", text[] = "llm/layers";
-    if (w->format == PG_SAFETENSORS) {
-        const char *fmt = n->hf[part], *at = strstr(fmt, "%zu");
-        return at ? pg_format("%.*s%zu%s", (int)(at - fmt), fmt, layer, at + 3) : pg_strdup(fmt);
-    }
+    if (w->format == PG_SAFETENSORS)
+        return pg_layer_name(n->hf[part], layer);
     if (n->stacked == PG_VIT_LAYERS)
         return pg_format("%s_%zu%s", vit, layer, n->name + sizeof vit - 1);
     return pg_format("%s/%zu%s", text, layer, n->name + sizeof text - 1);
@@ -313,6 +311,18 @@ static int check_sizes(resolver *r)
     return PG_OK;
 }
 
+/* Gemma 2's sizes without its norms: a conversion that lost them would compute as Gemma 1 does, and nothing but the captions would tell. */
+static int check_family(resolver *r)
+{
+    static const size_t second[][2] = {{2304, 9216}, {3584, 14336}, {4608, 36864}}; /* width and mlp of 2B, 9B, 27B */
+    const pg_model_shape *s = &r->w->shape;
+    for (size_t i = 0; r->family == 1 && i < sizeof second / sizeof *second; i++)
+        if (s->width == second[i][0] && s->mlp == second[i][1])
+            return pg_error(r->e, PG_EFORMAT, "'%s': a language model of %zu by %zu is PaliGemma 2's, but its post_attention_norm and post_ffw_norm are missing",
+                            r->w->path, s->width, s->mlp);
+    return PG_OK;
+}
+
 static int check_leftovers(resolver *r)
 {
     static const char *const ours[] = {"img/", "llm/", "vision_tower.", "language_model.", "multi_modal_projector."};
@@ -382,7 +392,7 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
         rc = resolve_one(&r, &pg_names[i], &w->res[w->n_canon], &w->canon[w->n_canon]);
         w->n_canon++;
     }
-    if (rc || (rc = check_sizes(&r)) || (rc = check_leftovers(&r)) || (rc = check_tied(&r)))
+    if (rc || (rc = check_sizes(&r)) || (rc = check_family(&r)) || (rc = check_leftovers(&r)) || (rc = check_tied(&r)))
         goto out;
     fill_shapes(w);
 out:

@@ -85,6 +85,9 @@ void pg_view_widen(const pg_view *v, float *out);
  * makes them (scipy.ndimage.zoom, order 1: bilinear, corners on corners), rounded to their own type. Views made before are void. */
 int pg_weights_resize(pg_weights *w, size_t image_size, pg_err *e) PG_MUST_CHECK;
 
+/* A name of a layer from one with %zu in its number's place (without: as it is); free() it, NULL on no memory. */
+char *pg_layer_name(const char *format, size_t layer) PG_MUST_CHECK;
+
 /* ---- identity ---- */
 /* CRC-32 of a canonical tensor's values, all layers, in the order and type that an npz would hold them: the same for every
  * layout of the same values. *t: that type (f32 where layers differ, and for int8). */

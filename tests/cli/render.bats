@@ -19,7 +19,7 @@ def examples(caption):
             {"id": "b<", "caption": "x\ty\n<script>", "suffix": "x"}]
 write("before.pgs", "examples", examples("a cat"))
 write("after.pgs", "examples", examples("a dog"))
-write("same.pgs", "examples", [{"id": str(i), "caption": "same"} for i in range(3)])
+write("same.pgs", "examples", [{"id": str(i), "caption": "same"} for i in range(5)])
 write("bad.pgs", "examples", [{"id": "e", "error": {"tool": "pg-resize", "message": "cannot <decode>"}}])
 write("events.pgs", "events", [{"event": "step", "step": i, "steps": 64, "lr": 0.005, "loss": 3.2345 / i} for i in range(1, 65)] +
       [{"event": "val", "step": 64, "loss": 0.5}, {"event": "done", "step": 64}])
@@ -101,6 +101,37 @@ P
     grep -q '<td>a cat</td></tr><tr><th scope="row">step 20' r.html
 }
 
+@test "--note: headings, tables, paragraphs and lines as they are, all of it as text" {
+    printf '# One <b>\na\tb & c\n1\t<i>2</i>\n\nsome text\nin two lines\n# Two\n    x  <y>\n    z\n' >note.txt
+    "$B/pg-render" -o r.html --note note.txt before.pgs
+    "$PY" - <<'P'
+page = open("r.html").read()
+note = page[page.index("<section class=\"commands\">"):page.index("<section aria-labelledby=\"examples\">")]
+assert note == """<section class="commands">
+<h2>One &lt;b&gt;</h2>
+<div class="wide"><table class="numbers">
+<thead><tr><th scope="col">a</th><th scope="col">b &amp; c</th></tr></thead>
+<tbody><tr><td>1</td><td>&lt;i&gt;2&lt;/i&gt;</td></tr>
+</tbody></table></div>
+<p>some text
+in two lines</p>
+</section>
+<section class="commands">
+<h2>Two</h2>
+<pre>x  &lt;y&gt;
+z
+</pre>
+</section>
+""", note
+P
+    printf 'bad \377\n' >note.txt
+    run "$B/pg-render" -o r2.html --note note.txt before.pgs
+    [ "$status" -eq 1 ]
+    [ ! -e r2.html ]
+    run "$B/pg-render" -o r2.html --note none.txt before.pgs
+    [ "$status" -eq 1 ]
+}
+
 @test "svg: axes with units, a legend, values where the pointer rests" {
     "$B/pg-render" -f svg <events.pgs >loss.svg
     for text in 'loss, nats a token' 'learning rate' 'optimizer step' '>training<' '>held out<' '<title>step 1: loss 3.2345</title>' \
@@ -153,7 +184,7 @@ P
 }
 
 @test "usage errors: unknown format and ending, several streams as text" {
-    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs"; do
+    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs" "-f text --note x"; do
         run bash -c "'$B/pg-render' $args <before.pgs"
         [ "$status" -eq 2 ] || { echo "$args: $status"; false; }
     done

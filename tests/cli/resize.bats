@@ -41,7 +41,7 @@ status_is() { [ "$(cat "$T/status")" -eq "$1" ] || { cat "$T/status" "$T/err"; f
 @test "keys, shape and the original's size" {
     run bash -c "'$X' make 1 $G/jpg-exif6.jpg | '$B/pg-resize' | '$X' show"
     [[ $output == "jpg-exif6.jpg 31x53 <f4224,224,3 "*" id,image,suffix,pixels,width,height ok" ]] || { echo "$output"; false; }
-    run bash -c "'$X' make 1 $G/jpg-exif6.jpg | '$B/pg-resize' --no-orient -s 5 --drop-image | '$X' show"
+    run --separate-stderr bash -c "'$X' make 1 $G/jpg-exif6.jpg | '$B/pg-resize' --no-orient -s 5 --drop-image | '$X' show"
     [[ $output == "jpg-exif6.jpg 53x31 <f45,5,3 "*" id,suffix,pixels,width,height ok" ]] || { echo "$output"; false; }
 }
 

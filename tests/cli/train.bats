@@ -272,7 +272,7 @@ train() { "$B/pg-train" "$@"; }
     [ "$(grep -c '^example .* image$' "$W/shown")" -eq 6 ]
 }
 
-@test "validation captions that are all the same are warned of" {
+@test "one caption of one picture, however often, is nothing to warn of" {
     mkdir "$W/model"
     cp $G/pg1.npz "$W/model/"
     cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
@@ -281,8 +281,8 @@ train() { "$B/pg-train" "$@"; }
         "$A" make pg1 $kind >"$W/in.pgs"
         train -q -m "$W/model" -o "$W/out" --steps 1 --batch 4 --lr 0 --val "$W/in.pgs" <"$W/in.pgs" 2>"$W/messages$kind" >/dev/null
     done
-    grep -q "all 4 validation captions are '" "$W/messagessame"
-    ! grep -q "validation captions are '" "$W/messages"
+    [ -s "$W/messagessame" ]
+    ! grep "validation captions are" "$W/messagessame" "$W/messages"
 }
 
 @test "--keep-best holds the checkpoint of the smallest validation loss" {

@@ -1,4 +1,5 @@
-/* Speed of the products and of attention on the shapes of the small and of the large model: build/tests/kernels/aux_bench [THREADS] */
+/* Speed of the products and of attention on the shapes of the small and of the large model: build/tests/kernels/aux_bench [THREADS]
+ * What few rows cost, by their number, comes first. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -7,10 +8,11 @@
 #include "base/num.h"
 #include "kernels/kernels.h"
 
+/* Processor time of all threads together: other programs hardly change it. With one thread it is the time that passes on an idle machine. */
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -115,6 +117,10 @@ int main(int argc, char **argv)
     printf("%s, %s, %zu threads\n", pg_kern_isa(k), pg_kern_blas(k), pg_kern_threads(k));
     static const size_t small[][3] = {{900, 128, 128}, {900, 128, 384}, {900, 384, 128}, {900, 128, 32}, {500, 128, 2048}, {32, 128, 128}, {32, 128, 2048}, {32, 256, 128}, {32, 128, 512}, {1, 128, 256}, {512, 1728, 128}};
     int bad = 0;
+    for (size_t M = 1; M <= 8 && !bad; M++)
+        for (int v = 0; v < 3 && !bad; v++)
+            bad = product(k, M, 128, 128, (pg_mat_type)v, false, false) || product(k, M, 128, 100, (pg_mat_type)v, false, false) ||
+                  product(k, M, 256, 2048, (pg_mat_type)v, false, false) || product(k, M, 128, 130, (pg_mat_type)v, true, false);
     for (size_t i = 0; i < sizeof small / sizeof *small && !bad; i++)
         for (int v = 0; v < 4 && !bad; v++)
             bad = product(k, small[i][v == 3 ? 1 : 0], small[i][v == 3 ? 0 : 1], small[i][2], v == 1 ? PG_MAT_F16 : PG_MAT_F32, v == 2, v == 3);

@@ -1,101 +1,10 @@
 /* Losses and every gradient against float64 answers of the oracle, and the mask: what may see what. Tolerances are those of
  * tests/golden/model/README.md: two independent float32 programs were off by at most a fifth of them. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "batch.h"
 
-#include <cmocka.h>
+static const double key_bias = 1e-6;
 
-#include "model/loss.h"
-
-#define DIR "tests/golden/model/"
-enum { N = 4, T = 20 };
-static const double loss_tolerance = 5e-6, grad_relative = 1e-5, key_bias = 1e-6;
-
-static pg_err err;
-
-static void must(int rc)
-{
-    if (rc) fail_msg("%s", err.msg);
-}
-
-typedef struct fixture {
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_npz *in, *out;
-    float *pixels, *features;
-    int32_t *tokens, *ar, *loss, *input; /* [N,T] */
-    pg_example ex[N];
-} fixture;
-
-static const pg_npy *array(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = pg_npz_find(z, key);
-    if (!a) fail_msg("no '%s'", key);
-    return a;
-}
-
-static void *copy(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = array(z, key);
-    void *p = malloc(a->count * a->itemsize);
-    assert_non_null(p);
-    memcpy(p, a->data, a->count * a->itemsize);
-    return p;
-}
-
-static double number(const pg_npz *z, const char *key, size_t i)
-{
-    double v;
-    memcpy(&v, array(z, key)->data + i * sizeof v, sizeof v);
-    return v;
-}
-
-static fixture open_fixture(const char *family, const char *weights, const char *trainable, size_t threads)
-{
-    fixture f = {0};
-    char path[256];
-    must(pg_kern_new(&f.kern, threads, &err));
-    snprintf(path, sizeof path, DIR "%s", weights);
-    must(pg_model_open(&f.m, path, trainable, f.kern, &err));
-    must(pg_work_new(&f.w, &err));
-    snprintf(path, sizeof path, DIR "%s_in.npz", family);
-    must(pg_npz_open(&f.in, path, &err));
-    snprintf(path, sizeof path, DIR "%s_out.npz", family);
-    must(pg_npz_open(&f.out, path, &err));
-    f.pixels = copy(f.in, "image");
-    f.tokens = copy(f.in, "text");
-    f.ar = copy(f.in, "mask_ar");
-    f.loss = copy(f.in, "mask_loss");
-    f.input = copy(f.in, "mask_input");
-    for (size_t i = 0; i < N; i++)
-        f.ex[i] = (pg_example){.pixels = f.pixels + i * f.m->s.image_size * f.m->s.image_size * 3, .tokens = f.tokens + i * T,
-                               .mask_ar = f.ar + i * T, .mask_loss = f.loss + i * T, .mask_input = f.input + i * T, .n = T};
-    return f;
-}
-
-static void close_fixture(fixture *f)
-{
-    pg_work_free(f->w);
-    pg_model_close(f->m);
-    pg_kern_free(f->kern);
-    pg_npz_close(f->in);
-    pg_npz_close(f->out);
-    free(f->pixels);
-    free(f->features);
-    free(f->tokens);
-    free(f->ar);
-    free(f->loss);
-    free(f->input);
-}
-
-static void use_features(fixture *f)
+static void use_features(batch *f)
 {
     const float *p[N];
     size_t row = f->m->s.n_image * f->m->s.width;
@@ -109,15 +18,7 @@ static void use_features(fixture *f)
     }
 }
 
-static double loss_of_batch(fixture *f, bool grad, size_t budget, double smoothing)
-{
-    double loss = 0;
-    pg_grads_zero(f->m);
-    must(pg_loss(f->m, f->w, f->ex, N, grad, budget, &loss, NULL, NULL, smoothing, &err));
-    return loss;
-}
-
-static void check_gradients(const fixture *f, const char *what)
+static void check_gradients(const batch *f, const char *what)
 {
     for (size_t i = 0; i < f->m->n_params; i++) {
         const pg_param *p = &f->m->params[i];
@@ -145,42 +46,42 @@ static void check_gradients(const fixture *f, const char *what)
 
 static void check_losses(const char *family, const char *weights)
 {
-    fixture f = open_fixture(family, weights, NULL, 1);
+    batch f = open_batch(family, weights, NULL, 1);
     double loss = 0, each[N];
     must(pg_loss(f.m, f.w, f.ex, N, false, 0, &loss, each, NULL, 0, &err));
     assert_true(fabs(loss - number(f.out, "loss", 0)) <= loss_tolerance);
     for (size_t i = 0; i < N; i++) assert_true(fabs(each[i] - number(f.out, "example_loss", i)) <= loss_tolerance);
     assert_true(each[2] == 0);
     assert_true(fabs(loss_of_batch(&f, false, 0, 0.1) - number(f.out, "loss_smooth01", 0)) <= loss_tolerance);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_losses(void **state)
 {
     (void)state;
-    check_losses("pg1", "pg1.npz");
-    check_losses("pg2", "pg2.npz");
-    check_losses("pg1", "pg1-hf"); /* the embedding's extra rows must not be in the softmax */
-    check_losses("pg2", "pg2-hf");
+    check_losses("pg1", GOLDEN "pg1.npz");
+    check_losses("pg2", GOLDEN "pg2.npz");
+    check_losses("pg1", GOLDEN "pg1-hf"); /* the embedding's extra rows must not be in the softmax */
+    check_losses("pg2", GOLDEN "pg2-hf");
 }
 
 static void check_family(const char *family, const char *weights)
 {
-    fixture f = open_fixture(family, weights, "all", 2);
+    batch f = open_batch(family, weights, "all", 2);
     assert_true(f.m->n_params >= 20);
     double loss = loss_of_batch(&f, true, 0, 0);
     assert_true(fabs(loss - number(f.out, "loss", 0)) <= loss_tolerance);
     check_gradients(&f, "all");
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_all_gradients(void **state)
 {
     (void)state;
-    check_family("pg1", "pg1.npz");
-    check_family("pg2", "pg2.npz");
-    check_family("pg1", "pg1-hf");
-    check_family("pg2", "pg2-hf");
+    check_family("pg1", GOLDEN "pg1.npz");
+    check_family("pg2", GOLDEN "pg2.npz");
+    check_family("pg1", GOLDEN "pg1-hf");
+    check_family("pg2", GOLDEN "pg2-hf");
 }
 
 static void test_subsets(void **state)
@@ -193,58 +94,58 @@ static void test_subsets(void **state)
         for (int v = 0; v < 4; v++) {
             bool two = v % 2, packed = v / 2;
             const char *family = two ? "pg2" : "pg1";
-            fixture f = open_fixture(family, two ? "pg2.npz" : "pg1.npz", what[i], 1);
+            batch f = open_batch(family, two ? GOLDEN "pg2.npz" : GOLDEN "pg1.npz", what[i], 1);
             if (packed) {
                 must(pg_model_pack(f.m, true, &err));
                 assert_true(f.m->dec[0].up.packed && f.m->dec[0].up.packed_back ? !f.m->dec[0].up.gw : f.m->dec[0].up.gw != NULL);
             }
             loss_of_batch(&f, true, 0, 0);
             check_gradients(&f, what[i]);
-            close_fixture(&f);
+            close_batch(&f);
         }
 }
 
 static void test_features_and_groups(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg1", "pg1.npz", "attention", 2);
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", "attention", 2);
     double whole = loss_of_batch(&f, true, 0, 0);
     use_features(&f);
     assert_true(loss_of_batch(&f, true, 0, 0) == whole);
     check_gradients(&f, "features");
     assert_true(fabs(loss_of_batch(&f, true, 1, 0) - whole) <= 1e-6); /* one example at a time */
     check_gradients(&f, "groups of one");
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_threads_agree(void **state)
 {
     (void)state;
-    fixture a = open_fixture("pg2", "pg2.npz", "all", 1), b = open_fixture("pg2", "pg2.npz", "all", 3);
+    batch a = open_batch("pg2", GOLDEN "pg2.npz", "all", 1), b = open_batch("pg2", GOLDEN "pg2.npz", "all", 3);
     assert_true(loss_of_batch(&a, true, 0, 0) == loss_of_batch(&b, true, 0, 0));
     for (size_t i = 0; i < a.m->n_params; i++)
         assert_memory_equal(a.m->params[i].g, b.m->params[i].g, a.m->params[i].count * sizeof(float));
-    close_fixture(&a);
-    close_fixture(&b);
+    close_batch(&a);
+    close_batch(&b);
 }
 
 static void test_gradients_add(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg1", "pg1.npz", "attention", 1);
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", "attention", 1);
     double loss;
     loss_of_batch(&f, true, 0, 0);
     float once = f.m->params[0].g[5];
     must(pg_loss(f.m, f.w, f.ex, N, true, 0, &loss, NULL, NULL, 0, &err));
     assert_true(fabs((double)f.m->params[0].g[5] - 2.0 * (double)once) <= 1e-6 * fabs((double)once));
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 /* The gradient of a smoothed loss against a difference quotient along it: the golden file has no such gradient. */
 static void test_smoothing_gradient(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg1", "pg1.npz", "attention", 1);
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", "attention", 1);
     loss_of_batch(&f, true, 0, 0.1);
     double norm2 = 0;
     const double h = 1e-3;
@@ -259,7 +160,7 @@ static void test_smoothing_gradient(void **state)
     }
     double slope = (at[0] - at[1]) / (2 * h);
     if (!(fabs(slope - sqrt(norm2)) <= 2e-3 * sqrt(norm2))) fail_msg("slope %.6g, gradient's norm %.6g", slope, sqrt(norm2));
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 /* At smoothing (V - 1) / V every token weighs 1 / V, so the gradient must not depend on the target. The last loss token is a
@@ -267,7 +168,7 @@ static void test_smoothing_gradient(void **state)
 static void test_uniform_smoothing(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg2", "pg2.npz", "attention", 1);
+    batch f = open_batch("pg2", GOLDEN "pg2.npz", "attention", 1);
     const double smoothing = 1.0 - 1.0 / (double)f.m->s.vocab;
     pg_param *p = &f.m->params[0];
     float *before = malloc(p->count * sizeof *before);
@@ -289,7 +190,7 @@ static void test_uniform_smoothing(void **state)
     assert_true(fabs(loss[0] - loss[1]) <= 1e-5 * loss[0]);
     if (!(norm2 > 0) || !(sqrt(diff2 / norm2) <= 1e-5)) fail_msg("the gradient moves by %.3g", sqrt(diff2 / norm2));
     free(before);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 /* ---- the mask: a changed token moves log p of exactly those that may see it ---- */
@@ -297,7 +198,7 @@ typedef struct scores {
     float logp[T];
 } scores;
 
-static scores score(fixture *f, size_t i)
+static scores score(batch *f, size_t i)
 {
     scores s = {{0}};
     float *const rows[] = {s.logp};
@@ -308,7 +209,7 @@ static scores score(fixture *f, size_t i)
 
 static void check_mask(const char *family, const char *weights)
 {
-    fixture f = open_fixture(family, weights, NULL, 1);
+    batch f = open_batch(family, weights, NULL, 1);
     const size_t first = 5; /* of the suffix, in row 0 of both families */
     size_t last = first;
     while (last + 1 < T && f.loss[last + 1]) last++;
@@ -344,25 +245,25 @@ static void check_mask(const char *family, const char *weights)
     for (size_t t = last + 1; t < T; t++) f.tokens[t] = 88;
     after = score(&f, 0);
     assert_memory_equal(after.logp, before.logp, sizeof before.logp);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_mask(void **state)
 {
     (void)state;
-    check_mask("pg1", "pg1.npz");
-    check_mask("pg2", "pg2.npz");
+    check_mask("pg1", GOLDEN "pg1.npz");
+    check_mask("pg2", GOLDEN "pg2.npz");
 }
 
 static void test_bad_token(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg1", "pg1.npz", NULL, 1);
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", NULL, 1);
     double loss;
     f.tokens[6] = 320;
     assert_int_equal(pg_loss(f.m, f.w, f.ex, N, false, 0, &loss, NULL, NULL, 0, &err), PG_EFORMAT);
     assert_non_null(strstr(err.msg, "320"));
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 /* Activations computed again are the same: so are the gradients, to the bit. */
@@ -370,7 +271,7 @@ static void test_recompute(void **state)
 {
     (void)state;
     for (int two = 0; two < 2; two++) {
-        fixture f = open_fixture(two ? "pg2" : "pg1", two ? "pg2.npz" : "pg1.npz", "all", 2);
+        batch f = open_batch(two ? "pg2" : "pg1", two ? GOLDEN "pg2.npz" : GOLDEN "pg1.npz", "all", 2);
         size_t bytes = pg_loss_bytes(f.m, f.m->s.n_image + 20, N), total = 0, at = 0;
         double loss = loss_of_batch(&f, true, 0, 0);
         for (size_t i = 0; i < f.m->n_params; i++) total += f.m->params[i].count;
@@ -388,7 +289,7 @@ static void test_recompute(void **state)
                     fail_msg("'%s' differs with %zu layers computed again", f.m->params[i].name, again);
         }
         free(kept);
-        close_fixture(&f);
+        close_batch(&f);
     }
 }
 

@@ -1,102 +1,20 @@
 /* Adapters against float64. With W' = W - s B A as the base and the factors A, B on top, the model is the golden one: its loss is
  * the golden loss, and by the chain rule dL/dB = s dW Aᵀ, dL/dA = s Bᵀ dW, with dW the oracle's float64 gradient of each weight.
  * Tolerances are those of tests/golden/model/README.md: the products add less noise than the gradients have. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/file.h"
 #include "base/num.h"
+#include "batch.h"
 #include "model/lora.h"
-#include "model/loss.h"
 #include "weights/adapter.h"
 
-#define GOLDEN "tests/golden/model/"
-enum { N = 4, T = 20, RANK = 3 };
-static const double alpha = 4.5, loss_tolerance = 5e-6, grad_relative = 1e-5;
+enum { RANK = 3 };
+static const double alpha = 4.5;
 
 static char dir[] = "/tmp/pg-lora-XXXXXX";
-static pg_err err;
 
-static void must(int rc)
-{
-    if (rc) fail_msg("%s", err.msg);
-}
-
-typedef struct fixture {
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_npz *in, *out;
-    void *lists[5];
-    pg_example ex[N];
-} fixture;
-
-static const pg_npy *array(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = pg_npz_find(z, key);
-    if (!a) fail_msg("no '%s'", key);
-    return a;
-}
-
-static double number(const pg_npy *a, size_t i)
-{
-    double v;
-    memcpy(&v, a->data + i * sizeof v, sizeof v);
-    return v;
-}
-
-static fixture open_fixture(const char *family, const char *weights)
-{
-    static const char *const keys[] = {"image", "text", "mask_ar", "mask_loss", "mask_input"};
-    fixture f = {0};
-    char path[256];
-    must(pg_kern_new(&f.kern, 2, &err));
-    must(pg_model_open(&f.m, weights, NULL, f.kern, &err));
-    must(pg_work_new(&f.w, &err));
-    snprintf(path, sizeof path, GOLDEN "%s_in.npz", family);
-    must(pg_npz_open(&f.in, path, &err));
-    snprintf(path, sizeof path, GOLDEN "%s_out.npz", family);
-    must(pg_npz_open(&f.out, path, &err));
-    for (size_t i = 0; i < 5; i++) {
-        const pg_npy *a = array(f.in, keys[i]);
-        f.lists[i] = malloc(a->count * a->itemsize);
-        assert_non_null(f.lists[i]);
-        memcpy(f.lists[i], a->data, a->count * a->itemsize);
-    }
-    size_t side = f.m->s.image_size;
-    for (size_t i = 0; i < N; i++)
-        f.ex[i] = (pg_example){.pixels = (float *)f.lists[0] + i * side * side * 3, .tokens = (int32_t *)f.lists[1] + i * T,
-                               .mask_ar = (int32_t *)f.lists[2] + i * T, .mask_loss = (int32_t *)f.lists[3] + i * T,
-                               .mask_input = (int32_t *)f.lists[4] + i * T, .n = T};
-    return f;
-}
-
-static void close_fixture(fixture *f)
-{
-    pg_work_free(f->w);
-    pg_model_close(f->m);
-    pg_kern_free(f->kern);
-    pg_npz_close(f->in);
-    pg_npz_close(f->out);
-    for (size_t i = 0; i < 5; i++) free(f->lists[i]);
-}
-
-static double loss_of(fixture *f, bool grad)
-{
-    double loss = 0;
-    pg_grads_zero(f->m);
-    must(pg_loss(f->m, f->w, f->ex, N, grad, 0, &loss, NULL, NULL, 0, &err));
-    return loss;
-}
+static double loss_of(batch *f, bool grad) { return loss_of_batch(f, grad, 0, 0); }
 
 static const char *at(const char *name)
 {
@@ -152,12 +70,12 @@ static const struct {
     {"language_model.layers.%zu.mlp.down_proj", "llm/layers/mlp/linear", 0, 1, false},
 };
 
-static double gradient(const fixture *f, size_t p, size_t layer, size_t out, size_t in, size_t o, size_t i)
+static double gradient(const batch *f, size_t p, size_t layer, size_t out, size_t in, size_t o, size_t i)
 {
     char key[200];
     snprintf(key, sizeof key, "grad/%s", places[p].key);
     size_t H = f->m->s.head_dim, base = (layer * places[p].parts + places[p].part) * out * in;
-    return number(array(f->out, key), base + (places[p].heads ? (o / H * in + i) * H + o % H : i * out + o));
+    return number(f->out, key, base + (places[p].heads ? (o / H * in + i) * H + o % H : i * out + o));
 }
 
 static void compare(const char *what, const float *got, const double *want, size_t n)
@@ -170,7 +88,7 @@ static void compare(const char *what, const float *got, const double *want, size
     if (!(norm > 0) || !(sqrt(diff / norm) <= grad_relative)) fail_msg("%s: off by %.3g of its length %.3g", what, sqrt(diff / norm), sqrt(norm));
 }
 
-static size_t check_module(const fixture *f, size_t p, size_t layer, const pg_param *a, const pg_param *b, const char *name)
+static size_t check_module(const batch *f, size_t p, size_t layer, const pg_param *a, const pg_param *b, const char *name)
 {
     size_t in = a->count / RANK, out = b->count / RANK;
     double s = alpha / RANK, *ga = calloc(a->count, sizeof *ga), *gb = calloc(b->count, sizeof *gb);
@@ -192,7 +110,7 @@ static size_t check_module(const fixture *f, size_t p, size_t layer, const pg_pa
     return 1;
 }
 
-static void check_gradients(const fixture *f)
+static void check_gradients(const batch *f)
 {
     size_t checked = 0;
     for (size_t k = 0; k < f->m->n_params; k += 2)
@@ -219,8 +137,8 @@ static void one_family(const char *family, const char *weights, const char *form
     bool foreign;
     char lowered[200];
     snprintf(lowered, sizeof lowered, "%s/lowered.%s", dir, form);
-    fixture f = open_fixture(family, weights);
-    double want = number(array(f.out, "loss"), 0);
+    batch f = open_batch(family, weights, NULL, 2);
+    double want = number(f.out, "loss", 0);
     must(pg_lora_create(f.m, ".", RANK, alpha, 1, &n, &err));
     assert_int_equal(n.tower, 6 * f.m->s.vit_depth);
     assert_int_equal(n.language, 7 * f.m->s.depth);
@@ -230,9 +148,9 @@ static void one_family(const char *family, const char *weights, const char *form
     assert_true(fabs(loss_of(&f, false) - want) > 0.01);
     must(pg_lora_save(f.m, at("minus"), -alpha, &err));
     merge(weights, at("minus"), lowered);
-    close_fixture(&f);
+    close_batch(&f);
 
-    f = open_fixture(family, lowered);
+    f = open_batch(family, lowered, NULL, 2);
     must(pg_lora_create(f.m, ".", RANK, alpha, 1, &n, &err));
     assert_true(fabs(loss_of(&f, false) - want) > 0.01);
     fill(f.m);
@@ -243,25 +161,25 @@ static void one_family(const char *family, const char *weights, const char *form
     loss_of(&f, true);
     check_gradients(&f);
     must(pg_lora_save(f.m, at("plus"), alpha, &err));
-    close_fixture(&f);
+    close_batch(&f);
 
-    f = open_fixture(family, lowered); /* loaded: the same model, nothing to train */
+    f = open_batch(family, lowered, NULL, 2); /* loaded: the same model, nothing to train */
     must(pg_lora_load(f.m, at("plus"), &n, &foreign, &err));
     assert_false(foreign);
     assert_int_equal(n.rank, RANK);
     assert_int_equal(f.m->n_params, 0);
     assert_true(fabs(loss_of(&f, false) - got) <= 1e-7);
-    close_fixture(&f);
+    close_batch(&f);
 
-    f = open_fixture(family, weights); /* another base of the same shape */
+    f = open_batch(family, weights, NULL, 2); /* another base of the same shape */
     must(pg_lora_load(f.m, at("plus"), &n, &foreign, &err));
     assert_true(foreign);
-    close_fixture(&f);
+    close_batch(&f);
 
     merge(lowered, at("plus"), at("raised.npz"));
-    f = open_fixture(family, at("raised.npz"));
+    f = open_batch(family, at("raised.npz"), NULL, 2);
     assert_true(fabs(loss_of(&f, false) - want) <= loss_tolerance);
-    close_fixture(&f);
+    close_batch(&f);
     unlink(lowered);
 }
 
@@ -292,7 +210,7 @@ static void test_targets(void **state)
         size_t tower, language, head; /* layers of pg1: 2 and 3 */
     } cases[] = {{"q_proj", 2, 3, 0}, {"language_model.*(q|v)_proj", 0, 6, 0}, {"o_proj", 0, 3, 0}, {"layers.1.mlp", 2, 3, 0}, {"projector", 0, 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        fixture f = open_fixture("pg1", GOLDEN "pg1.npz");
+        batch f = open_batch("pg1", GOLDEN "pg1.npz", NULL, 2);
         pg_lora_counts n;
         bool foreign;
         must(pg_lora_create(f.m, cases[i].targets, 2, 2, 0, &n, &err));
@@ -303,23 +221,23 @@ static void test_targets(void **state)
         fill(f.m);
         double want = loss_of(&f, true);
         must(pg_lora_save(f.m, at("some"), 2, &err));
-        close_fixture(&f);
+        close_batch(&f);
         merge(GOLDEN "pg1.npz", at("some"), at("some.npz"));
-        f = open_fixture("pg1", at("some.npz"));
+        f = open_batch("pg1", at("some.npz"), NULL, 2);
         assert_true(fabs(loss_of(&f, false) - want) <= loss_tolerance);
-        close_fixture(&f);
-        f = open_fixture("pg2", GOLDEN "pg2.npz");
+        close_batch(&f);
+        f = open_batch("pg2", GOLDEN "pg2.npz", NULL, 2);
         assert_int_equal(pg_lora_load(f.m, at("some"), &n, &foreign, &err), PG_EFORMAT);
         assert_non_null(strstr(err.msg, "another model"));
-        close_fixture(&f);
+        close_batch(&f);
     }
-    fixture f = open_fixture("pg1", GOLDEN "pg1.npz");
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", NULL, 2);
     pg_lora_counts n;
     assert_int_equal(pg_lora_create(f.m, "nothing_like_this", 2, 2, 0, &n, &err), PG_EINVAL);
-    close_fixture(&f);
-    f = open_fixture("pg1", GOLDEN "pg1.npz");
+    close_batch(&f);
+    f = open_batch("pg1", GOLDEN "pg1.npz", NULL, 2);
     assert_int_equal(pg_lora_create(f.m, "(", 2, 2, 0, &n, &err), PG_EINVAL);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void put_text(const char *path, const char *text)
@@ -348,10 +266,10 @@ static void test_refused(void **state)
     };
     pg_adapter *a;
     pg_lora_counts n;
-    fixture f = open_fixture("pg1", GOLDEN "pg1.npz");
+    batch f = open_batch("pg1", GOLDEN "pg1.npz", NULL, 2);
     must(pg_lora_create(f.m, "o_proj", 2, 2, 0, &n, &err));
     must(pg_lora_save(f.m, at("odd"), 2, &err));
-    close_fixture(&f);
+    close_batch(&f);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         put_text(at("odd/adapter_config.json"), cases[i].config);
         assert_int_equal(pg_adapter_open(&a, at("odd"), &err), PG_EFORMAT);

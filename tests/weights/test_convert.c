@@ -1,42 +1,10 @@
 /* Types, int8, extra rows, another picture size, checksums. Rounding is checked against the definitions in base/num.h, position
  * embeddings against scipy's (tests/golden/model/make_posemb.py). */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#include "fixture.h"
 
-#include "base/file.h"
-#include "base/num.h"
-#include "weights/weights.h"
-
-#define G "tests/golden/model/"
 #define EMBED "llm/embedder/input_embedding"
-static char dir[] = "/tmp/pg-convert-XXXXXX";
-static pg_err err;
-
-static const char *at(const char *name)
-{
-    static char paths[8][200];
-    static size_t next;
-    char *p = paths[next++ % 8];
-    snprintf(p, sizeof *paths, "%s/%s", dir, name);
-    return p;
-}
-
-static pg_weights *open_ok(const char *path)
-{
-    pg_weights *w;
-    pg_model_shape s;
-    if (pg_weights_open(&w, path, &err) || pg_weights_shape(w, &s, &err))
-        fail_msg("%s", err.msg);
-    return w;
-}
 
 static void convert(const char *from, const char *to, pg_dtype t)
 {
@@ -56,24 +24,8 @@ static void copy(const char *from, const char *to)
     pg_weights_close(w);
 }
 
-/* All values of a canonical tensor, layer by layer, pieces in order. */
-static float *values(const pg_weights *w, const pg_canonical *c, size_t *n)
-{
-    size_t layers = c->layers ? c->layers : 1, parts = c->parts ? c->parts : 1, done = 0;
-    float *out = NULL;
-    for (size_t k = 0; k < layers * parts; k++) {
-        pg_view v;
-        if (pg_weights_view(w, c->name, k / parts, c->parts ? k % parts : PG_WHOLE, &v, &err))
-            fail_msg("%s", err.msg);
-        if (!out)
-            out = malloc(layers * parts * v.count * sizeof *out);
-        assert_non_null(out);
-        pg_view_widen(&v, out + done);
-        done += v.count;
-    }
-    *n = done;
-    return out;
-}
+/* All values of a canonical tensor. */
+static float *values(const pg_weights *w, const pg_canonical *c, size_t *n) { return layers_of(w, c, 0, c->layers ? c->layers : 1, n); }
 
 static float rounded(float f, pg_dtype t)
 {
@@ -314,20 +266,6 @@ static void test_resolution(void **state)
         pg_weights_close(w);
     }
     pg_npz_close(z);
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char cmd[100];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
 }
 
 int main(void)

@@ -1,51 +1,7 @@
 /* Every layout of the golden models gives the same views; saving changes the layout and nothing else. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "fixture.h"
 
-#include <cmocka.h>
-
-#include "base/file.h"
-#include "base/num.h"
-#include "weights/weights.h"
-
-#define G "tests/golden/model/"
-static char dir[] = "/tmp/pg-weights-XXXXXX";
-static pg_err err;
-
-static pg_weights *open_ok(const char *path)
-{
-    pg_weights *w;
-    if (pg_weights_open(&w, path, &err))
-        fail_msg("%s", err.msg);
-    pg_model_shape s;
-    if (pg_weights_shape(w, &s, &err))
-        fail_msg("%s", err.msg);
-    return w;
-}
-
-/* The whole tensor of one layer, from its pieces where it is in pieces. */
-static float *whole(const pg_weights *w, const pg_canonical *c, size_t layer, size_t *n)
-{
-    float *out = NULL;
-    *n = 0;
-    size_t parts = c->parts ? c->parts : 1;
-    for (size_t p = 0; p < parts; p++) {
-        pg_view v;
-        if (pg_weights_view(w, c->name, layer, c->parts ? p : PG_WHOLE, &v, &err))
-            fail_msg("%s", err.msg);
-        if (!out)
-            out = malloc(parts * v.count * sizeof *out);
-        assert_non_null(out);
-        pg_view_widen(&v, out + *n);
-        *n += v.count;
-    }
-    return out;
-}
+static float *whole(const pg_weights *w, const pg_canonical *c, size_t layer, size_t *n) { return layers_of(w, c, layer, layer + 1, n); }
 
 static void same(const pg_weights *a, const pg_weights *b, float tolerance)
 {
@@ -221,20 +177,6 @@ static void test_python(void **state)
              "assert z.ZipFile(\"%s\").testzip() is None'",
              path, path);
     assert_int_equal(system(cmd), 0);
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char cmd[100];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
 }
 
 int main(void)
