@@ -139,6 +139,11 @@ interop-net: all
 bench: all $(BUILD)/tests/bench/aux_bench $(BUILD)/data/init
 	@tests/bench/run.sh $(BUILD) $(BENCH)
 
+# A million records from end to end, and how preprocessing scales: figures for tests/bench/LOG.md.
+scale: all $(BUILD)/tests/bench/aux_picture
+	@tests/bench/scale.sh $(BUILD)
+	@tests/bench/preprocess.sh $(BUILD)
+
 MAN := $(wildcard man/*.[1-8])
 install: all
 	install -d $(DESTDIR)$(bindir)
@@ -149,5 +154,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: faults kills tsan all bench interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: faults kills tsan all bench scale interop demo nano sets interop-net everything unit deps install-deps check install clean
 .SECONDARY:

@@ -32,7 +32,8 @@ void fetch_begin(fetch *f, const char *id, const char *source)
     must(f, set_name(f, "source", source, &e), &e);
 }
 
-bool fetch_bytes(fetch *f, const char *path, const char *where)
+/* The image key; false: the record carries an error now. */
+static bool set_file(fetch *f, const char *path, const char *where)
 {
     pg_err e = {0};
     pg_buf b = {0};
@@ -47,38 +48,6 @@ bool fetch_bytes(fetch *f, const char *path, const char *where)
     return !rc;
 }
 
-static uint64_t hash(const char *s)
-{
-    uint64_t h = pg_mix(PG_MIX, s, strlen(s));
-    h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
-    return h ? h : 1;
-}
-
-bool fetch_is_new(fetch *f, const char *text)
-{
-    if (2 * (f->n_seen + 1) > f->cap_seen) {
-        size_t cap = f->cap_seen ? f->cap_seen * 2 : 1024;
-        uint64_t *t = pg_calloc(cap, sizeof *t);
-        if (!t) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        for (size_t i = 0; i < f->cap_seen; i++)
-            if (f->seen[i]) {
-                size_t at = f->seen[i] & (cap - 1);
-                while (t[at]) at = (at + 1) & (cap - 1);
-                t[at] = f->seen[i];
-            }
-        free(f->seen);
-        f->seen = t;
-        f->cap_seen = cap;
-    }
-    uint64_t h = hash(text);
-    size_t at = h & (f->cap_seen - 1);
-    for (; f->seen[at]; at = (at + 1) & (f->cap_seen - 1))
-        if (f->seen[at] == h) return false;
-    f->seen[at] = h;
-    f->n_seen++;
-    return true;
-}
-
 bool fetch_set_image(fetch *f, const pg_buf *b)
 {
     pg_err e = {0};
@@ -90,16 +59,10 @@ bool fetch_set_image(fetch *f, const pg_buf *b)
     return true;
 }
 
-void fetch_put(fetch *f, const char *id)
-{
-    if (!fetch_is_new(f, id)) tool_record_error(&f->t, f->p.rec, "the id '%s' was there before", id);
-    tool_put(&f->t, &f->p, f->p.rec);
-    f->done++;
-}
-
 void fetch_free(fetch *f)
 {
-    free(f->seen);
+    order_free(f);
+    fetch_forget_seen(f);
     for (size_t i = 0; i < f->n_unknown; i++) free(f->unknown[i]);
 }
 
@@ -119,94 +82,136 @@ void fetch_set_caption(fetch *f, const pg_buf *text, const char *name)
     else must(f, pg_rec_set_str(f->p.rec, "suffix", caption, n - skip, &e), &e);
 }
 
-void fetch_image(fetch *f, const char *path, const char *id)
+static void load_remote(fetch *f, item *i)
+{
+    pg_err e = {0};
+    pg_buf b = {0}, text = {0};
+    if (ahead_wait(f, i->picture, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s%s%s", i->where ? i->where : "", i->where ? ": " : "", e.msg);
+    else fetch_set_image(f, &b);
+    if (i->caption && ahead_wait(f, i->caption, &text, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
+    else if (i->caption) fetch_set_caption(f, &text, i->side);
+    pg_buf_free(&b);
+    pg_buf_free(&text);
+}
+
+void fetch_load(fetch *f, item *i)
 {
     pg_err e = {0};
     pg_buf text = {0};
-    char *side = fetch_sidecar(path);
-    if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    fetch_begin(f, id, path);
-    int there = fetch_bytes(f, path, NULL) ? pg_file_there(side, &e) : 0;
+    int there = 0;
+    if (i->picture) load_remote(f, i);
+    else if (set_file(f, i->path, i->where) && i->side) there = pg_file_there(i->side, &e);
     if (there) {
-        int rc = there < 0 ? there : pg_file_read(side, (size_t)1 << 20, &text, &e);
+        int rc = there < 0 ? there : pg_file_read(i->side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
         else {
             const char *caption;
             size_t n;
-            fetch_set_caption(f, &text, side);
-            if (pg_rec_str(f->p.rec, "suffix", &caption, &n, NULL) == 1) fetch_remember_caption(f, side, caption, n);
+            fetch_set_caption(f, &text, i->side);
+            if (pg_rec_str(f->p.rec, "suffix", &caption, &n, NULL) == 1) fetch_remember_caption(f, i->side, caption, n);
         }
     }
-    fetch_put(f, id);
     pg_buf_free(&text);
-    free(side);
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+void fetch_image(fetch *f, const char *path, const char *id)
+{
+    if (!fetch_wanted(f)) return;
+    item i = {.path = pg_strdup(path), .side = fetch_sidecar(path)};
+    if (!i.path || !i.side) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_begin(f, id, path);
+    fetch_put_later(f, id, &i);
+}
 
 /* What cannot be looked into gets a record that says so in the place of those that are missing. */
 static void put_unreadable(fetch *f, const char *id, const char *path)
 {
     int why = errno;
+    if (!fetch_wanted(f)) return;
     fetch_begin(f, id, path);
     tool_record_error(&f->t, f->p.rec, "cannot read '%s': %s", path, strerror(why));
     fetch_put(f, id);
 }
 
-/* Names of a folder, sorted, hidden ones left out. */
-static char **names_of(fetch *f, const char *id, const char *path, size_t *n)
+/* The names of a folder: what is neither picture nor folder is not kept, so a name costs its length and some 20 bytes while the
+ * folder is read. Before each name lies a byte that tells a folder. */
+typedef struct names {
+    pg_buf text;
+    char **at;
+    size_t n;
+} names;
+
+static void free_names(names *l)
+{
+    pg_buf_free(&l->text);
+    free(l->at);
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a + 1, *(char *const *)b + 1); }
+
+static bool is_folder(fetch *f, const char *path, const char *name, unsigned char type)
+{
+    struct stat st;
+    if (type != DT_UNKNOWN) return type == DT_DIR; /* a link to a folder is not followed: it could lead back up */
+    char *full = pg_path_join(path, name);
+    if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    bool known = !lstat(full, &st);
+    if (!known && errno != ENOENT) put_unreadable(f, full, full);
+    free(full);
+    return known && S_ISDIR(st.st_mode);
+}
+
+/* Sorted, hidden ones left out. id: of the record where the folder cannot be read. */
+static bool read_names(fetch *f, const char *id, const char *path, names *l)
 {
     DIR *d = opendir(path);
-    char **names = NULL;
-    size_t cap = 0;
-    *n = 0;
+    pg_err e = {0};
     if (!d) {
         put_unreadable(f, id, path);
-        return NULL;
+        return false;
     }
     for (struct dirent *x; (errno = 0, x = readdir(d));) {
-        if (x->d_name[0] == '.') continue;
-        if (*n == cap) {
-            cap = cap ? cap * 2 : 64;
-            names = pg_realloc(names, cap, sizeof *names);
+        const char *name = x->d_name;
+        bool folder = *name != '.' && is_folder(f, path, name, x->d_type);
+        if (*name == '.') continue;
+        if (!folder && !fetch_is_image(name)) {
+            fetch_leave(f, name);
+            continue;
         }
-        if (!names || !(names[(*n)++] = pg_strdup(x->d_name))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
+        l->n++;
     }
     if (errno) put_unreadable(f, id, path);
     closedir(d);
-    if (*n) qsort(names, *n, sizeof *names, by_bytes);
-    return names;
+    if (!(l->at = pg_alloc(l->n, sizeof *l->at))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    char *next = (char *)l->text.data;
+    for (size_t i = 0; i < l->n; i++, next += strlen(next) + 1) l->at[i] = next;
+    if (l->n) qsort(l->at, l->n, sizeof *l->at, by_bytes);
+    return true;
 }
 
 static void walk(fetch *f, const char *root, const char *below, int depth)
 {
-    size_t n;
+    names l = {0};
     char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
     if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    char **names = depth < MAX_DEPTH ? names_of(f, *below ? below : root, path, &n) : NULL;
     if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
-    for (size_t i = 0; names && i < n; i++) {
-        char *id = *below ? pg_path_join(below, names[i]) : pg_strdup(names[i]), *full = id ? pg_path_join(root, id) : NULL;
-        struct stat st;
+    else if (!read_names(f, *below ? below : root, path, &l)) l.n = 0;
+    for (size_t i = 0; i < l.n && fetch_more(f); i++) {
+        const char *name = l.at[i] + 1;
+        char *id = *below ? pg_path_join(below, name) : pg_strdup(name), *full = id ? pg_path_join(root, id) : NULL;
         if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        if (f->done < f->limit) {
-            /* A link to a folder is not followed: it could lead back up. */
-            bool known = !lstat(full, &st);
-            if (!known && errno != ENOENT) put_unreadable(f, id, full);
-            else if (known && S_ISDIR(st.st_mode)) walk(f, root, id, depth + 1);
-            else if (fetch_is_image(id)) fetch_image(f, full, id);
-            else fetch_leave(f, id);
-        }
+        if (*l.at[i] == '/') walk(f, root, id, depth + 1);
+        else fetch_image(f, full, id);
         free(id);
         free(full);
     }
-    pg_strs_free(names, names ? n : 0);
+    free_names(&l);
     free(path);
 }
 
 void fetch_folder(fetch *f, const char *path)
 {
-    size_t before = f->done;
     walk(f, path, "", 0);
-    if (f->done == before && f->limit > f->done) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", path);
+    if (!f->order.number && fetch_more(f)) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", path);
 }

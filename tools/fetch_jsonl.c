@@ -90,26 +90,6 @@ char *fetch_given_id(const fetch *f, const json_t *o, bool *bad)
     return id;
 }
 
-/* A line that waits for its turn: records come out in the order of lines, while pictures of later ones are fetched. */
-typedef struct waiting {
-    char *where, *path; /* path: of the picture, or its remote source; NULL where there is none */
-    json_t *o;
-    ahead *picture; /* NULL: local */
-} waiting;
-
-static void set_picture(fetch *f, waiting *w)
-{
-    pg_err e = {0};
-    pg_buf b = {0};
-    if (!w->picture) {
-        fetch_bytes(f, w->path, w->where);
-        return;
-    }
-    if (ahead_wait(f, w->picture, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s: %s", w->where, e.msg);
-    else fetch_set_image(f, &b);
-    pg_buf_free(&b);
-}
-
 /* A URL's query may be a signature and so be no id; without it, images that differ in nothing else would be one. */
 static char *image_id(const char *image, const char *where)
 {
@@ -117,31 +97,6 @@ static char *image_id(const char *image, const char *where)
     if (!id || !strcmp(id, image)) return id;
     free(id);
     return pg_strdup(where);
-}
-
-static void record(fetch *f, waiting *w)
-{
-    const char *image = json_string_value(json_object_get(w->o, "image")), *where = w->where;
-    bool bad_id = false;
-    char *id = fetch_given_id(f, w->o, &bad_id), *source = w->path ? pg_url_redact(w->path) : NULL;
-    if (!id) id = bad_id || !image ? pg_strdup(where) : image_id(image, where);
-    if (!id || (w->path && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    fetch_begin(f, id, source ? source : where);
-    if (fetch_keys(f, w->o, where)) {
-        if (bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
-        else if (!image) tool_record_error(&f->t, f->p.rec, "%s: no 'image'", where);
-        else set_picture(f, w);
-    }
-    fetch_put(f, id);
-    free(id);
-    free(source);
-}
-
-static void bad_line(fetch *f, const char *where, const char *why)
-{
-    fetch_begin(f, where, where);
-    tool_record_error(&f->t, f->p.rec, "%s: %s", where, why);
-    fetch_put(f, where);
 }
 
 /* The picture's path or remote source. */
@@ -153,34 +108,35 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
-enum { WINDOW = 16 };
-typedef struct window {
-    waiting at[WINDOW];
-    size_t first, n, remote;
-} window;
-
-static void put_first(fetch *f, window *q)
+/* One line's object as a record. */
+static void record(fetch *f, const json_t *o, const char *where, const char *dir, const char *base)
 {
-    waiting *w = &q->at[q->first];
-    if (f->done < f->limit) record(f, w);
-    else if (w->picture) { /* cannot be: no more are started than are wanted */
-        pg_buf b = {0};
-        pg_err e;
-        (void)!ahead_wait(f, w->picture, &b, &e);
-        pg_buf_free(&b);
+    const char *image = json_string_value(json_object_get(o, "image"));
+    bool bad_id = false;
+    char *id = fetch_given_id(f, o, &bad_id);
+    item i = {.path = picture_of(o, dir, base)};
+    char *source = i.path ? pg_url_redact(i.path) : NULL;
+    if (!id) id = bad_id || !image ? pg_strdup(where) : image_id(image, where);
+    if (!id || (image && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_begin(f, id, source ? source : where);
+    bool good = fetch_keys(f, o, where);
+    if (good && bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
+    else if (good && !image) tool_record_error(&f->t, f->p.rec, json_object_get(o, "image") ? "%s: 'image' is not a string" : "%s: no 'image'", where);
+    if (!good || bad_id) {
+        free(i.path);
+        i.path = NULL;
     }
-    q->remote -= w->picture != NULL;
-    ahead_free(w->picture);
-    json_decref(w->o);
-    free(w->where);
-    free(w->path);
-    q->first = (q->first + 1) % WINDOW;
-    q->n--;
+    if (i.path && !(i.where = pg_strdup(where))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_put_later(f, id, &i);
+    free(id);
+    free(source);
 }
 
-static void put_all(fetch *f, window *q)
+static void bad_line(fetch *f, const char *where, const char *why)
 {
-    while (q->n) put_first(f, q);
+    fetch_begin(f, where, where);
+    tool_record_error(&f->t, f->p.rec, "%s: %s", where, why);
+    fetch_put(f, where);
 }
 
 /* The next line with its end, in b; false at the end of the file or where it cannot be read (ferror, errno). getline would lose what it
@@ -204,41 +160,31 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
 {
     pg_buf line = {0};
     size_t number = 0;
-    window q = {0};
-    while (f->done + q.n < f->limit && next_line(f, in, &line)) {
+    while (fetch_more(f) && next_line(f, in, &line)) {
         size_t n = line.len;
         const char *s = (const char *)line.data;
-        char *where = pg_format("%s:%zu", name, ++number);
         json_error_t why;
         json_t *o = NULL;
-        if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        number++;
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
         while (n && strchr(" \t\r\n", s[n - 1])) n--;
+        if (!n || !fetch_wanted(f)) continue;
+        char *where = pg_format("%s:%zu", name, number);
+        if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         const char *bad = n > MAX_LINE ? "longer than 16 MiB" : NULL;
-        if (n && !bad && !(o = pg_json_load(s, (size_t)n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
         if (o && !json_is_object(o)) bad = "not a JSON object";
-        if (bad) {
-            put_all(f, &q);
-            bad_line(f, where, bad);
-        }
-        if (bad || !n) {
-            json_decref(o);
-            free(where);
-            continue;
-        }
-        waiting *w = &q.at[(q.first + q.n) % WINDOW];
-        *w = (waiting){.where = where, .o = o, .path = picture_of(o, dir, base)};
-        if (!w->path && json_is_string(json_object_get(o, "image"))) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        if (w->path && pg_source_is_remote(w->path)) w->picture = ahead_start(f, w->path);
-        q.n++;
-        q.remote += w->picture != NULL;
-        if (!q.remote || in == stdin) put_all(f, &q); /* who asks through a pipe waits for the answer */
-        else if (q.n == WINDOW) put_first(f, &q);
+        if (bad) bad_line(f, where, bad);
+        else record(f, o, where, dir, base);
+        json_decref(o);
+        free(where);
+        if (in != stdin) continue;
+        order_drain(f); /* who asks through a pipe waits for the answer */
         pg_err e = {0};
-        if (in == stdin && pg_writer_flush(f->p.out, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        if (pg_writer_flush(f->p.out, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     }
-    int why = errno;
-    put_all(f, &q);
-    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(why));
+    int errno_was = errno;
+    order_drain(f);
+    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno_was));
     pg_buf_free(&line);
 }

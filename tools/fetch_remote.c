@@ -90,7 +90,7 @@ static bool claim(fetch *f, const char *path, const char *key, const char *sourc
 {
     char *both = pg_format("%s\n%s", path, key);
     if (!both) nomem(f);
-    bool first = fetch_is_new(f, path), known = !fetch_is_new(f, both);
+    bool first = fetch_is_new(f, path, true), known = !fetch_is_new(f, both, true);
     free(both);
     if (first || known) return true;
     fprintf(stderr, "%s: cannot fetch '%s': another source of this run is '%s' already\n", f->t.name, source, path);

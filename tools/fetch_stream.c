@@ -1,20 +1,25 @@
 /* Remote sources as a stream of examples: through the cache, several at once, in order. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "fetch.h"
 #include "net/url.h"
 
-enum { WAIT_MS = 200, WINDOW = 16 };
+enum { WAIT_MS = 200 };
 static const size_t max_image = PG_RECORD_MAX - ((size_t)1 << 20), max_lines = (size_t)1 << 30;
 
 struct ahead {
     pg_item item;
     pg_err err; /* of the start */
     bool anew;
+    bool spooled; /* the file at its path is of this run alone */
     bool local; /* nothing is transferred: item.cached, in another client's cache, is it */
 };
+
+static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
 
 static void open_cache(fetch *f)
 {
@@ -31,17 +36,31 @@ static int begin(fetch *f, ahead *a, pg_err *e)
     return rc ? rc : pg_net_add(f->hosts.net, &a->item.t, e);
 }
 
+/* Without a cache an archive lies in a folder of this run while it is read: it may be larger than memory. */
+static void spool(fetch *f, ahead *a)
+{
+    const char *dir = getenv("TMPDIR");
+    if (!f->spool) {
+        if (!(f->spool = pg_format("%s/pg-fetch-XXXXXX", dir && *dir ? dir : "/tmp"))) nomem(f);
+        if (!mkdtemp(f->spool)) tool_die(&f->t, EXIT_FAIL, "cannot make a folder for archives, '%s': %s", f->spool, strerror(errno));
+    }
+    a->spooled = true;
+    if (!(a->item.t.path = pg_format("%s/%zu", f->spool, ++f->spooled))) nomem(f);
+}
+
+/* max 0: a file of any size, never in memory. */
 static void start_item(fetch *f, ahead *a, size_t max)
 {
     a->item.t.max = max;
     a->item.t.most = max;
+    if (!max && !f->cache) spool(f, a);
     if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
 }
 
 static ahead *new_ahead(fetch *f)
 {
     ahead *a = pg_calloc(1, sizeof *a);
-    if (!a) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!a) nomem(f);
     a->item.t = PG_TRANSFER_INIT;
     fetch_connect(f);
     open_cache(f);
@@ -72,6 +91,36 @@ static ahead *start(fetch *f, const char *source, size_t max)
 }
 
 ahead *ahead_start(fetch *f, const char *source) { return start(f, source, max_image); }
+
+void fetch_tidy(fetch *f)
+{
+    for (size_t i = 1; f->spool && i <= f->spooled; i++) {
+        static const char *const ends[] = {"", ".part", ".part.json", ".part.lock"};
+        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+            char *path = pg_format("%s/%zu%s", f->spool, i, ends[k]);
+            if (path) unlink(path);
+            free(path);
+        }
+    }
+    if (f->spool) rmdir(f->spool);
+    free(f->spool);
+    f->spool = NULL;
+}
+
+ahead *ahead_listed(fetch *f, pg_item *i)
+{
+    ahead *a = new_ahead(f);
+    a->item = *i;
+    *i = (pg_item){.t = PG_TRANSFER_INIT};
+    start_item(f, a, max_image);
+    return a;
+}
+
+void ahead_work(fetch *f)
+{
+    pg_err ignored = {0}; /* it comes back to who waits */
+    if (f->hosts.net) (void)!pg_net_step(f->hosts.net, 0, &ignored);
+}
 
 static int wait_for(fetch *f, ahead *a, pg_err *e)
 {
@@ -126,84 +175,71 @@ void ahead_free(ahead *a)
     free(a);
 }
 
-static void remote_lines(fetch *f, const char *source)
+/* The file that arrived; NULL: it lies in memory. */
+static const char *file_of(const fetch *f, const ahead *a)
 {
-    pg_err e = {0};
-    ahead *a = start(f, source, max_lines);
-    FILE *in = NULL;
-    char *said = pg_url_redact(source);
-    if (!said) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    if (settle(f, a, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (a->local) return a->item.cached;
+    return f->cache || a->spooled ? a->item.t.path : NULL;
+}
+
+static void remote_lines(fetch *f, const char *source, ahead *a, const char *said)
+{
+    const char *file = file_of(f, a);
     pg_buf *b = &a->item.t.data;
-    if (a->local || f->cache) in = fopen(a->local ? a->item.cached : a->item.t.path, "rb");
-    else in = b->len ? fmemopen(b->data, b->len, "rb") : fopen("/dev/null", "rb");
+    FILE *in = file ? fopen(file, "rb") : b->len ? fmemopen(b->data, b->len, "rb") : fopen("/dev/null", "rb");
     if (!in) tool_die(&f->t, EXIT_FAIL, "cannot open what was fetched of '%s'", said);
     fetch_jsonl(f, in, said, ".", source);
     fclose(in);
-    free(said);
-    ahead_free(a);
 }
 
-/* One picture as a record, its id the name; caption may be NULL. */
-static void put_picture(fetch *f, ahead *a, ahead *caption, const char *id, const char *source)
+ahead *ahead_shard(fetch *f, const char *source)
 {
     pg_err e = {0};
-    pg_buf b = {0}, text = {0};
-    fetch_begin(f, id, source);
-    if (ahead_wait(f, a, &b, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
-    else fetch_set_image(f, &b);
-    if (caption && ahead_wait(f, caption, &text, &e)) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
-    else if (caption) fetch_set_caption(f, &text, caption->item.t.source);
-    fetch_put(f, id);
-    pg_buf_free(&b);
-    pg_buf_free(&text);
+    pg_source s;
+    if (!pg_source_is_remote(source) || pg_source_parse(&s, source, &e)) return NULL; /* which is said when its turn comes */
+    bool file = s.file && (pg_ends_with(s.file, ".tar") || pg_ends_with(s.file, ".pgs")), lines = s.file && pg_ends_with(s.file, ".jsonl");
+    pg_source_free(&s);
+    return file || lines ? start(f, source, lines ? max_lines : 0) : NULL;
 }
 
-/* Takes a picture's item, leaving its name. */
-static ahead *start_listed(fetch *f, pg_item *i)
+static void shard(fetch *f, const char *source, ahead *a, const char *name)
 {
-    ahead *a = new_ahead(f);
-    char *name = pg_strdup(i->name);
-    if (!name) tool_die(&f->t, EXIT_FAIL, "out of memory");
-    a->item = *i;
-    *i = (pg_item){.name = name, .t = PG_TRANSFER_INIT};
-    start_item(f, a, max_image);
-    return a;
+    pg_err e = {0};
+    char *said = pg_url_redact(source);
+    if (!said) nomem(f);
+    if (settle(f, a, &e)) fetch_no_source(f, said, EXIT_FAIL, "%s", e.msg);
+    else if (pg_ends_with(name, ".tar")) fetch_tar(f, file_of(f, a), said);
+    else if (pg_ends_with(name, ".pgs")) fetch_pgs(f, file_of(f, a), said);
+    else remote_lines(f, source, a, said);
+    if (a->spooled) unlink(a->item.t.path);
+    if (f->cache) pg_cache_ease(f->cache);
+    free(said);
 }
 
-static int by_name(const void *key, const void *item) { return strcmp(key, ((const pg_item *)item)->name); }
+static int by_name(const void *key, const void *entry) { return strcmp(key, ((const pg_item *)entry)->name); }
 
-/* A transfer of its own: cat.jpg and cat.png share cat.txt, so its item must stay. */
-static ahead *start_caption(fetch *f, const pg_items *l, const char *picture)
+/* Where a picture's caption is; cat.jpg and cat.png share cat.txt. NULL: it has none. */
+static char *caption_of(fetch *f, const pg_items *l, const char *picture)
 {
     char *side = fetch_sidecar(picture);
-    if (!side) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!side) nomem(f);
     const pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
     free(side);
-    return i ? ahead_start(f, i->t.source) : NULL;
+    if (!i) return NULL;
+    if (!(side = pg_strdup(i->t.source))) nomem(f);
+    return side;
 }
 
-static void pictures(fetch *f, pg_items *l)
+/* Takes what i holds, leaving its name. */
+static void put_listed(fetch *f, const pg_items *l, pg_item *i)
 {
-    ahead *queue[WINDOW], *captions[WINDOW];
-    size_t started = 0, put = 0, next = 0;
-    for (;;) {
-        while (next < l->n && started - put < WINDOW && started - put < f->limit - f->done) {
-            pg_item *i = &l->at[next++];
-            if (!fetch_is_image(i->name)) {
-                fetch_leave(f, i->name);
-                continue;
-            }
-            captions[started % WINDOW] = start_caption(f, l, i->name);
-            queue[started++ % WINDOW] = start_listed(f, i);
-        }
-        if (put == started) return;
-        ahead *a = queue[put % WINDOW], *caption = captions[put % WINDOW];
-        put_picture(f, a, caption, a->item.name, a->item.t.source);
-        ahead_free(a);
-        ahead_free(caption);
-        put++;
-    }
+    item r = {.path = pg_strdup(i->t.source), .side = caption_of(f, l, i->name), .listed = pg_alloc(1, sizeof *r.listed)};
+    char *name = pg_strdup(i->name);
+    if (!r.path || !r.listed || !name) nomem(f);
+    *r.listed = *i;
+    *i = (pg_item){.name = name, .t = PG_TRANSFER_INIT};
+    fetch_begin(f, name, r.path);
+    fetch_put_later(f, name, &r);
 }
 
 static void remote_folder(fetch *f, const pg_source *s)
@@ -212,29 +248,42 @@ static void remote_folder(fetch *f, const pg_source *s)
     pg_items l = {0};
     size_t images = 0;
     fetch_connect(f);
-    if (pg_source_list(&f->hosts, s, &l, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (pg_source_list(&f->hosts, s, &l, &e)) {
+        fetch_no_source(f, s->text, EXIT_FAIL, "%s", e.msg);
+        pg_items_free(&l);
+        return;
+    }
     for (size_t i = 0; i < l.n; i++) {
         images += fetch_is_image(l.at[i].name);
         if (pg_ends_with(l.at[i].name, ".jsonl"))
             tool_die(&f->t, EXIT_USAGE, "'%s' holds '%s': name that file for its examples, or give -o to fetch everything", s->text, l.at[i].name);
     }
-    if (!images) tool_die(&f->t, EXIT_FAIL, "no images (.png, .jpg, .jpeg) in '%s'; give -o to fetch its files", s->text);
-    pictures(f, &l);
+    if (!images) fetch_no_source(f, s->text, EXIT_FAIL, "no images (.png, .jpg, .jpeg) in '%s'; give -o to fetch its files", s->text);
+    for (size_t i = 0; i < l.n && fetch_more(f); i++)
+        if (!fetch_is_image(l.at[i].name)) fetch_leave(f, l.at[i].name);
+        else if (fetch_wanted(f)) put_listed(f, &l, &l.at[i]);
+    order_drain(f);
     pg_items_free(&l);
 }
 
-void fetch_remote(fetch *f, const char *text)
+static void remote_picture(fetch *f, const char *text, const pg_source *s)
+{
+    const char *slash = strrchr(s->file, '/'), *id = slash ? slash + 1 : s->file;
+    item i = {.path = pg_strdup(text)};
+    if (!i.path) nomem(f);
+    fetch_begin(f, id, s->text);
+    fetch_put_later(f, id, &i);
+}
+
+void fetch_remote(fetch *f, const char *text, ahead *a)
 {
     pg_err e = {0};
     pg_source s;
     if (pg_source_parse(&s, text, &e)) tool_usage(&f->t, "%s", e.msg);
-    if (s.file && pg_ends_with(s.file, ".jsonl")) remote_lines(f, text);
+    if (a) shard(f, text, a, s.file);
     else if (s.file && fetch_is_image(s.file)) {
-        ahead *a = ahead_start(f, text);
-        const char *slash = strrchr(s.file, '/');
-        put_picture(f, a, NULL, slash ? slash + 1 : s.file, s.text);
-        ahead_free(a);
+        if (fetch_wanted(f)) remote_picture(f, text, &s);
     } else if (s.host == PG_HOST_STORAGE) remote_folder(f, &s);
-    else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl file: give -o DIR to download it", s.text);
+    else tool_die(&f->t, EXIT_USAGE, "'%s' is neither an image nor a .jsonl, .tar or .pgs file: give -o DIR to download it", s.text);
     pg_source_free(&s);
 }

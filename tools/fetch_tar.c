@@ -21,6 +21,7 @@ typedef struct sample {
     pg_buf image, text;
     json_t *keys;
     pg_err err; /* the first thing wrong with it */
+    bool wanted, skims;
 } sample;
 
 typedef struct source {
@@ -30,8 +31,11 @@ typedef struct source {
 
 typedef struct shard {
     fetch *f;
-    const char *file;
+    const char *file; /* its name in messages */
+    bool damaged; /* nothing more can be read */
     struct archive *a;
+    struct archive_entry *entry;
+    source *from;
     char *member; /* the last one that was seen */
     sample s;
 } shard;
@@ -39,18 +43,14 @@ typedef struct shard {
 static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
 
 /* What follows cannot be read; the example under way may lack members, so it is not put. */
-static _Noreturn void damaged(shard *h, const char *why)
+static void damaged(shard *h, const char *why)
 {
-    pg_err e = {0};
-    (void)!pg_writer_flush(h->f->p.out, &e);
-    if (h->member) tool_die(&h->f->t, EXIT_FAIL, "cannot read '%s' at member '%s': %s", h->file, h->member, why);
-    tool_die(&h->f->t, EXIT_FAIL, "cannot read '%s': %s", h->file, why);
-}
-
-static const char *reason(shard *h)
-{
-    const char *why = archive_error_string(h->a);
-    return why ? why : "it is damaged";
+    if (h->damaged) return;
+    if (!why) why = archive_error_string(h->a);
+    if (!why) why = "it is damaged";
+    if (h->member) fetch_damaged(h->f, h->file, "cannot read '%s' at member '%s': %s", h->file, h->member, why);
+    else fetch_damaged(h->f, h->file, "cannot read '%s': %s", h->file, why);
+    h->damaged = true;
 }
 
 static void clear(sample *s)
@@ -68,7 +68,10 @@ static void put_sample(shard *h)
 {
     fetch *f = h->f;
     sample *s = &h->s;
-    if (!s->key) return;
+    if (!s->key || !s->wanted) {
+        clear(s);
+        return;
+    }
     bool bad_id = false;
     char *where = pg_format("%s:%s", h->file, s->image_name ? s->image_name : s->key), *id = fetch_given_id(f, s->keys, &bad_id);
     if (!id) id = pg_strdup(s->key);
@@ -85,7 +88,7 @@ static void put_sample(shard *h)
     clear(s);
 }
 
-/* False where it is too large, which is an error of this example alone. */
+/* False where it is too large, which is an error of this example alone, or the archive is damaged. */
 static bool read_member(shard *h, struct archive_entry *entry, size_t max, pg_buf *out)
 {
     char buf[CHUNK];
@@ -98,8 +101,8 @@ static bool read_member(shard *h, struct archive_entry *entry, size_t max, pg_bu
     }
     while ((n = archive_read_data(h->a, buf, sizeof buf)) > 0)
         if (pg_buf_add(out, buf, (size_t)n, e)) nomem(h->f);
-    if (n < 0) damaged(h, reason(h));
-    return true;
+    if (n < 0) damaged(h, NULL);
+    return n >= 0;
 }
 
 static void take_image(shard *h, struct archive_entry *entry)
@@ -108,13 +111,16 @@ static void take_image(shard *h, struct archive_entry *entry)
     if (s->image_name && !s->err.code) pg_error(&s->err, PG_EFORMAT, "two images, '%s' and '%s'", s->image_name, h->member);
     if (s->image_name) return;
     if (!(s->image_name = pg_strdup(h->member))) nomem(h->f);
-    (void)read_member(h, entry, PG_RECORD_MAX, &s->image);
+    if (!s->skims) (void)read_member(h, entry, PG_RECORD_MAX, &s->image);
 }
 
 static void take_text(shard *h, struct archive_entry *entry)
 {
     sample *s = &h->s;
-    free(s->text_name);
+    if (s->text_name) {
+        if (!s->err.code) pg_error(&s->err, PG_EFORMAT, "two texts, the second '%s'", h->member);
+        return;
+    }
     if (!(s->text_name = pg_format("%s:%s", h->file, h->member))) nomem(h->f);
     (void)read_member(h, entry, TEXT_MAX, &s->text);
 }
@@ -125,12 +131,16 @@ static void take_keys(shard *h, struct archive_entry *entry)
     pg_buf b = {0};
     json_error_t why;
     json_t *o = NULL;
+    if (s->keys) {
+        if (!s->err.code) pg_error(&s->err, PG_EFORMAT, "two objects of keys, the second '%s'", h->member);
+        return;
+    }
     if (read_member(h, entry, JSON_MAX, &b)) {
         o = pg_json_load(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
         if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
     }
     pg_buf_free(&b);
-    if (json_is_object(o) && !s->keys) s->keys = o;
+    if (json_is_object(o)) s->keys = o;
     else json_decref(o);
 }
 
@@ -152,22 +162,31 @@ static void take(shard *h, struct archive_entry *entry)
         return;
     }
     if (s->key && (strncmp(s->key, h->member, stem) || s->key[stem])) put_sample(h);
-    if (h->f->done >= h->f->limit) return;
-    if (!s->key && !(s->key = pg_strndup(h->member, stem))) nomem(h->f);
+    if (!fetch_more(h->f)) return;
+    if (!s->key) {
+        if (!(s->key = pg_strndup(h->member, stem))) nomem(h->f);
+        s->wanted = fetch_wanted(h->f);
+        s->skims = fetch_skims(h->f);
+    }
+    if (!s->wanted) return;
     if (image) take_image(h, entry);
     else if (keys) take_keys(h, entry);
     else take_text(h, entry);
 }
 
 /* Names of the newer format are UTF-8, which the C locale cannot express. */
-static void set_member(shard *h, struct archive_entry *entry)
+static bool set_member(shard *h, struct archive_entry *entry)
 {
     const char *name = archive_entry_pathname(entry);
     if (!name) name = archive_entry_pathname_utf8(entry);
-    if (!name) damaged(h, "the next member has no name");
+    if (!name) {
+        damaged(h, "the next member has no name");
+        return false;
+    }
     while (!strncmp(name, "./", 2)) name += 2;
     free(h->member);
     if (!(h->member = pg_strdup(name))) nomem(h->f);
+    return true;
 }
 
 /* libarchive takes the end of the file for the archive's. */
@@ -192,37 +211,45 @@ static la_ssize_t read_block(struct archive *a, void *ctx, const void **block)
     return n;
 }
 
-void fetch_tar(fetch *f, const char *file)
+static void walk(shard *h, int fd)
 {
-    shard h = {.f = f, .file = file, .a = archive_read_new()};
-    struct archive_entry *entry = archive_entry_new();
-    size_t before = f->done;
-    int fd = open(file, O_RDONLY | O_CLOEXEC), rc = ARCHIVE_OK;
-    source *s = pg_alloc(1, sizeof *s);
-    if (!s || !entry) nomem(f);
-    s->fd = fd;
-    if (fd < 0) tool_die(&f->t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
-    if (!h.a || archive_read_support_format_tar(h.a)) nomem(f);
-    if (archive_read_set_callback_data(h.a, s)) nomem(f);
-    if (archive_read_open(h.a, s, NULL, read_block, NULL)) damaged(&h, reason(&h));
-    while (f->done < f->limit && ((rc = archive_read_next_header2(h.a, entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
-        set_member(&h, entry);
+    fetch *f = h->f;
+    int rc = ARCHIVE_OK;
+    h->entry = archive_entry_new();
+    h->from = pg_alloc(1, sizeof *h->from);
+    if (!h->entry || !h->from) nomem(f);
+    h->from->fd = fd;
+    struct archive_entry *entry = h->entry;
+    if (archive_read_set_callback_data(h->a, h->from)) nomem(f);
+    if (archive_read_open(h->a, h->from, NULL, read_block, NULL)) damaged(h, NULL);
+    while (!h->damaged && fetch_more(f) && ((rc = archive_read_next_header2(h->a, entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
+        if (!set_member(h, entry)) break;
         bool plain = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
-        if (plain && *base_name(h.member) != '.') take(&h, entry);
-        else if (!plain && archive_entry_filetype(entry) != AE_IFDIR) tool_warn(&f->t, "'%s': member '%s' is a link or a device and is left out", file, h.member);
+        if (plain && *base_name(h->member) != '.') take(h, entry);
+        else if (!plain && archive_entry_filetype(entry) != AE_IFDIR) tool_warn(&f->t, "'%s': member '%s' is a link or a device and is left out", h->file, h->member);
     }
-    if (f->done < f->limit) {
-        if (rc != ARCHIVE_EOF) damaged(&h, reason(&h));
-        if (!has_end_mark(fd)) damaged(&h, "it is cut: no end mark follows");
-        put_sample(&h);
-        if (f->done == before) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", file);
+    if (h->damaged || !fetch_more(f)) return;
+    if (rc != ARCHIVE_EOF) damaged(h, NULL);
+    else if (!has_end_mark(fd)) damaged(h, "it is cut: no end mark follows");
+    else put_sample(h);
+    if (!f->order.number) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", h->file);
+}
+
+void fetch_tar(fetch *f, const char *file, const char *name)
+{
+    shard h = {.f = f, .file = name, .a = archive_read_new()};
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (!h.a || archive_read_support_format_tar(h.a)) nomem(f);
+    if (fd < 0) fetch_no_source(f, name, EXIT_FAIL, "cannot open '%s': %s", name, strerror(errno));
+    else {
+        walk(&h, fd);
+        close(fd);
     }
     clear(&h.s);
     pg_buf_free(&h.s.image);
     pg_buf_free(&h.s.text);
     free(h.member);
-    archive_entry_free(entry);
+    archive_entry_free(h.entry);
     archive_read_free(h.a);
-    free(s);
-    close(fd);
+    free(h.from);
 }

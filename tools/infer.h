@@ -19,10 +19,11 @@ typedef struct slot {
     pg_sample sample;
     pg_caption caption;
     int32_t *tokens;
-    float *logp;     /* --score-only: [sample.n] */
-    pg_err err;      /* --score-only: why there is no score */
+    float *made;     /* --score-only: log-probabilities [sample.n]; --features: those [n_image,width] */
+    pg_err err;      /* of these two: why there are none */
     bool finished;   /* may go, once all before it have gone; under the lock, as what follows */
     pg_buf told;     /* --partial: of each text so far its length, then its tokens (int32) */
+    pg_buf said;     /* the main thread's: what was told and is now written */
 } slot;
 
 /* One model with threads of its own, and the thread that leads them. Several where the model is small: its products are over
@@ -32,7 +33,7 @@ typedef struct replica {
     pg_kern *kern;
     pg_model *m;
     pg_work *w;
-    pg_decoder *decoder; /* NULL: --score-only */
+    pg_decoder *decoder; /* NULL: --score-only, --features */
     pthread_t thread;
 } replica;
 
@@ -42,7 +43,7 @@ typedef struct infer {
     const char *model, *tokenizer_path, *adapter;
     pg_decoding how;
     size_t batch;
-    bool partial, score, bf16, int8;
+    bool partial, score, features, half, bf16, int8; /* half: features are stored as float16 */
     pg_model *m; /* the first replica's, for its shape */
     pg_tokenizer *tok;
     replica *replicas;
@@ -50,7 +51,7 @@ typedef struct infer {
     slot *slots; /* a ring, in the order of the stream: slot n % n_slots holds the n-th record that came */
     size_t n_slots, come, gone;
     pg_rec *partial_rec;
-    pg_buf text, said;
+    pg_buf text;
     uint64_t done, tokens, cut, no_newline, no_eos;
     char first_no_newline[128];
     tool_same same;

@@ -48,14 +48,17 @@ static void finish(infer *f, slot *s)
     pthread_mutex_unlock(&f->lock);
 }
 
-static int score(replica *r, slot *s, pg_err *e)
+/* The record's score or features. */
+static int make(replica *r, slot *s, pg_err *e)
 {
-    free(s->logp);
-    if (!(s->logp = pg_floats(s->sample.n)))
+    const pg_sample *x = &s->sample;
+    const float *pixels = x->pixels;
+    free(s->made);
+    if (!(s->made = pg_floats(r->f->features ? r->m->s.n_image * r->m->s.width : x->n)))
         return pg_error_nomem(e);
-    pg_scoring g = {.pixels = s->sample.pixels, .tokens = s->sample.tokens, .mask_ar = s->sample.mask_ar,
-                    .mask_loss = s->sample.mask_loss, .n = s->sample.n, .logp = s->logp};
-    int rc = pg_score(r->m, r->w, &g, &s->err);
+    pg_scoring g = {.pixels = pixels, .features = x->has_features ? x->features : NULL, .tokens = x->tokens, .mask_ar = x->mask_ar,
+                    .mask_loss = x->mask_loss, .n = x->n, .logp = s->made};
+    int rc = r->f->features ? pg_vit_forward(r->m, &pixels, 1, s->made, &s->err) : pg_score(r->m, r->w, &g, &s->err);
     if (rc == PG_ENOMEM) {
         *e = s->err;
         return rc;
@@ -89,7 +92,7 @@ static bool seat(replica *r, pg_err *e)
         more = s && !f->failed.code;
         pthread_mutex_unlock(&f->lock);
         if (more && !r->decoder)
-            return score(r, s, e) == PG_OK;
+            return make(r, s, e) == PG_OK;
         if (more && pg_decoder_add(r->decoder, &s->caption))
             seated++;
     }

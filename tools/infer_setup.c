@@ -28,9 +28,11 @@ static const char help[] =
     "      --adapter FILE     folder of a low-rank adapter (PEFT, or pg-train --train lora)\n"
     "      --partial          also emit {id, partial} records as tokens appear\n"
     "      --score-only       log-probability of the record's own suffix; no caption\n"
+    "      --features         image features instead of pixels, for training and captioning; no caption\n"
     "      --tokenizer FILE   tokenizer (default: beside the weights, else the one\n"
     "                         that pg-tokenize named in the stream)\n"
-    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8\n"
+    "      --dtype TYPE       arithmetic of products: f32 (default), bf16 or int8; with --features\n"
+    "                         also f16: computed as f32, stored as float16\n"
     "  -j, --threads N        threads (default: the cores the process may use)\n"
     "  -q, --quiet            no messages but warnings and errors\n"
     "  -v, --verbose          say what is used and how long it took\n"
@@ -39,7 +41,7 @@ static const char help[] =
     "\n"
     "example: pg-fetch photos | pg-resize -m MODEL | pg-tokenize -m MODEL | pg-infer -m MODEL | pg-render\n";
 
-enum { OPT_PARTIAL = 256, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
+enum { OPT_PARTIAL = 256, OPT_FEATURES, OPT_SCORE, OPT_TOKENIZER, OPT_DTYPE, OPT_ADAPTER, OPT_BEAM, OPT_TOP_P, OPT_SEED, OPT_BEST_OF, OPT_SOFTCAP };
 enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
 enum { LEAST_SEATS = 4 }; /* of a replica */
 
@@ -59,6 +61,10 @@ static void check_options(const infer *f, bool seed)
         tool_usage(t, "--partial and --best-of exclude each other: which sample will be kept is known at the end");
     if (f->score && (f->partial || h->beams || draws || h->final_softcap > 0))
         tool_usage(t, "--score-only does not decode: it excludes %s", f->partial ? "--partial" : "options of decoding");
+    if (f->features && (f->score || f->partial || h->beams || draws || h->final_softcap > 0))
+        tool_usage(t, "--features does not decode: it excludes %s", f->score ? "--score-only" : f->partial ? "--partial" : "options of decoding");
+    if (f->half && !f->features)
+        tool_usage(t, "--dtype f16 is a type to store features in: it goes with --features");
 }
 
 void infer_parse(infer *f, int argc, char **argv)
@@ -70,6 +76,7 @@ void infer_parse(infer *f, int argc, char **argv)
         {"temperature", required_argument, NULL, 't'},
         {"partial", no_argument, NULL, OPT_PARTIAL},
         {"score-only", no_argument, NULL, OPT_SCORE},
+        {"features", no_argument, NULL, OPT_FEATURES},
         {"tokenizer", required_argument, NULL, OPT_TOKENIZER},
         {"dtype", required_argument, NULL, OPT_DTYPE},
         {"adapter", required_argument, NULL, OPT_ADAPTER},
@@ -101,11 +108,13 @@ void infer_parse(infer *f, int argc, char **argv)
             break;
         case OPT_PARTIAL: f->partial = true; break;
         case OPT_SCORE: f->score = true; break;
+        case OPT_FEATURES: f->features = true; break;
         case OPT_TOKENIZER: f->tokenizer_path = optarg; break;
         case OPT_DTYPE:
             f->int8 = !strcmp(optarg, "int8");
             f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
-            if (strcmp(optarg, "f32") && !f->bf16)
+            f->half = !strcmp(optarg, "f16");
+            if (strcmp(optarg, "f32") && !f->bf16 && !f->half)
                 tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
             break;
         case OPT_ADAPTER: f->adapter = optarg; break;
@@ -281,7 +290,7 @@ static void ready_replica(infer *f, replica *r)
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     how.told = f->partial ? infer_told : NULL;
     how.ctx = r;
-    if (!f->score && pg_decoder_new(&r->decoder, r->m, r->w, &how, f->seats, &e))
+    if (!f->score && !f->features && pg_decoder_new(&r->decoder, r->m, r->w, &how, f->seats, &e))
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
 }
 
@@ -296,7 +305,12 @@ void infer_set_up(infer *f)
               f->t.threads ? f->t.threads : pg_cpus(), f->n_replicas > 1 ? ", a replica of the model for each few" : "");
     for (size_t i = 0; i < f->n_replicas; i++)
         ready_replica(f, &f->replicas[i]);
-    open_tokenizer(f);
+    const char *tower;
+    pg_err e = {0};
+    if (f->features && pg_model_tower(f->m, &tower, &e))
+        tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (!f->features)
+        open_tokenizer(f);
     f->n_slots = ring(f);
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
     f->partial_rec = pg_rec_new();
@@ -304,6 +318,7 @@ void infer_set_up(infer *f)
         infer_no_memory(f);
     for (size_t i = 0; i < f->n_slots; i++) {
         f->slots[i].rec = pg_rec_new();
+        f->slots[i].sample.features_of = f->m;
         f->slots[i].tokens = pg_alloc(f->how.max_len, sizeof *f->slots[i].tokens);
         if (!f->slots[i].rec || !f->slots[i].tokens)
             infer_no_memory(f);
@@ -316,14 +331,14 @@ void infer_tear_down(infer *f)
         pg_rec_free(f->slots[i].rec);
         pg_sample_free(&f->slots[i].sample);
         pg_buf_free(&f->slots[i].told);
+        pg_buf_free(&f->slots[i].said);
         free(f->slots[i].tokens);
-        free(f->slots[i].logp);
+        free(f->slots[i].made);
     }
     free(f->slots);
     pg_rec_free(f->partial_rec);
     pg_buf_free(&f->text);
     tool_same_free(&f->same);
-    pg_buf_free(&f->said);
     pg_tokenizer_free(f->tok);
     for (size_t i = 0; i < f->n_replicas; i++)
         close_model(&f->replicas[i]);

@@ -43,23 +43,17 @@ static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
     tool_put(&f->t, &f->p, r);
 }
 
-/* What a replica has told of since; true: something. */
-static bool say_new(infer *f, slot *s)
+/* What was told of a record; true: something. */
+static bool say_told(infer *f, slot *s)
 {
-    if (!f->partial)
-        return false;
-    pthread_mutex_lock(&f->lock);
-    pg_buf got = s->told;
-    s->told = f->said;
-    s->told.len = 0;
-    f->said = got;
-    pthread_mutex_unlock(&f->lock);
-    for (size_t at = 0; at < got.len;) {
-        const int32_t *text = (const int32_t *)(const void *)(got.data + at);
+    bool any = s->said.len > 0;
+    for (size_t at = 0; at < s->said.len;) {
+        const int32_t *text = (const int32_t *)(const void *)(s->said.data + at);
         say(f, s, text + 1, (size_t)text[0]);
         at += (1 + (size_t)text[0]) * sizeof *text;
     }
-    return got.len > 0;
+    s->said.len = 0;
+    return any;
 }
 
 static void set_caption(infer *f, slot *s)
@@ -111,12 +105,24 @@ static void set_score(infer *f, slot *s)
         infer_no_memory(f);
     for (size_t i = 1; i < s->sample.n; i++)
         if (s->sample.mask_loss[i])
-            sum += v[n++] = (double)s->logp[i];
+            sum += v[n++] = (double)s->made[i];
     must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
     must(f, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
     f->tokens += n;
     f->done++;
     free(v);
+}
+
+/* ---- features ---- */
+static void set_features(infer *f, slot *s)
+{
+    if (!s->err.code && !pg_sample_set_features(s->rec, f->m, s->made, f->half, &s->err)) {
+        f->done++;
+        return;
+    }
+    if (s->err.code == PG_ENOMEM)
+        infer_no_memory(f);
+    tool_record_error(&f->t, s->rec, "'%s': %s", s->id, s->err.msg);
 }
 
 /* ---- coming and going ---- */
@@ -126,7 +132,7 @@ static void look_at(infer *f, slot *s)
     const pg_sample *x = &s->sample;
     int32_t newline = f->tok ? pg_tokenizer_newline(f->tok) : -1;
     if (!f->same.differ)
-        s->picture = pg_mix_floats(PG_MIX, x->pixels, f->m->s.image_size * f->m->s.image_size * 3);
+        s->picture = pg_sample_picture(x, &f->m->s);
     if (newline >= 0 && x->tokens[x->n_prefix - 1] != newline && !f->no_newline++)
         memcpy(f->first_no_newline, s->id, sizeof f->first_no_newline);
     f->no_eos += x->n_loss && x->tokens[x->n - 1] != PG_EOS;
@@ -161,16 +167,18 @@ static int come(infer *f, pg_err *e)
     s->err = (pg_err){0};
     if (pg_rec_has_error(s->rec)) {
         s->sample.n = 0;
-    } else if (pg_sample_read(&s->sample, &f->m->s, s->rec, &why)) {
+    } else if ((f->features ? pg_sample_pixels : pg_sample_read)(&s->sample, &f->m->s, s->rec, &why)) {
         if (why.code == PG_ENOMEM)
             infer_no_memory(f);
         tool_record_reason(&f->t, s->rec, s->id, why.msg);
     } else if (f->score && !s->sample.n_loss) {
         tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
     } else {
-        look_at(f, s);
-        s->caption = (pg_caption){.pixels = s->sample.pixels, .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix,
-                                  .stream = stream_of(f, s->rec), .tokens = s->tokens};
+        if (!f->features)
+            look_at(f, s);
+        s->caption = (pg_caption){.pixels = s->sample.pixels, .features = s->sample.has_features ? s->sample.features : NULL,
+                                  .prefix = s->sample.tokens, .n_prefix = s->sample.n_prefix, .stream = stream_of(f, s->rec),
+                                  .tokens = s->tokens};
         s->finished = false;
     }
     f->come++;
@@ -181,27 +189,35 @@ static int come(infer *f, pg_err *e)
     return 1;
 }
 
-/* What was told, and those that are finished, up to the first that is not; true: something. */
+/* What was told, and those that are finished, up to the first that is not; true: something. All is looked at in one moment: what was
+ * told of a later record must not overtake one that was finished before. */
 static bool go(infer *f)
 {
-    size_t from = f->gone, to;
+    size_t to;
+    bool any = false;
     pthread_mutex_lock(&f->lock);
-    for (to = from; to < f->come && f->slots[to % f->n_slots].finished; to++)
+    for (to = f->gone; to < f->come && f->slots[to % f->n_slots].finished; to++)
         ;
+    for (size_t i = f->gone; f->partial && i < f->come; i++) {
+        slot *s = &f->slots[i % f->n_slots];
+        pg_buf told = s->told;
+        s->told = s->said;
+        s->said = told;
+    }
     pg_err failed = f->failed;
     pthread_mutex_unlock(&f->lock);
-    bool said = false;
     for (; f->gone < to; f->gone++) {
         slot *s = &f->slots[f->gone % f->n_slots];
-        (void)say_new(f, s);
+        any = true;
+        (void)say_told(f, s);
         if (!pg_rec_has_error(s->rec))
-            (f->score ? set_score : set_caption)(f, s);
+            (f->features ? set_features : f->score ? set_score : set_caption)(f, s);
         tool_put(&f->t, &f->p, s->rec);
     }
-    for (size_t i = to; i < f->come; i++) /* behind those: one that came later may have its seat by now */
-        said = say_new(f, &f->slots[i % f->n_slots]) || said;
     must(f, failed.code, &failed);
-    return said || to > from;
+    for (size_t i = to; i < f->come; i++)
+        any = say_told(f, &f->slots[i % f->n_slots]) || any;
+    return any;
 }
 
 static void work(infer *f)

@@ -1,10 +1,14 @@
 /* pg-resize: encoded images to pixels. Records lie in a ring: this thread reads and writes them, in order; the others decode. What is
  * decoded goes out before more input is waited for. With one thread the same ring is worked on here, a record at a time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/thread.h"
 #include "image/image.h"
@@ -124,6 +128,7 @@ typedef struct ring {
     pg_image **decoders; /* [threads], the first for this thread */
     pthread_t *workers;
     size_t threads, started;
+    int wake[2]; /* a pipe: a byte for each record that is done, so that this thread can wait for them and for input at once */
 } ring;
 
 static void decode(const ring *r, pg_image *im, slot *s)
@@ -159,6 +164,7 @@ static void *run(void *arg)
         pthread_mutex_lock(&r->lock);
         s->done = true;
         pthread_cond_signal(&r->done);
+        (void)!write(r->wake[1], "", 1); /* a full pipe wakes, too */
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -182,6 +188,8 @@ static void start(pg_tool *t, ring *r, const options *o)
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     pthread_cond_init(&r->done, NULL);
+    for (int i = 0; r->threads > 1 && i < 2; i++)
+        if ((i == 0 && pipe(r->wake)) || fcntl(r->wake[i], F_SETFL, O_NONBLOCK)) tool_die(t, EXIT_FAIL, "cannot make a pipe: %s", strerror(errno));
     for (size_t i = 0; r->threads > 1 && i < r->threads; i++) {
         worker *w = pg_alloc(1, sizeof *w);
         if (!w) tool_die(t, EXIT_FAIL, "out of memory");
@@ -198,6 +206,7 @@ static void finish(ring *r)
     pthread_cond_broadcast(&r->work);
     pthread_mutex_unlock(&r->lock);
     for (size_t i = 0; i < r->started; i++) pthread_join(r->workers[i], NULL);
+    for (int i = 0; r->started && i < 2; i++) close(r->wake[i]);
     for (size_t i = 0; i < r->n; i++) {
         pg_rec_free(r->slots[i].rec);
         free(r->slots[i].pixels);
@@ -255,6 +264,26 @@ static void put_out(pg_tool *t, tool_pipe *p, ring *r)
     r->written++;
 }
 
+static bool first_is_done(ring *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool is = r->slots[r->written % r->n].done;
+    pthread_mutex_unlock(&r->lock);
+    return is;
+}
+
+/* Until a record is done or input comes. A pipe holds less than one picture: who waited for the record alone would leave the other
+ * threads without work. */
+static void wait_for_either(pg_tool *t, tool_pipe *p, ring *r)
+{
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = r->wake[0], .events = POLLIN}};
+    char bytes[64];
+    pg_err e = {0};
+    if (pg_writer_flush(p->out, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    (void)!poll(fds, 2, -1);
+    while (read(r->wake[0], bytes, sizeof bytes) > 0) continue;
+}
+
 int main(int argc, char **argv)
 {
     pg_tool t;
@@ -270,7 +299,8 @@ int main(int argc, char **argv)
     for (int more = 1; more == 1 || r.written < r.read;) {
         bool full = r.read == r.written + r.n, waiting = r.written < r.read;
         if (more == 1 && !full && (!waiting || pg_reader_ready(p.in))) more = take_in(&p, &r, &e);
-        else put_out(&t, &p, &r);
+        else if (more != 1 || full || !r.started || first_is_done(&r)) put_out(&t, &p, &r);
+        else wait_for_either(&t, &p, &r);
     }
     if (e.code) tool_bad_stream(&t, &p, &e);
     if (r.lying)

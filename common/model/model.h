@@ -76,6 +76,7 @@ typedef struct pg_model {
     size_t rope_positions;
     void *owned;         /* widened vectors */
     struct pg_lora_set *lora; /* adapters of linear layers; NULL: none */
+    char tower[9];       /* pg_model_tower's answer; "" before it was asked */
 } pg_model;
 
 /* trainable: "attention" (llm/layers/attn/), "llm", "all", NULL or "" (none), else a POSIX extended regex on canonical names; a
@@ -103,6 +104,10 @@ typedef struct pg_vit_act {
 
 /* pixels: n pointers to f32 [image_size,image_size,3]; out [n*n_image, width]. */
 int pg_vit_forward(pg_model *m, const float *const *pixels, size_t n, float *out, pg_err *e) PG_MUST_CHECK;
+
+/* What tells features of this tower from another's: 8 hexadecimal digits. PG_EINVAL where the tower is trained or an adapter changes
+ * it: then no features that were stored are those that it would give. */
+int pg_model_tower(pg_model *m, const char **name, pg_err *e) PG_MUST_CHECK;
 
 /* ---- decoder ---- */
 typedef struct pg_rows { /* sequences packed one after another */
@@ -156,7 +161,7 @@ int pg_mask_limits(const int32_t *mask_ar, const int32_t *mask_input, size_t n_t
 /* ---- scoring; decoding is in decode.h ---- */
 /* Teacher-forced scoring of one text; see loss.h for training. */
 typedef struct pg_scoring {
-    const float *pixels;
+    const float *pixels, *features; /* features [n_image,width]: taken where not NULL */
     const int32_t *tokens, *mask_ar, *mask_loss; /* [n], without padding */
     size_t n;
     float *logp; /* out [n]: natural log of p(token | what is before) where mask_loss is 1, else 0; 0 for the first */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "model/model.h"
 #include "text/text.h"
 
@@ -32,7 +33,24 @@ static bool all_finite(const float *x, size_t n)
     return !bad;
 }
 
-static int read_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e)
+static int room_for(float **p, size_t *room, size_t n, pg_err *e)
+{
+    if (*room >= n)
+        return PG_OK;
+    free(*p);
+    *room = 0;
+    if (!(*p = pg_floats(n)))
+        return pg_error_nomem(e);
+    *room = n;
+    return PG_OK;
+}
+
+static int check_finite(const float *p, size_t n, const char *key, pg_err *e)
+{
+    return all_finite(p, n) ? PG_OK : pg_error(e, PG_EFORMAT, "'%s' holds values that are not finite", key);
+}
+
+int pg_sample_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e)
 {
     pg_tensor t;
     size_t side = shape->image_size, n = side * side * 3;
@@ -48,17 +66,99 @@ static int read_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *
                         side, side, side);
     if (t.bytes != n * sizeof(float))
         return pg_error(e, PG_EFORMAT, "'pixels' holds %zu bytes, not %zu", t.bytes, n * sizeof(float));
-    if (s->pixels_room < n) {
-        free(s->pixels);
-        s->pixels_room = 0;
-        if (!(s->pixels = pg_floats(n)))
-            return pg_error_nomem(e);
-        s->pixels_room = n;
-    }
+    if ((rc = room_for(&s->pixels, &s->pixels_room, n, e)))
+        return rc;
     memcpy(s->pixels, t.data, t.bytes);
-    if (!all_finite(s->pixels, n))
-        return pg_error(e, PG_EFORMAT, "'pixels' holds values that are not finite");
+    s->has_features = false;
+    return check_finite(s->pixels, n, "pixels", e);
+}
+
+/* ---- features instead of pixels ---- */
+static int check_tower(const pg_sample *s, const pg_rec *rec, pg_err *e)
+{
+    const char *mine, *theirs;
+    size_t n;
+    int rc = pg_model_tower(s->features_of, &mine, e);
+    if (rc)
+        return rc;
+    if ((rc = pg_rec_str(rec, "tower", &theirs, &n, e)) < 0)
+        return rc;
+    if (!rc)
+        return pg_error(e, PG_EFORMAT, "'features' without 'tower': of which image tower they are is not known");
+    if (n != strlen(mine) || memcmp(mine, theirs, n))
+        return pg_error(e, PG_EFORMAT, "the features are of image tower %.*s, the model's is %s", (int)(n < 16 ? n : 16), theirs, mine);
     return PG_OK;
+}
+
+/* 1 where the record has them, 0 where it has none. */
+static int read_features(pg_sample *s, const pg_rec *rec, pg_err *e)
+{
+    pg_tensor t;
+    int rc = pg_rec_tensor(rec, "features", &t, e);
+    if (rc <= 0)
+        return rc;
+    if (!s->features_of)
+        return pg_error(e, PG_EFORMAT, "features instead of pixels: they serve where the image tower stays as it is");
+    const pg_model_shape *shape = &s->features_of->s;
+    size_t n = shape->n_image * shape->width;
+    bool half = !strcmp(t.type, "<f2");
+    if ((!half && strcmp(t.type, "<f4")) || t.ndim != 2)
+        return pg_error(e, PG_EFORMAT, "'features' is not a float32 or float16 tensor of image tokens and width");
+    if (t.shape[0] != shape->n_image || t.shape[1] != shape->width)
+        return pg_error(e, PG_EFORMAT, "features are %zux%zu, the model's %zux%zu", t.shape[0], t.shape[1], shape->n_image, shape->width);
+    if (t.bytes != n * (half ? 2 : 4))
+        return pg_error(e, PG_EFORMAT, "'features' holds %zu bytes, not %zu", t.bytes, n * (half ? 2 : 4));
+    if ((rc = check_tower(s, rec, e)) || (rc = room_for(&s->features, &s->features_room, n, e)))
+        return rc;
+    if (!half)
+        memcpy(s->features, t.data, t.bytes);
+    for (size_t i = 0; half && i < n; i++) {
+        uint16_t h;
+        memcpy(&h, t.data + 2 * i, sizeof h);
+        s->features[i] = pg_f16_to_f32(h);
+    }
+    s->has_features = true;
+    rc = check_finite(s->features, n, "features", e);
+    return rc ? rc : 1;
+}
+
+int pg_sample_set_features(pg_rec *rec, pg_model *m, const float *features, bool half, pg_err *e)
+{
+    size_t n = m->s.n_image * m->s.width;
+    pg_tensor t = {.type = "<f4", .ndim = 2, .shape = {m->s.n_image, m->s.width}, .data = (const unsigned char *)features, .bytes = n * sizeof *features};
+    const char *tower;
+    uint16_t *h = half ? pg_alloc(n, sizeof *h) : NULL;
+    int rc = half && !h ? pg_error_nomem(e) : pg_model_tower(m, &tower, e);
+    if (!rc)
+        rc = check_finite(features, n, "features", e);
+    for (size_t i = 0; half && !rc && i < n; i++) {
+        h[i] = pg_f32_to_f16(features[i]);
+        if ((h[i] & 0x7c00) == 0x7c00)
+            rc = pg_error(e, PG_EFORMAT, "a feature of %g is beyond the range of float16", (double)features[i]);
+    }
+    if (half) {
+        memcpy(t.type, "<f2", 4);
+        t.data = (const unsigned char *)h;
+        t.bytes = n * sizeof *h;
+    }
+    if (!rc && !(rc = pg_rec_set_tensor(rec, "features", &t, e)) && !(rc = pg_rec_set_str(rec, "tower", tower, strlen(tower), e)))
+        pg_rec_del(rec, "pixels");
+    free(h);
+    return rc;
+}
+
+uint64_t pg_sample_picture(const pg_sample *s, const pg_model_shape *shape)
+{
+    if (s->has_features)
+        return pg_mix_floats(PG_MIX, s->features, shape->n_image * shape->width);
+    return pg_mix_floats(PG_MIX, s->pixels, shape->image_size * shape->image_size * 3);
+}
+
+/* The picture: pixels where there are any. */
+static int read_picture(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e)
+{
+    int rc = pg_rec_has(rec, "pixels") ? 0 : read_features(s, rec, e);
+    return rc ? (rc < 0 ? rc : PG_OK) : pg_sample_pixels(s, shape, rec, e);
 }
 
 /* A list as long as the tokens; where it may be absent, *v is filled with `otherwise`. */
@@ -136,7 +236,7 @@ int pg_sample_read(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec,
     size_t stored;
     int rc;
     forget(s);
-    if ((rc = read_pixels(s, shape, rec, e)) || (rc = pg_rec_ints(rec, "tokens", &s->tokens, &stored, e)) < 0)
+    if ((rc = read_picture(s, shape, rec, e)) || (rc = pg_rec_ints(rec, "tokens", &s->tokens, &stored, e)) < 0)
         return rc;
     if (!rc)
         return missing(e, "tokens", "pg-tokenize");
@@ -151,5 +251,6 @@ void pg_sample_free(pg_sample *s)
 {
     forget(s);
     free(s->pixels);
+    free(s->features);
     *s = (pg_sample){0};
 }

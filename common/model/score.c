@@ -55,7 +55,11 @@ int pg_score(pg_model *m, pg_work *w, const pg_scoring *s, pg_err *e)
     }
     size_t start[] = {0, R};
     pg_rows rows = {1, R, start, pos, lim};
-    if (!(rc = pg_vit_forward(m, &s->pixels, 1, x, e)) && !(rc = pg_embed(m, x + N * D, s->tokens, s->n, e)) &&
+    if (s->features)
+        memcpy(x, s->features, N * D * sizeof *x);
+    else if ((rc = pg_vit_forward(m, &s->pixels, 1, x, e)))
+        goto out;
+    if (!(rc = pg_embed(m, x + N * D, s->tokens, s->n, e)) &&
         !(rc = pg_decoder_forward(m, w, x, &rows, NULL, NULL, e)))
         rc = score_rows(m, w, s, x + N * D, e);
 out:

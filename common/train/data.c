@@ -108,7 +108,7 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
     memcpy(it->tokens + 2 * s->n, s->mask_loss, bytes);
     for (size_t i = 0; i < s->n; i++) it->tokens[3 * s->n + i] = 1; /* pg_sample_read has cut the padding off */
     d->n++;
-    it->picture = pg_mix_floats(PG_MIX, s->pixels, m->s.image_size * m->s.image_size * 3);
+    it->picture = pg_sample_picture(s, &m->s);
     d->hash = pg_mix(pg_mix(pg_mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes), &it->picture, sizeof it->picture);
     if (!s->n_loss) d->no_suffix++;
     else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
@@ -133,6 +133,15 @@ static int flush(pg_data *d, pending *q, pg_err *e)
     return rc;
 }
 
+/* Features cannot stand for pixels of all records or of none: that is no matter of single records. */
+static int no_pixels(const pg_rec *rec, pg_err *e)
+{
+    const char *id = "?";
+    size_t n = 1;
+    (void)!pg_rec_str(rec, "id", &id, &n, NULL);
+    return pg_error(e, PG_EINVAL, "'%.*s' holds features instead of pixels, which serve only where the image tower is not trained", (int)(n > 60 ? 60 : n), id);
+}
+
 int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e)
 {
     size_t one = m->s.image_size * m->s.image_size * 3;
@@ -142,6 +151,7 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
     int rc = PG_OK;
     if (!d->hash) d->hash = PG_MIX;
     d->pixels = pg_trains_image(m);
+    s.features_of = d->pixels ? NULL : m;
     q.pixels = pg_floats(one * FEATURE_BATCH);
     q.features = pg_floats(m->s.n_image * m->s.width * FEATURE_BATCH);
     if (!rec || !q.pixels || !q.features) {
@@ -157,6 +167,10 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
         if (pg_rec_has_error(rec)) {
             d->errors++;
             continue;
+        }
+        if (d->pixels && !pg_rec_has(rec, "pixels") && pg_rec_has(rec, "features")) {
+            rc = no_pixels(rec, e);
+            break;
         }
         if (pg_sample_read(&s, &m->s, rec, &why)) {
             const char *id = "?";
@@ -178,6 +192,8 @@ int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t mem
         }
         if (d->pixels) {
             if ((rc = pg_store_add(d->store, s.pixels, e))) break;
+        } else if (s.has_features) {
+            if ((rc = flush(d, &q, e)) || (rc = pg_store_add(d->store, s.features, e))) break;
         } else {
             memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
             if (q.n == FEATURE_BATCH && (rc = flush(d, &q, e))) break;

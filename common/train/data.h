@@ -1,4 +1,5 @@
-/* Training examples out of a stream: tokens and masks in memory; pictures as image features (frozen tower: computed once) or as
+/* Training examples out of a stream: tokens and masks in memory; pictures as image features (frozen tower: computed once, here or by
+ * pg-infer --features) or as
  * pixels, in memory up to a limit, beyond that in a temporary file that has no name. */
 #ifndef PG_TRAIN_DATA_H
 #define PG_TRAIN_DATA_H

@@ -45,8 +45,8 @@ int pg_weights_checksum(const pg_weights *w, size_t i, uint32_t *crc, pg_dtype *
     return rc;
 }
 
-/* The first values of each layer of each tensor; of k and v, gate and up the first, since a file may part them. */
-int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e)
+/* The first values of each layer of each tensor whose name begins so; of k and v, gate and up the first, since a file may part them. */
+static int fingerprint(const pg_weights *w, const char *begin, bool exact, uint32_t *crc, pg_err *e)
 {
     float *buf = pg_alloc(SAMPLE, sizeof *buf);
     if (!buf)
@@ -55,6 +55,8 @@ int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e)
     *crc = 0;
     for (size_t i = 0; !rc && i < pg_canonical_count(w); i++) {
         const pg_canonical *c = &w->canon[i];
+        if (strncmp(c->name, begin, strlen(begin)))
+            continue;
         for (size_t l = 0; !rc && l < (c->layers ? c->layers : 1); l++) {
             pg_view v;
             if ((rc = pg_weights_view(w, c->name, l, w->res[i].n->pieces ? 0 : PG_WHOLE, &v, e)))
@@ -69,13 +71,23 @@ int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e)
                 v.count *= v.shape[d];
             }
             pg_view_widen(&v, buf);
-            for (size_t k = 0; k < v.count; k++)
+            for (size_t k = 0; k < v.count && !exact; k++)
                 buf[k] = pg_rounded(buf[k], PG_BF16);
             *crc = add(*crc, (const unsigned char *)buf, v.count * sizeof *buf);
         }
     }
     free(buf);
     return rc;
+}
+
+int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e)
+{
+    return fingerprint(w, "", false, crc, e);
+}
+
+int pg_weights_tower(const pg_weights *w, uint32_t *crc, pg_err *e)
+{
+    return fingerprint(w, "img/", true, crc, e);
 }
 
 /* ---- verify ---- */

@@ -95,6 +95,8 @@ int pg_weights_checksum(const pg_weights *w, size_t canonical, uint32_t *crc, pg
 /* A few values of every tensor, rounded to bf16 so that f32 and bf16 of one model agree: tells one model from another at the cost
  * of a few pages. */
 int pg_weights_fingerprint(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUST_CHECK;
+/* The same of the image tower and its head alone, their values as they are: features that another one made are not to be taken for its own. */
+int pg_weights_tower(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUST_CHECK;
 /* Reads everything: checksums of zip members, values that are not finite. Calls say for each fault; *faults counts them. */
 int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e) PG_MUST_CHECK;
 

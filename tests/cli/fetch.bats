@@ -104,7 +104,7 @@ J
 }
 
 # shard MEMBER...: $T/s.tar of files below $T/in, in this order
-shard() { tar -C "$T/in" --format=pax -cf "$T/s.tar" "$@"; }
+shard() { tar -C "$T/in" --hard-dereference --format=pax -cf "$T/s.tar" "$@"; }
 
 @test "tar: members up to the first dot are one example; .txt and .json are its caption and keys" {
     mkdir -p "$T/in/d.1"
@@ -149,10 +149,13 @@ shard() { tar -C "$T/in" --format=pax -cf "$T/s.tar" "$@"; }
     echo '{"id": [1]}' >"$T/in/6.json"
     cp "$PNG" "$T/in/7.png"
     ln -s 7.png "$T/in/8.png"
-    shard 1.png 1.jpg 2.png 2.json 3.txt 4.png 4.txt 5.png 5.txt 6.png 6.json 7.png 8.png
+    cp "$PNG" "$T/in/9.png"
+    echo 'One text.' >"$T/in/9.txt"
+    echo 'Another.' >"$T/in/9.TXT"
+    shard 1.png 1.jpg 2.png 2.json 3.txt 4.png 4.txt 5.png 5.txt 6.png 6.json 7.png 8.png 9.png 9.txt 9.TXT 7.png
     fetch "$T/s.tar"
     [ "$rc" -eq 4 ]
-    [ "$(wc -l <"$T/out")" -eq 7 ] || { cat "$T/out"; false; }
+    [ "$(wc -l <"$T/out")" -eq 9 ] || { cat "$T/out"; false; }
     n=0
     for want in "two images, '1.png' and '1.jpg'" "'2.json': " 's.tar:3: no image' "s.tar:4.txt' is not UTF-8" "'5.txt' is larger than 1048576 bytes" "'id' is neither"; do
         n=$((n + 1))
@@ -160,6 +163,8 @@ shard() { tar -C "$T/in" --format=pax -cf "$T/s.tar" "$@"; }
     done
     [[ $(line 7) == *'"image":'* && $(line 7) != *error* ]]
     grep -q "member '8.png' is a link" "$T/err"
+    [[ $(line 8) == *'"error":'*"two texts, the second '9.TXT'"* ]]
+    [[ $(line 9) == *'"error":'*"the id '7' was there before"* ]]
 }
 
 @test "tar: cut, damaged, empty and other archives are errors that name the file and the member" {
@@ -177,9 +182,11 @@ shard() { tar -C "$T/in" --format=pax -cf "$T/s.tar" "$@"; }
     for c in "cut 2.jpg" "between 1.jpg" "bad 1.jpg" "noise " "empty "; do
         rc=0
         "$B/pg-fetch" "$T/${c% *}.tar" >"$T/pgs" 2>"$T/err" || rc=$?
-        [ "$rc" -eq 1 ] || { echo "$c: $rc"; cat "$T/err"; false; }
+        [ "$rc" -eq 4 ] || { echo "$c: $rc"; cat "$T/err"; false; }
         grep -qF "cannot read '$T/${c% *}.tar'" "$T/err"
         [ -z "${c#* }" ] || grep -qF "at member '${c#* }'" "$T/err" || { cat "$T/err"; false; }
+        "$B/pg-render" -f jsonl <"$T/pgs" >"$T/out" || [ $? -eq 4 ]
+        [[ $(tail -n 1 "$T/out") == '{"id":"'"$T/${c% *}.tar"'",'*'"error":'* ]] || { cat "$T/out"; false; }
     done
 }
 

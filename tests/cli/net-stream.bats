@@ -248,3 +248,68 @@ teardown() { net_teardown; }
     [ "$status" -ne 0 ]
     [ ! -e "$T/other/model.files" ]
 }
+
+@test "stream: remote shards in a list come in order, several fetched ahead; a missing one is a record with an error" {
+    mkdir -p "$ROOT/storage/shards" "$T/m" "$T/tmp"
+    export TMPDIR=$T/tmp
+    for s in 0 1 2 3 4 5; do
+        for i in 1 2 3; do
+            cp "$ROOT/storage/longcap100/$i.jpeg" "$T/m/$s-$i.jpeg"
+            echo "Text $s $i." >"$T/m/$s-$i.txt"
+        done
+        tar -C "$T/m" --sort=name -cf "$ROOT/storage/shards/s-0$s.tar" .
+        rm "$T"/m/*
+    done
+    mkdir -p "$ROOT/web/shards" "$ROOT/hub/google/shards/x"
+    cp "$ROOT"/storage/shards/*.tar "$ROOT/web/shards/"
+    cp "$ROOT"/storage/shards/*.tar "$ROOT/hub/google/shards/x/"
+    all=$(for s in 0 1 2 3 4 5; do for i in 1 2 3; do echo "$s-$i Text $s $i."; done; done)
+    got() { sed 's/^{"id":"\([^"]*\)".*"suffix":"\([^"]*\)".*/\1 \2/' "$T/lines"; }
+    for place in gs://shards "$W/shards" hf://google/shards/x; do
+        for how in --no-cache --quiet --quiet; do
+            stream "$how" "$place/s-{00..05}.tar"
+            [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+            [ "$(got)" = "$all" ] || { cat "$T/lines"; false; }
+            [ -z "$(ls "$T/tmp")" ]
+        done
+    done
+    # While the first one drips, the three after it are asked for, and no more.
+    rm -r "$HOME/.cache"
+    faults '{"role":"web","match":"s-00","do":"rate","bytes_per_s":40000}'
+    "$B/pg-fetch" "$W/shards/s-{00..05}.tar" >"$T/pgs" 2>"$T/err" &
+    one=$!
+    for ((i = 0; i < 100; i++)); do [ "$(requests s-03 | wc -l)" -eq 0 ] || break; sleep 0.02; done
+    kill -9 "$one"
+    wait "$one" || true
+    [ "$(requests s-03 | wc -l)" -eq 1 ]
+    [ "$(requests s-04 | wc -l)" -eq 0 ]
+    # One that is not there, and one that arrives cut. The rest comes; with a limit what is ahead is given up.
+    mv "$ROOT/storage/shards/s-01.tar" "$ROOT/gone"
+    truncate -s -12000 "$ROOT/storage/shards/s-04.tar"
+    for how in --no-cache --quiet; do
+        stream "$how" 'gs://shards/s-{00..05}.tar'
+        [ "$rc" -eq 4 ]
+        grep -q "cannot fetch 'gs://shards/s-01.tar'.*404" "$T/err" || { cat "$T/err"; false; }
+        grep -q "cannot read 'gs://shards/s-04.tar' at member" "$T/err"
+        [ "$(grep -c '"image":' "$T/lines")" -ge 12 ]
+        [ "$(sed -n 4p "$T/lines" | grep -c '^{"id":"gs://shards/s-01.tar",.*"error":')" -eq 1 ]
+        stream "$how" -n 2 'gs://shards/s-{00..05}.tar'
+        [ "$rc" -eq 0 ]
+        [ "$(wc -l <"$T/lines")" -eq 2 ]
+        [ -z "$(ls "$T/tmp")" ]
+    done
+    run "$B/pg-fetch" gs://shards/s-01.tar
+    [ "$status" -eq 1 ]
+    # parts, passes and shuffling are the same as from the disk
+    mv "$ROOT/gone" "$ROOT/storage/shards/s-01.tar"
+    for ((i = 0; i < 4; i++)); do
+        stream --shard "$i/4" --shuffle 4 --epochs 2 "$W/shards/s-{00..05}.tar"
+        got
+    done | sort | uniq -c | awk '$1 == 2' | wc -l | grep -qx 18
+    # downloads are shared out by sources
+    get --shard 1/4 "$W/shards/s-{00..05}.tar"
+    [ "$rc" -eq 0 ]
+    [ "$(sed 's,.*/,,' "$T/out" | tr '\n' ' ')" = 's-01.tar s-05.tar ' ]
+    get --shard 1/7 "$W/shards/s-{00..05}.tar"
+    [ "$rc" -eq 2 ]
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Captions many shards. Each shard's captions go to a file of their own, a line as soon as it is there; what is killed at any moment goes on
+# behind its last whole line when it is started again. In the end each example of the shards has exactly one line.
+# Usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]
+#   SOURCE  as pg-fetch takes them, lists in braces too: 'shard-{0000..0099}.tar', 'gs://BUCKET/shard-{0000..0099}.tar'
+#   OUT     the folder of results: NAME.jsonl for each source (NAME.part while it is not done), then captions.jsonl, all of them
+#           in the order of the sources, and results.json, COCO results
+# Environment: SHARD (I/N: this machine does every Nth source, and the files of all are joined by a run without it), JOBS (sources at once,
+# 1), PREFIX (caption en), SIZE (the model's), PG_BIN
+set -euo pipefail
+usage() { echo 'usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]' >&2; exit 2; }
+[ $# -ge 3 ] || usage
+export MODEL=$1 OUT=$2 PREFIX=${PREFIX:-caption en} PATH=${PG_BIN:+$PG_BIN:}$PATH
+shift 2
+sources=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    sources+=("$1")
+    shift
+done
+[ ${#sources[@]} -gt 0 ] || usage
+shift $(($# > 0))
+
+say() { echo "caption-shards.sh: $*" >&2; }
+export -f say
+command -v jq >/dev/null || { say 'jq is needed: apt-get install jq'; exit 1; }
+mkdir -p "$OUT"
+SIZE=${SIZE:-$(pg-info "$MODEL" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
+export SIZE
+
+name_of() { local name=${1%/}; name=${name##*/}; echo "${name%.*}"; }
+# The id of one line, as it is written there.
+id_of() { sed -E 's/^\{"id":("([^"\\]|\\.)*"|[^,}]*).*/\1/'; }
+export -f name_of id_of
+
+# go_on PART SOURCE: cuts a torn line off and prints how many are whole. The last of them must be of that place in the source.
+go_on() {
+    local n
+    n=$(awk '/^\{.*\}$/ {n++; next} {exit} END {print n + 0}' "$1")
+    [ "$n" -le "$(wc -l <"$1")" ] || n=$((n - 1)) # the last line is whole but for its end
+    truncate -s "$(head -n "$n" "$1" | wc -c)" "$1"
+    if [ "$n" -gt 0 ] && [ "$(tail -n 1 "$1" | id_of)" != "$({ pg-fetch -q --skip $((n - 1)) -n 1 "$2" 2>/dev/null || true; } | { pg-render -f jsonl || true; } | id_of)" ]; then
+        say "'$1' is not of '$2' as it is now: remove it to begin again"
+        return 1
+    fi
+    echo "$n"
+}
+
+# caption SOURCE [pg-infer options]. The lock is inherited by the pipeline: what outlives a killed run keeps the next one from writing
+# to the same file.
+caption() {
+    local source=$1 out n status=0
+    out=$OUT/$(name_of "$1")
+    shift
+    exec 9>>"$out.part"
+    flock -w 20 9 || { say "'$out.part' is being written by another run"; return 1; }
+    if [ -e "$out.jsonl" ]; then
+        [ -s "$out.part" ] || rm -f "$out.part"
+        return
+    fi
+    n=$(go_on "$out.part" "$source") || return 1
+    [ "$n" -eq 0 ] || say "'$source': $n captions are there"
+    pg-fetch -q --skip "$n" "$source" | pg-resize -q -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" -p "$PREFIX" |
+        pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || status=$?
+    # 4: some records carry errors, and have their lines
+    [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status"; return 1; }
+    sync "$out.part"
+    mv "$out.part" "$out.jsonl"
+    say "'$source': $(wc -l <"$out.jsonl") captions"
+}
+export -f caption go_on
+
+all=$(pg-fetch --list "${sources[@]}")
+mine=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "${sources[@]}")
+twice=$(while IFS= read -r s; do name_of "$s"; done <<<"$all" | sort | uniq -d | head -n 1)
+[ -z "$twice" ] || { say "two sources would both write '$OUT/$twice.jsonl'"; exit 2; }
+failed=0
+while IFS= read -r s; do [ -e "$OUT/$(name_of "$s").jsonl" ] || printf '%s\0' "$s"; done <<<"$mine" |
+    xargs -0 -r -P "${JOBS:-1}" -I{} bash -o pipefail -c 'caption "$@"' caption {} "$@" || failed=1
+[ "$failed" -eq 0 ] || { say 'some sources are not done; the same command goes on with them'; exit 1; }
+[ -z "${SHARD:-}" ] || exit 0
+
+while IFS= read -r s; do cat "$OUT/$(name_of "$s").jsonl"; done <<<"$all" | jq -c '{id, caption, logprob, error} | with_entries(select(.value != null))' >"$OUT/captions.jsonl.new"
+twice=$(jq -c .id "$OUT/captions.jsonl.new" | sort | uniq -d | head -n 1)
+[ -z "$twice" ] || say "warning: the id $twice is there more than once, in different sources or as an error"
+jq -c 'select(.caption) | {image_id: (.id | if tostring | test("^(0|[1-9][0-9]{0,14})$") then tonumber else . end), caption}' "$OUT/captions.jsonl.new" |
+    sed '1s/^/[/; 1!s/^/,/; $s/$/]/' >"$OUT/results.json.new"
+[ -s "$OUT/results.json.new" ] || echo '[]' >"$OUT/results.json.new"
+mv "$OUT/captions.jsonl.new" "$OUT/captions.jsonl"
+mv "$OUT/results.json.new" "$OUT/results.json"
+errors=$(jq -c 'select(.error)' "$OUT/captions.jsonl" | wc -l)
+say "$(wc -l <"$OUT/captions.jsonl") lines in '$OUT/captions.jsonl', $errors of them errors"
+[ "$errors" -eq 0 ] || exit 4

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Prepares many shards at once with GNU parallel: OUT/NAME.pgs for each source, with pixels and tokens, or with the image tower's features
+# where FEATURES is set. Prints the files' paths in the order of the sources, each as soon as all before it are there:
+#     pipelines/preprocess.sh MODEL prepared 'shard-{0000..0099}.tar' | xargs pg-fetch --shuffle 5000 | pg-train -m MODEL -o TUNED
+# What OUT has already is not made again; a file appears when it is whole.
+# Usage: preprocess.sh MODEL OUT SOURCE...      SOURCE: as pg-fetch takes them, lists in braces too
+# Environment: SHARD (I/N: every Nth source), JOBS (at once; as many as there are processors), PREFIX (the record's, else caption en),
+# SIZE (the model's), FEATURES (f32, bf16 or f16), PG_BIN. Exit status 4: some records carry errors.
+set -euo pipefail
+[ $# -ge 3 ] || { echo 'usage: preprocess.sh MODEL OUT SOURCE...' >&2; exit 2; }
+export MODEL=$1 OUT=$2 PATH=${PG_BIN:+$PG_BIN:}$PATH PREFIX=${PREFIX:-} FEATURES=${FEATURES:-}
+shift 2
+parallel --version 2>/dev/null | grep -q GNU || { echo 'preprocess.sh: GNU parallel is needed: apt-get install parallel' >&2; exit 1; }
+export SIZE=${SIZE:-$(pg-info "$MODEL" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
+mkdir -p "$OUT"
+
+name_of() { local name=${1%/}; name=${name##*/}; echo "${name%.*}"; }
+last() { if [ -n "$FEATURES" ]; then pg-infer -q -m "$MODEL" --features --dtype "$FEATURES"; else cat; fi; }
+# One worker is one thread: parallel sees to it that all processors have one.
+prepare() {
+    set -o pipefail
+    local file status=0
+    file=$OUT/$(name_of "$1").pgs
+    if [ ! -e "$file" ]; then
+        pg-fetch -q "$1" | pg-resize -q -j 1 -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} | last >"$file.$$" || status=$?
+        [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { rm -f "$file.$$"; return "$status"; }
+        sync "$file.$$"
+        mv "$file.$$" "$file"
+    fi
+    echo "$file"
+    return "$status"
+}
+export -f name_of last prepare
+
+sources=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "$@")
+twice=$(while IFS= read -r s; do name_of "$s"; done <<<"$sources" | sort | uniq -d | head -n 1)
+[ -z "$twice" ] || { echo "preprocess.sh: two sources would both write '$OUT/$twice.pgs'" >&2; exit 2; }
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+SHELL=$(command -v bash) parallel --will-cite --keep-order --joblog "$log" -j "${JOBS:-100%}" prepare {} <<<"$sources" || true
+awk 'NR > 1 && $7 == 4 {errors = 4} NR > 1 && ($7 != 4 && $7 || $8) {bad = 1} END {exit NR < 2 || bad ? 1 : errors}' "$log"
