@@ -4,9 +4,6 @@ CC ?= cc
 CXX ?= c++
 CFLAGS ?= -O2 -g
 CXXFLAGS ?= -O2 -g
-prefix ?= /usr/local
-bindir ?= $(prefix)/bin
-mandir ?= $(prefix)/share/man
 PYTHON ?= python3
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
@@ -32,10 +29,10 @@ LIBS_FETCH = -larchive
 LIBS_SERVE = -lmicrohttpd -lcrypt
 LIBS = -lmsgpackc -ljansson -lz $(LIBS_NET) $(LIBS_IMAGE) $(LIBS_TEXT) $(LIBS_KERNELS) -lm
 
-LIB_SRC := $(wildcard common/*/*.c)
-LIB_CXX := $(wildcard common/*/*.cc)
+LIB_SRC := $(sort $(wildcard common/*/*.c))
+LIB_CXX := $(sort $(wildcard common/*/*.cc))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
-TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c))
+TOOLS := $(sort $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c)))
 TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
 FAULTS := $(BUILD)/tests/faults/inject.so
@@ -57,10 +54,10 @@ $(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcsD $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread -Wl,--wrap=bli_abort $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
-part_of = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/$(1)_*.c))
+part_of = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tools/$(1)_*.c)))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.
 $(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
@@ -81,8 +78,8 @@ $(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
 	$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
-$(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/emoji_*.c))
-$(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(wildcard data/augment_*.c))
+$(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/emoji_*.c)))
+$(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/augment_*.c)))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
 	$(CXX) $(SAN) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
@@ -144,15 +141,11 @@ scale: all $(BUILD)/tests/bench/aux_picture
 	@tests/bench/scale.sh $(BUILD)
 	@tests/bench/preprocess.sh $(BUILD)
 
-MAN := $(wildcard man/*.[1-8])
-install: all
-	install -d $(DESTDIR)$(bindir)
-	install -m 755 $(TOOLS:%=$(BUILD)/%) $(DESTDIR)$(bindir)
-	for m in $(MAN); do d=$(DESTDIR)$(mandir)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
+include packaging/install.mk
 
 clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: faults kills tsan all bench scale interop demo nano sets interop-net everything unit deps install-deps check install clean
+.PHONY: faults kills tsan all bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
 .SECONDARY:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the small default model from nothing and puts it into data/nano. Usage: data/nano.sh BUILD [STEPS]
 # Killed and started again it continues where the last save was. Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece
-# (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano.
+# (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano; NANO_WORK: another than BUILD/nano.
 set -euo pipefail
 build=${1:?usage: nano.sh BUILD [STEPS]}
 steps=${2:-30000}
@@ -10,7 +10,7 @@ out=${NANO_OUT:-$here/nano}
 languages='en es de fr'
 font=/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 names=/usr/share/unicode/cldr/common/annotations
-work=$build/nano
+work=${NANO_WORK:-$build/nano}
 mkdir -p "$work" "$out"
 # shellcheck disable=SC2086 # the languages are words
 "$build/data/emoji" "$font" "$names" "$work/emoji" $languages

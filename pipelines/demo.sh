@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # The demo: names 100 pictures in four languages, fine-tunes data/nano on 90 pictures of other things as the notebook does, captions the
-# 100 again, writes a report. Usage: demo.sh BUILD     environment: DEMO_STEPS (64), DEMO_PICTURES (100, for validation)
+# 100 again, writes a report. Usage: demo.sh BUILD [OUT]     OUT: where everything goes (BUILD/demo); pg-demo(1) calls it where installed
+# Environment: DEMO_STEPS (64), DEMO_PICTURES (100, for validation)
 set -euo pipefail
-build=$(cd "${1:?usage: demo.sh BUILD}" && pwd)
+build=$(cd "${1:?usage: demo.sh BUILD [OUT]}" && pwd)
+mkdir -p "${2:-$build/demo}"
+demo=$(cd "${2:-$build/demo}" && pwd)
 cd "$(dirname "$0")/.."
 PATH=$build:$PATH
-demo=$build/demo model=data/nano steps=${DEMO_STEPS:-64} lr=0.6
-mkdir -p "$demo"
+model=data/nano scripts="PG_BIN=$1 pipelines" # as the user calls them
+[ -e Makefile ] || model=$PWD/data/nano scripts=$PWD/pipelines
+steps=${DEMO_STEPS:-64} lr=0.6
 
 say() { printf '\n%s\n' "$1"; }
 examples() { # examples FOLDER PREFIX
@@ -51,8 +55,8 @@ say "$scores"
 
 next=$(cat <<end
 your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON lines {"image":"cow.jpg","suffix":"a cow on a beach"}
-  PG_BIN=$1 pipelines/finetune.sh MODEL pictures/ TUNED --steps 64
-  PG_BIN=$1 pipelines/caption.sh TUNED more-pictures/ report.html
+  $scripts/finetune.sh MODEL pictures/ TUNED --steps 64
+  $scripts/caption.sh TUNED more-pictures/ report.html
 MODEL is $model, or a folder with PaliGemma-3B's weights and tokenizer: the same commands (README.md says where to get them).
 end
 )
@@ -78,4 +82,4 @@ pg-render -o "$demo/report.html" --compare --label before --label after --note "
     "$demo/en.pgs" "$demo/after.pgs" "$demo/events.pgs"
 say "$next"
 say "report: $demo/report.html"
-echo "a page in the browser with this model: PG_BIN=$build pipelines/serve.sh $demo/tuned"
+echo "a page in the browser with this model: ${scripts/"$1"/"$build"}/serve.sh $demo/tuned"

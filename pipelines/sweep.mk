@@ -7,8 +7,10 @@
 # A changed MODEL, STEPS, BATCH or ARGS makes all runs anew. Makes: OUT/events/RUN.pgs, OUT/captions/RUN.pgs (with scores), OUT/tuned/RUN,
 # OUT/scores.tsv, OUT/report.html.
 MODEL ?= data/nano
-TRAIN ?= build/demo/train.pgs
-VAL ?= build/demo/val.pgs
+DEMO ?= build/demo
+MAKE_DEMO ?= $(MAKE) -f Makefile demo
+TRAIN ?= $(DEMO)/train.pgs
+VAL ?= $(DEMO)/val.pgs
 OUT ?= build/sweep
 LRS ?= 0.03 0.1 0.3
 SEEDS ?= 0 1
@@ -66,8 +68,8 @@ $(OUT)/report.html: $(captions) $(events) $(OUT)/runs
 	@pg-render -o $@ $(captions) $(events) $(but_records)
 
 # The default examples are the demo's.
-build/demo/train.pgs build/demo/val.pgs &:
-	$(MAKE) -f Makefile demo
+$(DEMO)/train.pgs $(DEMO)/val.pgs &:
+	$(MAKE_DEMO)
 
 .PHONY: sweep always
 .DELETE_ON_ERROR:

@@ -58,6 +58,8 @@ cli() {
 tree() {
     one 'layers: a room uses only the rooms below' tests/tree/layers.sh
     one 'symbols: every global begins with pg_' tests/tree/symbols.sh "$PG_BUILD/libpg.a"
+    one 'linkage: libraries, stack, paths' tests/tree/linkage.sh "$PG_BUILD"
+    one 'packaging: dependencies, version' tests/tree/packaging.sh
     one 'man pages: lint, options, one per tool' tests/tree/man.sh
     one 'shell scripts: shellcheck' tests/tree/shell.sh
     one 'source: sizes, left-overs' tests/tree/source.sh

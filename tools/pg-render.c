@@ -13,7 +13,7 @@ static const char help[] =
     "usage: pg-render [-f FORMAT] [-o FILE] [STREAM...] < STREAM\n"
     "Shows a stream: captions, training events, a report.\n"
     "\n"
-    "  -f, --format FORMAT  text, jsonl, html, svg, captions or sidecar\n"
+    "  -f, --format text|jsonl|html|svg|captions|sidecar\n"
     "                       (default: by FILE's ending, else text)\n"
     "  -o, --output FILE    write FILE, whole or not at all (default: standard output)\n"
     "      --overwrite      sidecar: replace existing .txt files\n"

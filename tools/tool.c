@@ -61,6 +61,31 @@ int tool_close_stdout(const pg_tool *t)
     return EXIT_OK;
 }
 
+/* What stands behind `--name ` where the help describes it, not where prose mentions it; its length, 0 where there is none. */
+static size_t value_name(const char *help, const char *dashed, const char **value)
+{
+    for (const char *s = help; (s = strstr(s, dashed)); s++) {
+        if (s - help < 2 || (strncmp(s - 2, "  ", 2) != 0 && strncmp(s - 2, ", ", 2) != 0 && s[-1] != '[')) continue;
+        *value = s + strlen(dashed);
+        return strcspn(*value, " ,;]\n");
+    }
+    return 0;
+}
+
+/* The table as lines `-m, --model MODEL`, from which the shell's completion is made; the values' names are the help's. */
+static void list_options(const pg_tool *t, const struct option *o)
+{
+    for (; o->name; o++) {
+        char dashed[64];
+        const char *value = "";
+        snprintf(dashed, sizeof dashed, "--%s ", o->name);
+        size_t len = o->has_arg ? value_name(t->help, dashed, &value) : 0;
+        if (o->val < 256) printf("-%c, ", o->val);
+        printf("--%s%s%.*s\n", o->name, !o->has_arg ? "" : len ? " " : " VALUE", (int)len, value);
+    }
+    exit(tool_close_stdout(t));
+}
+
 int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads)
 {
     static const struct option common[] = {{"help", no_argument, NULL, 'h'},
@@ -77,6 +102,7 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
     }
     for (size_t i = 0; i < 4 + (size_t)threads; i++) all[n++] = common[i];
     all[n] = (struct option){0};
+    if (t->argc == 2 && !strcmp(t->argv[1], "--list-options")) list_options(t, all);
     snprintf(letters, sizeof letters, ":hqv%s%s", threads ? "j:" : "", shorts);
     opterr = 0;
     for (;;) {

@@ -30,7 +30,8 @@ typedef struct pg_tool {
 void tool_start(pg_tool *t, const char *name, const char *help, int argc, char **argv);
 /* getopt_long with the tool's own options plus -h -q -v --version (and -j/--threads where `threads`). Returns the option,
  * -1 at the end; handles the common ones itself (help and version exit 0 after checking that stdout took them);
- * an unknown option exits 2. `opts` ends with a zero row; `shorts` as getopt (no leading ':'). */
+ * an unknown option exits 2. `--list-options` alone prints the table for completion; what the help says behind an option
+ * names its value: FILE, FILE.json, DIR, MODEL, STREAM.pgs, or all there are as in f32|bf16. `opts` ends with a zero row; `shorts` as getopt (no leading ':'). */
 int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads);
 
 _Noreturn void tool_usage(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* one line + "try --help"; exits 2 */
