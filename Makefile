@@ -55,6 +55,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(sort $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c)))
 TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
+FAULTS := $(BUILD)/tests/faults/inject.so
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))
 
 all: $(TOOLS:%=$(BUILD)/%) $(MPI_PLUGIN)
@@ -75,7 +76,7 @@ $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcsD $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread -Wl,--wrap=bli_abort $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tools/$(1)_*.c)))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.
@@ -157,7 +158,18 @@ coverage:
 unit: $(UNIT)
 	@for t in $(UNIT); do PG_BUILD=$(BUILD) $$t || exit 1; done
 
-everything: all $(UNIT) $(HELPERS) $(FUZZERS)
+everything: all $(UNIT) $(HELPERS) $(FUZZERS) $(FAULTS)
+
+# Calls that fail on purpose: never built with a sanitizer, which replaces some of them itself.
+$(FAULTS): tests/faults/inject.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -fPIC -shared $(WARN) $(CFLAGS) $(CPPFLAGS) $< -o $@
+faults: everything
+	@PG_BUILD=$(BUILD) tests/faults/run.sh
+kills: everything
+	@PG_BUILD=$(BUILD) tests/faults/run.sh kills
+tsan:
+	@tests/faults/tsan.sh
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -206,5 +218,5 @@ clean:
 	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all lint coverage fuzz fuzzers bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
+.PHONY: all lint coverage fuzz fuzzers faults kills tsan bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
 .SECONDARY:

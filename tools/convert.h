@@ -8,6 +8,7 @@
 /* Where a checkpoint goes: a file, or a folder that is filled under another name and renamed when it is complete. */
 typedef struct place {
     char *final, *work; /* the folder, or NULL where dst names a file */
+    int lock;           /* of the folder `work`, which others know by it not to be left over */
     char *weights;      /* the weights' path while they are written */
 } place;
 void place_open(const pg_tool *t, place *p, const char *dst, bool npz, const pg_weights *source);
@@ -15,6 +16,6 @@ void place_commit(const pg_tool *t, place *p);
 void place_abort(place *p);
 
 /* The tokenizer, and for safetensors what transformers wants to know of it, beside the weights at `weights`; files that are there stay. */
-void copy_tokenizer(pg_tool *t, const pg_weights *source, const char *weights);
+int copy_tokenizer(pg_tool *t, const pg_weights *source, const char *weights, pg_err *e) PG_MUST_CHECK;
 
 #endif

@@ -1,6 +1,7 @@
 /* Where the result goes: whole or not at all. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,9 @@ static bool is_empty(const char *dir)
 
 void place_open(const pg_tool *t, place *p, const char *dst, bool npz, const pg_weights *source)
 {
-    *p = (place){0};
+    *p = (place){.lock = -1};
+    size_t left = pg_temp_sweep(dst);
+    if (left) tool_info(t, "removed %zu temporary file%s that a killed run left of '%s'", left, left == 1 ? "" : "s", dst);
     if (pg_ends_with(dst, ".npz") || pg_ends_with(dst, ".safetensors")) {
         p->weights = pg_strdup(dst);
         if (!p->weights) tool_die(t, EXIT_FAIL, "out of memory");
@@ -37,7 +40,13 @@ void place_open(const pg_tool *t, place *p, const char *dst, bool npz, const pg_
     if (!stat(p->final, &st) && !(S_ISDIR(st.st_mode) && is_empty(p->final)))
         tool_die(t, EXIT_FAIL, "cannot write '%s': it exists%s; a new folder, *.npz or *.safetensors is wanted", p->final,
                  S_ISDIR(st.st_mode) ? " and is not empty" : "");
-    if (!mkdtemp(p->work)) tool_die(t, EXIT_FAIL, "cannot make a folder for '%s': %s", p->final, strerror(errno));
+    size_t random = strlen(p->work) - 6;
+    do {
+        memset(p->work + random, 'X', 6);
+        if (!mkdtemp(p->work)) tool_die(t, EXIT_FAIL, "cannot make a folder for '%s': %s", p->final, strerror(errno));
+        if (p->lock >= 0) close(p->lock);
+        p->lock = open(p->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    } while (p->lock >= 0 && pg_temp_lock(p->lock));
     mode_t mask = umask(0);
     umask(mask);
     (void)chmod(p->work, 0777 & ~mask);
@@ -67,8 +76,9 @@ void place_abort(place *p)
     }
     if (d) closedir(d);
     if (p->work) rmdir(p->work);
+    if (p->lock >= 0) close(p->lock);
     free(p->work);
     free(p->final);
     free(p->weights);
-    *p = (place){0};
+    *p = (place){.lock = -1};
 }

@@ -104,9 +104,11 @@ void fetch_load(fetch *f, item *i)
 {
     pg_err e = {0};
     pg_buf text = {0};
+    int there = 0;
     if (i->picture) load_remote(f, i);
-    else if (set_file(f, i->path, i->where) && i->side && pg_is_file(i->side)) {
-        int rc = pg_file_read(i->side, (size_t)1 << 20, &text, &e);
+    else if (set_file(f, i->path, i->where) && i->side) there = pg_file_there(i->side, &e);
+    if (there) {
+        int rc = there < 0 ? there : pg_file_read(i->side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);
         else {
             const char *caption;
@@ -127,6 +129,16 @@ void fetch_image(fetch *f, const char *path, const char *id)
     fetch_put_later(f, id, &i);
 }
 
+/* What cannot be looked into gets a record that says so in the place of those that are missing. */
+static void put_unreadable(fetch *f, const char *id, const char *path)
+{
+    int why = errno;
+    if (!fetch_wanted(f)) return;
+    fetch_begin(f, id, path);
+    tool_record_error(&f->t, f->p.rec, "cannot read '%s': %s", path, strerror(why));
+    fetch_put(f, id);
+}
+
 /* The names of a folder: what is neither picture nor folder is not kept, so a name costs its length and some 20 bytes while the
  * folder is read. Before each name lies a byte that tells a folder. */
 typedef struct names {
@@ -143,28 +155,30 @@ static void free_names(names *l)
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a + 1, *(char *const *)b + 1); }
 
-static bool is_folder(const char *path, const char *name, unsigned char type)
+static bool is_folder(fetch *f, const char *path, const char *name, unsigned char type)
 {
     struct stat st;
     if (type != DT_UNKNOWN) return type == DT_DIR; /* a link to a folder is not followed: it could lead back up */
     char *full = pg_path_join(path, name);
-    bool folder = full && !lstat(full, &st) && S_ISDIR(st.st_mode);
+    if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    bool known = !lstat(full, &st);
+    if (!known && errno != ENOENT) put_unreadable(f, full, full);
     free(full);
-    return folder;
+    return known && S_ISDIR(st.st_mode);
 }
 
-/* Sorted, hidden ones left out. */
-static bool read_names(fetch *f, const char *path, names *l)
+/* Sorted, hidden ones left out. id: of the record where the folder cannot be read. */
+static bool read_names(fetch *f, const char *id, const char *path, names *l)
 {
     DIR *d = opendir(path);
     pg_err e = {0};
     if (!d) {
-        tool_warn(&f->t, "cannot open the folder '%s': %s", path, strerror(errno));
+        put_unreadable(f, id, path);
         return false;
     }
-    for (struct dirent *x; (x = readdir(d));) {
+    for (struct dirent *x; (errno = 0, x = readdir(d));) {
         const char *name = x->d_name;
-        bool folder = *name != '.' && is_folder(path, name, x->d_type);
+        bool folder = *name != '.' && is_folder(f, path, name, x->d_type);
         if (*name == '.') continue;
         if (!folder && !fetch_is_image(name)) {
             fetch_leave(f, name);
@@ -173,6 +187,7 @@ static bool read_names(fetch *f, const char *path, names *l)
         must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
         l->n++;
     }
+    if (errno) put_unreadable(f, id, path);
     closedir(d);
     if (!(l->at = pg_alloc(l->n, sizeof *l->at))) tool_die(&f->t, EXIT_FAIL, "out of memory");
     char *next = (char *)l->text.data;
@@ -187,7 +202,7 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
     char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
     if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
     if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
-    else if (!read_names(f, path, &l)) l.n = 0;
+    else if (!read_names(f, *below ? below : root, path, &l)) l.n = 0;
     for (size_t i = 0; i < l.n && fetch_more(f); i++) {
         const char *name = l.at[i] + 1;
         char *id = *below ? pg_path_join(below, name) : pg_strdup(name), *full = id ? pg_path_join(root, id) : NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "fetch.h"
 #include "net/url.h"
 
@@ -107,26 +108,6 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
-/* The next line into *b, without its end; of one that is too long only the beginning is kept. False at the end. */
-static bool next_line(fetch *f, FILE *in, pg_buf *b, bool *long_one)
-{
-    pg_err e = {0};
-    int c;
-    b->len = 0;
-    *long_one = false;
-    flockfile(in);
-    while ((c = getc_unlocked(in)) != EOF && c != '\n') {
-        if (b->len >= MAX_LINE) {
-            *long_one = true;
-            continue;
-        }
-        if (b->len == b->cap) must(f, pg_buf_reserve(b, 1, &e), &e);
-        b->data[b->len++] = (unsigned char)c;
-    }
-    funlockfile(in);
-    return c != EOF || b->len;
-}
-
 /* One line's object as a record. */
 static void record(fetch *f, const json_t *o, const char *where, const char *dir, const char *base)
 {
@@ -158,6 +139,31 @@ static void bad_line(fetch *f, const char *where, const char *why)
     fetch_put(f, where);
 }
 
+/* The next line with its end, in b; of one that is too long only the beginning is kept. False at the end of the file or where it cannot
+ * be read (ferror, errno). getline would lose what it has where a signal comes, and keep what is too long. */
+static bool next_line(fetch *f, FILE *in, pg_buf *b, bool *long_one)
+{
+    pg_err e = {0};
+    int c = 0;
+    *long_one = false;
+    b->len = 0;
+    flockfile(in);
+    while (c != '\n') {
+        errno = 0;
+        if ((c = getc_unlocked(in)) == EOF) {
+            if (!ferror(in) || errno != EINTR) break;
+            clearerr(in);
+        } else if (b->len >= MAX_LINE) {
+            *long_one |= c != '\n';
+        } else {
+            if (pg_buf_reserve(b, 1, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+            b->data[b->len++] = (unsigned char)c;
+        }
+    }
+    funlockfile(in);
+    return b->len > 0 && !ferror(in);
+}
+
 void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const char *base)
 {
     pg_buf line = {0};
@@ -175,7 +181,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         const char *bad = long_one ? "longer than 16 MiB" : NULL;
-        if (!bad && !(o = json_loadb(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) bad_line(f, where, bad);
         else record(f, o, where, dir, base);
@@ -186,7 +192,8 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         pg_err e = {0};
         if (pg_writer_flush(f->p.out, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     }
+    int errno_was = errno;
     order_drain(f);
-    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
+    if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno_was));
     pg_buf_free(&line);
 }

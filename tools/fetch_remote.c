@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "fetch.h"
 
 enum { WAIT_MS = 200 };
@@ -236,7 +237,7 @@ static void add_named(fetch *f, const pg_items *have, const char *base, pg_items
         char *line = NULL;
         size_t room = 0;
         for (ssize_t n; in && (n = getline(&line, &room, in)) >= 0;) {
-            json_t *o = json_loadb(line, (size_t)n, 0, NULL);
+            json_t *o = pg_json_load(line, (size_t)n, 0, NULL);
             const char *image = json_string_value(json_object_get(o, "image"));
             char *text = image ? pg_source_beside(base, image) : NULL;
             pg_source s;

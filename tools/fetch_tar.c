@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "fetch.h"
 
 enum { CHUNK = 1 << 16, TEXT_MAX = 1 << 20, JSON_MAX = 16 << 20, END_MARK = 1024 };
@@ -23,11 +24,18 @@ typedef struct sample {
     bool wanted, skims;
 } sample;
 
+typedef struct source {
+    int fd;
+    char block[CHUNK];
+} source;
+
 typedef struct shard {
     fetch *f;
     const char *file; /* its name in messages */
     bool damaged; /* nothing more can be read */
     struct archive *a;
+    struct archive_entry *entry;
+    source *from;
     char *member; /* the last one that was seen */
     sample s;
 } shard;
@@ -128,7 +136,7 @@ static void take_keys(shard *h, struct archive_entry *entry)
         return;
     }
     if (read_member(h, entry, JSON_MAX, &b)) {
-        o = json_loadb(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        o = pg_json_load(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
         if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
     }
     pg_buf_free(&b);
@@ -188,16 +196,33 @@ static bool has_end_mark(int fd)
     char end[END_MARK];
     struct stat st;
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return true; /* a pipe: cannot be looked at */
-    return st.st_size >= END_MARK && pread(fd, end, END_MARK, st.st_size - END_MARK) == END_MARK && !memcmp(end, zeros, END_MARK);
+    return st.st_size >= END_MARK && pg_pread_full(fd, end, END_MARK, st.st_size - END_MARK) == END_MARK && !memcmp(end, zeros, END_MARK);
+}
+
+/* libarchive's own reader and entry are not safe where memory runs out. */
+static la_ssize_t read_block(struct archive *a, void *ctx, const void **block)
+{
+    source *s = ctx;
+    ssize_t n;
+    do n = read(s->fd, s->block, sizeof s->block);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) archive_set_error(a, errno, "%s", strerror(errno));
+    *block = s->block;
+    return n;
 }
 
 static void walk(shard *h, int fd)
 {
     fetch *f = h->f;
-    struct archive_entry *entry;
     int rc = ARCHIVE_OK;
-    if (archive_read_open_fd(h->a, fd, CHUNK)) damaged(h, NULL);
-    while (!h->damaged && fetch_more(f) && ((rc = archive_read_next_header(h->a, &entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
+    h->entry = archive_entry_new();
+    h->from = pg_alloc(1, sizeof *h->from);
+    if (!h->entry || !h->from) nomem(f);
+    h->from->fd = fd;
+    struct archive_entry *entry = h->entry;
+    if (archive_read_set_callback_data(h->a, h->from)) nomem(f);
+    if (archive_read_open(h->a, h->from, NULL, read_block, NULL)) damaged(h, NULL);
+    while (!h->damaged && fetch_more(f) && ((rc = archive_read_next_header2(h->a, entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
         if (!set_member(h, entry)) break;
         bool plain = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
         if (plain && *base_name(h->member) != '.') take(h, entry);
@@ -224,5 +249,7 @@ void fetch_tar(fetch *f, const char *file, const char *name)
     pg_buf_free(&h.s.image);
     pg_buf_free(&h.s.text);
     free(h.member);
+    archive_entry_free(h.entry);
     archive_read_free(h.a);
+    free(h.from);
 }

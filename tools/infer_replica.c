@@ -12,8 +12,8 @@
 
 static void wake(const infer *f)
 {
-    ssize_t n = write(f->wake[1], "", 1);
-    (void)n; /* a full pipe wakes as well */
+    while (write(f->wake[1], "", 1) < 0 && errno == EINTR) /* a full pipe wakes as well */
+        ;
 }
 
 static slot *slot_of(const infer *f, const pg_caption *c)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/num.h"
 #include "infer.h"
 #include "model/lora.h"
@@ -144,7 +145,7 @@ static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
     *pieces = 0;
     for (size_t i = 0; i < pg_rec_count(h); i++)
         if (!strcmp(pg_rec_key(h, i), "tokenizer") && !pg_rec_json(h, i, false, &json, NULL))
-            o = json_loadb((const char *)json.data, json.len, JSON_DECODE_ANY, NULL);
+            o = pg_json_load((const char *)json.data, json.len, JSON_DECODE_ANY, NULL);
     const char *s = json_string_value(json_object_get(o, "path"));
     json_int_t n = json_integer_value(json_object_get(o, "pieces"));
     if (s)
@@ -155,13 +156,17 @@ static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
     pg_buf_free(&json);
 }
 
-static char *beside(const char *model)
+static char *beside(const infer *f, const char *model)
 {
+    pg_err e = {0};
     static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
     char *dir = pg_is_dir(model) ? pg_strdup(model) : pg_path_dir(model), *found = NULL;
-    for (size_t i = 0; dir && !found && i < sizeof names / sizeof *names; i++) {
-        char *path = pg_path_join(dir, names[i]);
-        if (path && pg_is_file(path))
+    for (size_t i = 0; !found && i < sizeof names / sizeof *names; i++) {
+        char *path = dir ? pg_path_join(dir, names[i]) : NULL;
+        int there = path ? pg_file_there(path, &e) : pg_error_nomem(&e);
+        if (there < 0)
+            tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+        if (there)
             found = path;
         else
             free(path);
@@ -179,7 +184,7 @@ static void open_tokenizer(infer *f)
     if (pieces > f->m->s.vocab)
         tool_die(&f->t, EXIT_FAIL, "the stream's tokenizer has %" PRIu64 " pieces, '%s' a vocabulary of %zu: tokens of another model",
                  pieces, f->model, f->m->s.vocab);
-    path = f->tokenizer_path ? pg_strdup(f->tokenizer_path) : beside(f->model);
+    path = f->tokenizer_path ? pg_strdup(f->tokenizer_path) : beside(f, f->model);
     if (!path && named && pg_is_file(named)) {
         path = named;
         named = NULL;

@@ -100,11 +100,10 @@ int main(int argc, char **argv)
     merging g = {0};
     if (o.merge) open_merge(&t, &g, w, argv[optind + 1], &how);
     place_open(&t, &p, dst, o.npz, w);
-    if (pg_weights_save_as(w, p.weights, &how, &e)) {
+    if (pg_weights_save_as(w, p.weights, &how, &e) || copy_tokenizer(&t, w, p.weights, &e)) {
         place_abort(&p);
         tool_die(&t, EXIT_FAIL, "%s", e.msg);
     }
-    copy_tokenizer(&t, w, p.weights);
     place_commit(&t, &p);
     pg_merge_free(g.merge);
     pg_adapter_close(g.adapter);

@@ -35,8 +35,10 @@ static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
         must(f, pg_rec_set_raw(r, "id", id, len, &e), &e);
     f->text.len = 0;
     /* What cannot be decoded is told of with the finished caption. */
-    if (f->tok && pg_tokenizer_decode(f->tok, tokens, n, &f->text, &e))
+    int rc = f->tok ? pg_tokenizer_decode(f->tok, tokens, n, &f->text, &e) : PG_OK;
+    if (rc && rc != PG_ENOMEM)
         return;
+    must(f, rc, &e);
     must(f, pg_rec_set_str(r, "partial", (const char *)f->text.data, f->text.len, &e), &e);
     tool_put(&f->t, &f->p, r);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "kernels/kernels.h"
 #include "info.h"
 #include "weights/adapter.h"
@@ -62,10 +63,11 @@ static void put_bytes(const char *label, double n, const char *what)
 
 /* ---- the machine ---- */
 
-static void put_cpu(void)
+static void put_cpu(const pg_tool *t)
 {
     char line[512];
     FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f && errno != ENOENT) tool_die(t, EXIT_FAIL, "cannot open '/proc/cpuinfo': %s", strerror(errno));
     while (f && fgets(line, sizeof line, f)) {
         char *v = strchr(line, ':');
         if (strncmp(line, "model name", 10) || !v) continue;
@@ -103,7 +105,7 @@ static void machine(pg_tool *t)
     pg_err e = {0};
     pg_kern *k;
     if (pg_kern_new(&k, t->threads, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    put_cpu();
+    put_cpu(t);
     printf("%-16s%s\n%-16s%s\n%-16s%zu\n", "kernels", pg_kern_isa(k), "matrix products", pg_kern_blas(k), "threads", pg_kern_threads(k));
     printf("%-16s%s\n%-16s%s\n", "bf16 products", pg_kern_bf16(k), "int8 products", pg_kern_int8(k));
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), unused = sysconf(_SC_AVPHYS_PAGES);
@@ -334,8 +336,11 @@ static void count_keys(pg_tool *t, keys *k, const pg_rec *r)
         const unsigned char *raw = pg_rec_raw(r, i, &len);
         char type[24], shape[96] = "";
         pg_tensor x;
+        pg_err e = {0};
         snprintf(type, sizeof type, "%s", len ? type_name(raw[0]) : "nil");
-        if (!strcmp(type, "map") && pg_rec_tensor(r, key, &x, NULL) == 1) {
+        int tensor = !strcmp(type, "map") ? pg_rec_tensor(r, key, &x, &e) : 0;
+        if (tensor == PG_ENOMEM) tool_die(t, EXIT_FAIL, "%s", e.msg);
+        if (tensor == 1) {
             snprintf(type, sizeof type, "tensor %s", x.type);
             at = (size_t)snprintf(shape, sizeof shape, " [");
             for (size_t d = 0; d < x.ndim && at < sizeof shape - 24; d++)
@@ -362,13 +367,16 @@ static void count_keys(pg_tool *t, keys *k, const pg_rec *r)
     }
 }
 
-static void put_chain(const pg_rec *h)
+static void put_chain(const pg_tool *t, const pg_rec *h)
 {
+    json_error_t why = {0};
     for (size_t i = 0; i < pg_rec_count(h); i++) {
         if (strcmp(pg_rec_key(h, i), "chain")) continue;
         pg_buf b = {0};
-        json_t *all = pg_rec_json(h, i, false, &b, NULL) ? NULL : json_loadb((const char *)b.data, b.len, 0, NULL), *one, *arg;
+        int rc = pg_rec_json(h, i, false, &b, NULL);
+        json_t *all = rc ? NULL : pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why), *one, *arg;
         size_t n, m;
+        if (rc == PG_ENOMEM || (!rc && !all && pg_json_no_memory(&why))) tool_die(t, EXIT_FAIL, "out of memory");
         json_array_foreach(all, n, one)
         {
             const char *program = json_string_value(json_object_get(one, "program")), *version = json_string_value(json_object_get(one, "version"));
@@ -413,7 +421,7 @@ static int stream(pg_tool *t, int fd, const char *name)
         for (size_t i = 0; i < n; i++) putchar((unsigned char)kind[i] < 32 || kind[i] == 127 ? '?' : kind[i]);
     else fputs("unknown", stdout);
     putchar('\n');
-    put_chain(h);
+    put_chain(t, h);
     printf("%-16s%llu%s\n", "records", (unsigned long long)pg_reader_count(in), rc < 0 ? " before the fault" : "");
     printf("%-16s%llu\n", "with errors", (unsigned long long)errors);
     put_bytes("size", (double)pg_reader_offset(in), "");
@@ -454,7 +462,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
         return EXIT_FAIL;
     }
     /* By its name a stream, or a file that begins as one: with a map. A pipe cannot be looked into. */
-    bool map = pread(fd, &first, 1, 0) != 1 || (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
+    bool map = pg_pread_full(fd, &first, 1, 0) != 1 || (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
     if (pg_ends_with(path, ".pgs") || map) status = stream(t, fd, path);
     else {
         complain(t, "'%s' is neither a model (a folder, .npz, .safetensors) nor a stream", path);

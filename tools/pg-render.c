@@ -220,7 +220,9 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
 
     if (!path) tool_die(t, EXIT_FAIL, "out of memory");
     if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
-    if (!pg_rec_has(p->rec, "caption") || strlen(path) != source.n || strstr(path, "://") || !pg_is_file(path)) {
+    int there = pg_rec_has(p->rec, "caption") && strlen(path) == source.n && !strstr(path, "://") ? pg_file_there(path, &e) : 0;
+    if (there < 0) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (!there) {
         n->without++;
         goto out;
     }
@@ -287,6 +289,8 @@ int main(int argc, char **argv)
     parse(&t, &o);
     if (o.output) {
         int fd;
+        size_t left = pg_temp_sweep(o.output);
+        if (left) tool_info(&t, "removed %zu temporary file%s that a killed run left of '%s'", left, left == 1 ? "" : "s", o.output);
         if (pg_outfile_open(&outfile, o.output, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));

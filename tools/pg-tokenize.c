@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <msgpack.h>
@@ -79,7 +80,8 @@ static void parse(pg_tool *t, options *o)
 static pg_rec *header_keys(pg_tool *t, const pg_tokenizer *tok)
 {
     char *path = realpath(pg_tokenizer_path(tok), NULL);
-    const char *shown = path ? path : pg_tokenizer_path(tok);
+    if (!path)
+        tool_die(t, EXIT_FAIL, "cannot find '%s': %s", pg_tokenizer_path(tok), strerror(errno));
     pg_rec *r = pg_rec_new();
     msgpack_sbuffer b;
     msgpack_packer p;
@@ -88,7 +90,7 @@ static pg_rec *header_keys(pg_tool *t, const pg_tokenizer *tok)
     msgpack_sbuffer_init(&b);
     msgpack_packer_init(&p, &b, msgpack_sbuffer_write);
     if (!r || msgpack_pack_map(&p, 2) || msgpack_pack_str_with_body(&p, "path", 4) ||
-        msgpack_pack_str_with_body(&p, shown, strlen(shown)) || msgpack_pack_str_with_body(&p, "pieces", 6) ||
+        msgpack_pack_str_with_body(&p, path, strlen(path)) || msgpack_pack_str_with_body(&p, "pieces", 6) ||
         msgpack_pack_uint64(&p, pg_tokenizer_size(tok)))
         tool_die(t, EXIT_FAIL, "no memory");
     if (pg_rec_set_raw(r, "tokenizer", b.data, b.size, &e) < 0)

@@ -115,7 +115,10 @@ static bool stopped(const run *r)
 /* Where an earlier run was stopped. */
 static void resume(run *r)
 {
-    if (r->resume && pg_is_file(r->state_path)) {
+    pg_err err = {0};
+    int there = pg_file_there(r->state_path, &err);
+    if (there < 0) train_fail(r, &err);
+    if (r->resume && there) {
         TRY(pg_state_load(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
         tool_info(&r->t, "resuming after step %zu of %zu", r->progress.step, r->steps);
         if (r->progress.moved)
@@ -129,7 +132,7 @@ static void resume(run *r)
         r->data.skip = false;
     } else if (r->resume) {
         tool_info(&r->t, "no '%s': starting from the beginning", r->state_path);
-    } else if (pg_is_file(r->state_path)) {
+    } else if (there) {
         tool_warn(&r->t, "'%s' of an earlier run is not used; --resume would", r->state_path);
     }
 }

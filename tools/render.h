@@ -89,6 +89,7 @@ typedef struct report {
     bool scored, compare;
 } report;
 
+
 /* Boxes that the caption names (text/locations.h): a JSON array for free(), NULL where there is none; and spans of class "box", placed
  * in hundredths of a picture that lies in an element of its size. */
 char *boxes_json(const pg_rec *rec);
@@ -106,7 +107,7 @@ void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report
 
 void put_note(const pg_tool *t, FILE *f, const char *path);
 void put_card(report *r, const tool_pipe *p);  /* an example's, into r->cards */
-double record_score(const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
+double record_score(const report *r, const pg_rec *rec);        /* CIDEr under scores, NAN where there is none */
 void put_head(FILE *f);
 void put_summary(const report *r, FILE *f);
 void put_controls(const report *r, FILE *f);

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "base/guard.h"
 #include "render.h"
 #include "text/locations.h"
 
@@ -38,7 +39,7 @@ char *boxes_json(const pg_rec *rec)
         if (!all) all = json_array();
         json_array_append_new(all, one);
     }
-    char *text = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
+    char *text = all ? pg_json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
     json_decref(all);
     return text;
 }

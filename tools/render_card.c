@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "base/num.h"
 #include "render.h"
 #include "text/text.h"
+
+_Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "out of memory"); }
 
 enum { THUMB_SIDE = 224, SEEN_SLOTS = 1 << 17, SEEN_MAX = SEEN_SLOTS / 2 };
 
@@ -21,7 +24,7 @@ void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture)
         c->words += v.s[i] != ' ' && !inside;
         inside = v.s[i] != ' ';
     }
-    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) c->full = true;
+    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) tool_die(t, EXIT_FAIL, "out of memory");
     if (c->full) return;
     if (h == 0) h = 1;
     size_t i = (size_t)(h ^ h >> 32) & (SEEN_SLOTS - 1);
@@ -31,26 +34,31 @@ void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture)
     c->full = c->distinct >= SEEN_MAX;
 }
 
-double record_score(const pg_rec *rec)
+double record_score(const report *r, const pg_rec *rec)
 {
     double v = NAN;
     for (size_t i = 0; i < pg_rec_count(rec); i++) {
         pg_buf b = {0};
-        if (!strcmp(pg_rec_key(rec, i), "scores") && !pg_rec_json(rec, i, false, &b, NULL)) {
-            json_t *o = json_loadb((const char *)b.data, b.len, 0, NULL), *cider = json_object_get(o, "CIDEr");
+        json_error_t why = {0};
+        int rc = strcmp(pg_rec_key(rec, i), "scores") ? PG_FAIL : pg_rec_json(rec, i, false, &b, NULL);
+        if (!rc) {
+            json_t *o = pg_json_load(b.data, b.len, 0, &why), *cider = json_object_get(o, "CIDEr");
             if (json_is_number(cider)) v = json_number_value(cider);
             json_decref(o);
         }
+        if (rc == PG_ENOMEM || pg_json_no_memory(&why)) no_memory(r);
         pg_buf_free(&b);
     }
     return v;
 }
 
 /* Equal after lower-casing, as the suffix was in training. */
-static bool same(text_view a, const char *b, size_t n)
+static bool same(const report *r, text_view a, const char *b, size_t n)
 {
     pg_buf x = {0}, y = {0};
-    bool eq = !pg_text_lower(a.s, a.n, &x, NULL) && !pg_text_lower(b, n, &y, NULL) && x.len == y.len &&
+    int rx = pg_text_lower(a.s, a.n, &x, NULL), ry = pg_text_lower(b, n, &y, NULL);
+    if (rx == PG_ENOMEM || ry == PG_ENOMEM) no_memory(r);
+    bool eq = !rx && !ry && x.len == y.len &&
               (x.len == 0 || !memcmp(x.data, y.data, x.len));
     pg_buf_free(&x);
     pg_buf_free(&y);
@@ -70,18 +78,20 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
     size_t n;
     pg_buf jpeg = {0};
     pg_tensor x;
-    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(r->image, p, n, THUMB_SIDE, &jpeg, NULL);
+    pg_err e = {0};
+    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(r->image, p, n, THUMB_SIDE, &jpeg, &e);
 
-    if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1 && !strcmp(x.type, "<f4") && x.ndim == 3 && x.shape[0] == x.shape[1] &&
+    if (!ok && e.code != PG_ENOMEM && pg_rec_tensor(rec, "pixels", &x, &e) == 1 && !strcmp(x.type, "<f4") && x.ndim == 3 && x.shape[0] == x.shape[1] &&
         x.shape[2] == 3) {
         float *v = pg_floats(x.bytes / 4);
         jpeg.len = 0;
         if (v) {
             memcpy(v, x.data, x.bytes);
-            ok = !pg_image_encode(v, x.shape[0], &jpeg, NULL);
-        }
+            ok = !pg_image_encode(v, x.shape[0], &jpeg, &e);
+        } else (void)pg_error_nomem(&e);
         free(v);
     }
+    if (e.code == PG_ENOMEM) tool_die(r->t, EXIT_FAIL, "%s", e.msg);
     if (ok) {
         bool boxes = has_boxes(alt);
         if (boxes) fputs("<div class=\"framed\"><div>", r->cards);
@@ -118,10 +128,10 @@ static said *gather(report *r, const pg_rec *rec, const char *id, char **refs, s
         s[i].score = s[i].logprob = NAN;
         if (e) s[i] = (said){.has = true, .caption = {e->caption, strlen(e->caption)}, .score = e->score, .logprob = e->logprob};
         if (i == 0 && pg_rec_has(rec, "caption")) {
-            s[i] = (said){.has = true, .caption = view(rec, "caption"), .score = record_score(rec)};
+            s[i] = (said){.has = true, .caption = view(rec, "caption"), .score = record_score(r, rec)};
             if (pg_rec_double(rec, "logprob", &s[i].logprob, NULL) != 1) s[i].logprob = NAN;
         }
-        for (size_t k = 0; k < n_refs; k++) s[i].match |= s[i].has && same(s[i].caption, refs[k], strlen(refs[k]));
+        for (size_t k = 0; k < n_refs; k++) s[i].match |= s[i].has && same(r, s[i].caption, refs[k], strlen(refs[k]));
         if (!s[i].has) continue;
         tally_caption(r->t, &r->columns[i].tally, s[i].caption, picture_hash(rec, id));
         r->columns[i].tally.known += n_refs > 0;
@@ -250,9 +260,12 @@ void put_card(report *r, const tool_pipe *p)
         put_error(r, rec, id);
         return;
     }
-    if (pg_rec_strs(rec, "references", &refs, &n_refs, NULL) != 1 || n_refs == 0) {
-        refs = suffix.n ? pg_calloc(1, sizeof *refs) : NULL;
-        n_refs = refs && (refs[0] = pg_strndup(suffix.s, suffix.n)) ? 1 : 0;
+    int rc = pg_rec_strs(rec, "references", &refs, &n_refs, NULL);
+    if (rc == PG_ENOMEM) no_memory(r);
+    if (rc != 1 || n_refs == 0) {
+        n_refs = suffix.n ? 1 : 0;
+        refs = n_refs ? pg_calloc(1, sizeof *refs) : NULL;
+        if (n_refs && (!refs || !(refs[0] = pg_strndup(suffix.s, suffix.n)))) no_memory(r);
     }
     said *s = gather(r, rec, id, refs, n_refs), *last = r->n_columns ? &s[r->n_columns - 1] : NULL;
     if (n_refs && last) near = nearest_reference(last->caption, refs, n_refs);

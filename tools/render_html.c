@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "render.h"
 
 _Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "out of memory"); }
@@ -16,11 +17,15 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
 {
     pg_buf b = {0};
     json_t *chain = NULL, *link;
+    json_error_t why = {0};
     size_t i, k;
 
-    for (i = 0; i < pg_rec_count(header); i++)
-        if (!strcmp(pg_rec_key(header, i), "chain") && !pg_rec_json(header, i, false, &b, NULL))
-            chain = json_loadb((const char *)b.data, b.len, JSON_ALLOW_NUL, NULL);
+    for (i = 0; i < pg_rec_count(header); i++) {
+        if (strcmp(pg_rec_key(header, i), "chain")) continue;
+        int rc = pg_rec_json(header, i, false, &b, NULL);
+        if (!rc) chain = pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why);
+        if (rc == PG_ENOMEM || (!rc && !chain && pg_json_no_memory(&why))) no_memory(r);
+    }
     fprintf(r->chains, "<h3>");
     put_str(r->chains, name);
     fputs("</h3>\n<pre>", r->chains);
@@ -64,7 +69,7 @@ static void keep(report *r, column *c, const tool_pipe *p)
         c->cap = cap;
     }
     entry *e = &c->e[c->n++];
-    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(p->rec), 0};
+    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
     if (pg_rec_double(p->rec, "logprob", &e->logprob, NULL) != 1) e->logprob = NAN;
     if (!e->id || !e->caption) no_memory(r);
 }

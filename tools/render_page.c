@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "render.h"
 
 void put_head(FILE *f)
@@ -21,7 +22,7 @@ enum { SHOWN = sizeof shown / sizeof *shown };
 
 static double score_of(const char *scores, const char *name)
 {
-    json_t *o = scores ? json_loads(scores, 0, NULL) : NULL, *v = json_object_get(o, name);
+    json_t *o = scores ? pg_json_load(scores, strlen(scores), 0, NULL) : NULL, *v = json_object_get(o, name);
     double x = json_is_number(v) ? json_number_value(v) : NAN;
     json_decref(o);
     return x;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "score.h"
 
 enum { SAID = 5 }; /* messages of one kind */
@@ -174,7 +175,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
         size_t n = (size_t)((stop ? stop : end) - p);
         json_error_t why;
         if (n && strspn(p, " \t\r") < n) {
-            json_t *o = json_loadb(p, n, JSON_ALLOW_NUL, &why);
+            json_t *o = pg_json_load(p, n, JSON_ALLOW_NUL, &why);
             if (!json_is_object(o))
                 tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
             if (number == 1 && json_is_array(json_object_get(o, "annotations")))
@@ -190,7 +191,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 {
     json_error_t why;
-    json_t *all = json_loadb((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
+    json_t *all = pg_json_load((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
     size_t i;
     if (!all)
         tool_die(t, EXIT_STREAM, "'%s', line %d: %s", s->name, why.line, why.text);
@@ -277,7 +278,7 @@ void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco)
 {
     unsigned char first[64] = {0};
     pg_buf b = {0};
-    ssize_t n = path ? pread(fd, first, sizeof first - 1, 0) : 0;
+    ssize_t n = path ? pg_pread_full(fd, first, sizeof first - 1, 0) : 0;
     size_t blank = n > 0 ? strspn((const char *)first, " \t\r\n\xef\xbb\xbf") : 0;
     s->name = path ? path : "stdin";
     s->references = coco->n > 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "score.h"
 
 static void must(pg_tool *t, int rc, const pg_err *e)
@@ -68,7 +69,7 @@ static json_t *pair(const pg_interval *in) { return json_pack("[f,f]", in->low, 
 
 static void put_json(pg_tool *t, json_t *o)
 {
-    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = pg_json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(o);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
@@ -76,18 +77,24 @@ static void put_json(pg_tool *t, json_t *o)
     free(text);
 }
 
+static void json_put(pg_tool *t, json_t *o, const char *key, json_t *v)
+{
+    if (json_object_set_new(o, key, v))
+        tool_die(t, EXIT_FAIL, "out of memory");
+}
+
 static void json_scores(pg_tool *t, const set *s, const pg_scores *v, const pg_caption_facts *f, const pg_interval *in)
 {
     json_t *o = json_pack("{s:I}", "N", (json_int_t)s->scored), *all;
     for (size_t m = 0; m < PG_METRICS; m++)
-        json_object_set_new(o, pg_metric_name(m), json_real(v->v[m]));
-    json_object_set_new(o, "distinct", json_integer((json_int_t)f->distinct));
-    json_object_set_new(o, "words", json_pack("{s:f,s:I,s:I,s:f}", "mean", f->mean, "min", (json_int_t)f->shortest, "max", (json_int_t)f->longest,
+        json_put(t, o, pg_metric_name(m), json_real(v->v[m]));
+    json_put(t, o, "distinct", json_integer((json_int_t)f->distinct));
+    json_put(t, o, "words", json_pack("{s:f,s:I,s:I,s:f}", "mean", f->mean, "min", (json_int_t)f->shortest, "max", (json_int_t)f->longest,
                                               "references", f->reference_mean));
     if (in) {
-        json_object_set_new(o, "intervals", all = json_object());
+        json_put(t, o, "intervals", all = json_object());
         for (size_t m = 0; m < PG_METRICS; m++)
-            json_object_set_new(all, pg_metric_name(m), pair(&in[m]));
+            json_put(t, all, pg_metric_name(m), pair(&in[m]));
     }
     put_json(t, o);
 }
@@ -118,7 +125,7 @@ void put_comparison(pg_tool *t, const set *a, const set *b, const scoring *o)
         printf("A: %s\nB: %s\n%zu captions in both\n\n%-9s %8s %8s %8s   %-20s %s\n", a->name, b->name, a->scored, "", "A", "B", "B - A", "95 % interval", "p");
     for (size_t m = 0; m < PG_METRICS; m++) {
         if (o->json)
-            json_object_set_new(all, pg_metric_name(m), json_pack("{s:f,s:f,s:f,s:o,s:f}", "A", u.v[m], "B", v.v[m], "difference", d[m].difference,
+            json_put(t, all, pg_metric_name(m), json_pack("{s:f,s:f,s:f,s:o,s:f}", "A", u.v[m], "B", v.v[m], "difference", d[m].difference,
                                                                   "interval", pair(&d[m].interval), "p", d[m].p));
         else
             printf("%-9s %8.4f %8.4f %+8.4f   %+.4f to %+.4f   %.4f\n", pg_metric_name(m), u.v[m], v.v[m], d[m].difference, d[m].interval.low,
@@ -164,7 +171,7 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
         json_decref(caption);
         json_decref(id);
     }
-    char *text = json_dumps(all, JSON_COMPACT);
+    char *text = pg_json_dumps(all, JSON_COMPACT);
     if (!text)
         tool_die(t, EXIT_FAIL, "out of memory");
     size_t n = strlen(text);

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "serve.h"
 
 static int add_json(json_t *o, pg_buf *out, pg_err *e)
 {
-    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = o ? pg_json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     int rc = text ? pg_buf_add(out, text, strlen(text), e) : pg_error_nomem(e);
     free(text);
     json_decref(o);
@@ -19,9 +20,11 @@ static json_t *caption_object(const job *j)
 {
     json_t *o = json_pack("{s:s, s:s}", "id", j->id, "caption", j->text);
     if (!o) return NULL;
-    json_object_set_new(o, "logprob", j->scored && isfinite(j->logprob) ? json_real(j->logprob) : json_null());
-    json_object_set_new(o, "ms", json_real(round(j->ms * 1000) / 1000));
-    if (j->truncated) json_object_set_new(o, "truncated", json_true());
+    if (json_object_set_new(o, "logprob", j->scored && isfinite(j->logprob) ? json_real(j->logprob) : json_null()) ||
+        json_object_set_new(o, "ms", json_real(round(j->ms * 1000) / 1000)) || (j->truncated && json_object_set_new(o, "truncated", json_true()))) {
+        json_decref(o);
+        return NULL;
+    }
     return o;
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "serve.h"
 
 const double serve_buckets[SERVE_BUCKETS] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120};
@@ -106,7 +107,7 @@ void info_log(server *s, const char *client, const char *method, const char *pat
     json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:i, s:f, s:I}", "time", at, "client", client, "method", text_of(method), "path",
                           text_of(path), "status", (int)status, "ms", round(ms * 1000) / 1000, "bytes", (json_int_t)in);
     if (o && id) json_object_set_new(o, "id", json_string(id));
-    char *line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *line = o ? pg_json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     size_t n = line ? strlen(line) : 0;
     if (line) line[n] = '\n'; /* in the place of the 0 */
     if (!line || !write_line(line, n + 1)) {

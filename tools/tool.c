@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* program_invocation_short_name */
 #include "tool.h"
 
 #include <errno.h>
@@ -133,6 +134,14 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
 }
 
 size_t tool_max_record(const pg_tool *t) { return t->max_record ? t->max_record : PG_RECORD_MAX; }
+
+/* BLIS ends the process where it finds no memory, and says so. The Makefile has the linker put this in that place: a status, no core. */
+_Noreturn void __wrap_bli_abort(void);
+void __wrap_bli_abort(void)
+{
+    fprintf(stderr, "%s: out of memory in a matrix product\n", program_invocation_short_name);
+    _exit(EXIT_FAIL);
+}
 
 void tool_usage(const pg_tool *t, const char *fmt, ...)
 {

@@ -20,7 +20,9 @@ void train_check_settings(run *r)
 void train_open_tokenizer(run *r)
 {
     pg_err e = {0};
-    if (!pg_tokenizer_open(&r->tok, r->model, &e)) return;
+    int rc = pg_tokenizer_open(&r->tok, r->model, &e);
+    if (!rc) return;
+    if (rc == PG_ENOMEM || rc == PG_EIO) train_fail(r, &e);
     if (r->val && r->val_captions) tool_warn(&r->t, "validation captions stay tokens without text and scores: %s", e.msg);
     else if (r->out_dir && !r->lora) tool_info(&r->t, "no tokenizer goes along into '%s': %s", r->out_dir, e.msg);
 }

@@ -16,7 +16,8 @@ static char *weights_path(run *r, const char *mark, char **dir)
     while (n > 1 && r->out[n - 1] == '/') n--;
     *dir = NULL;
     for (size_t i = 0; i < 2; i++)
-        if (pg_ends_with(r->out, endings[i])) path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i]);
+        if (pg_ends_with(r->out, endings[i]) && !(path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i])))
+            train_no_memory(r);
     if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
         const char *name = r->lora ? "adapter_model.safetensors" : pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors";
         path = pg_path_join(*dir, name);
@@ -39,14 +40,37 @@ static void probe(run *r, const char *path)
     pg_outfile_abort(&f);
 }
 
+/* What a run that was killed while it saved has left. */
+static void sweep(run *r, const char *path)
+{
+    size_t n = pg_temp_sweep(path);
+    if (n) tool_info(&r->t, "removed %zu temporary file%s that a killed run left of '%s'", n, n == 1 ? "" : "s", path);
+}
+
+static void sweep_folder(run *r, const char *dir)
+{
+    static const char *const beside[] = {"tokenizer.model", "adapter_config.json"};
+    for (size_t i = 0; dir && i < sizeof beside / sizeof *beside; i++) {
+        char *path = pg_path_join(dir, beside[i]);
+        if (!path) train_no_memory(r);
+        sweep(r, path);
+        free(path);
+    }
+}
+
 void train_choose_output(run *r)
 {
     r->weights_out = weights_path(r, "", &r->out_dir);
     r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
     if (!r->state_path) train_no_memory(r);
+    sweep(r, r->weights_out);
+    sweep_folder(r, r->out_dir);
+    sweep(r, r->state_path);
     probe(r, r->weights_out);
     if (!r->keep_best) return;
     r->best_out = weights_path(r, ".best", &r->best_dir);
+    sweep(r, r->best_out);
+    sweep_folder(r, r->best_dir);
     probe(r, r->best_out);
 }
 

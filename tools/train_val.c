@@ -21,13 +21,16 @@ static void add_picture(run *r, pg_image *image, const pg_rec *rec)
     pg_buf jpeg = {0};
     pg_tensor x;
     size_t n, side = r->m->s.image_size;
-    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(image, p, n, PICTURE_SIDE, &jpeg, NULL);
+    pg_err err = {0};
+    bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(image, p, n, PICTURE_SIDE, &jpeg, &err);
+    if (err.code == PG_ENOMEM) train_fail(r, &err);
     if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1) { /* pg_sample_read has seen to its type and size */
         float *v = pg_floats(side * side * 3);
         if (!v) train_no_memory(r);
         memcpy(v, x.data, x.bytes);
         jpeg.len = 0;
-        ok = !pg_image_encode(v, side, &jpeg, NULL);
+        ok = !pg_image_encode(v, side, &jpeg, &err);
+        if (err.code == PG_ENOMEM) train_fail(r, &err);
         free(v);
     }
     if (ok) TRY(pg_rec_set_bin(r->event, "image", jpeg.data, jpeg.len, e));
@@ -202,8 +205,9 @@ static void to_text(run *r, captions *v)
         pg_buf b = {0};
         pg_err why = v->c[i].err;
         if (!why.code && !r->tok) continue;
-        if (why.code || pg_tokenizer_decode(r->tok, v->c[i].tokens, v->c[i].n, &b, &why))
-            tool_warn(&r->t, "no caption of '%s': %s", r->val_data.items[i].id, why.msg);
+        if (!why.code) (void)!pg_tokenizer_decode(r->tok, v->c[i].tokens, v->c[i].n, &b, &why);
+        if (why.code == PG_ENOMEM) train_fail(r, &why);
+        if (why.code) tool_warn(&r->t, "no caption of '%s': %s", r->val_data.items[i].id, why.msg);
         else if (!(v->text[i] = pg_strndup(b.len ? (const char *)b.data : "", b.len))) train_no_memory(r);
         pg_buf_free(&b);
     }

@@ -40,6 +40,28 @@ int pg_write_full(int fd, const void *p, size_t n)
     return 0;
 }
 
+ssize_t pg_pread_full(int fd, void *p, size_t n, off_t at)
+{
+    size_t got = 0;
+    while (got < n) {
+        ssize_t r = pread(fd, (char *)p + got, n - got, at + (off_t)got);
+        if (r == 0) break;
+        if (r < 0 && errno != EINTR) return -1;
+        if (r > 0) got += (size_t)r;
+    }
+    return (ssize_t)got;
+}
+
+int pg_pwrite_full(int fd, const void *p, size_t n, off_t at)
+{
+    for (size_t put = 0; put < n;) {
+        ssize_t r = pwrite(fd, (const char *)p + put, n - put, at + (off_t)put);
+        if (r < 0 && errno != EINTR) return -1;
+        if (r > 0) put += (size_t)r;
+    }
+    return 0;
+}
+
 int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e)
 {
     int rc = PG_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -123,7 +145,11 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
         pg_outfile_abort(f);
         return pg_error(e, PG_EIO, "cannot write '%s': it is not a regular file, and only such a one can appear whole; use standard output", path);
     }
-    f->fd = mkstemp(f->temp);
+    size_t random = strlen(f->temp) - 6;
+    while ((f->fd = mkstemp(f->temp)) >= 0 && pg_temp_lock(f->fd)) {
+        close(f->fd);
+        memset(f->temp + random, 'X', 6);
+    }
     if (f->fd < 0) {
         int rc = pg_error_errno(e, "cannot write '%s'", path);
         free(f->temp);
@@ -139,11 +165,15 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
 
 int pg_outfile_commit(pg_outfile *f, pg_err *e)
 {
-    if (fsync(f->fd) && errno != EINVAL && errno != EROFS) return pg_error_errno(e, "cannot write '%s'", f->path);
-    int fd = f->fd;
+    int rc = PG_OK, fd = f->fd;
+    if (fsync(fd) && errno != EINVAL && errno != EROFS) rc = pg_error_errno(e, "cannot write '%s'", f->path);
     f->fd = -1;
-    if (close(fd)) return pg_error_errno(e, "cannot write '%s'", f->path);
-    if (rename(f->temp, f->path)) return pg_error_errno(e, "cannot rename '%s' to '%s'", f->temp, f->path);
+    if (close(fd) && !rc) rc = pg_error_errno(e, "cannot write '%s'", f->path);
+    if (!rc && rename(f->temp, f->path)) rc = pg_error_errno(e, "cannot rename '%s' to '%s'", f->temp, f->path);
+    if (rc) {
+        pg_outfile_abort(f);
+        return rc;
+    }
     free(f->temp);
     f->temp = NULL;
     char *dir = pg_path_dir(f->path);
@@ -206,6 +236,13 @@ bool pg_is_file(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+int pg_file_there(const char *path, pg_err *e)
+{
+    struct stat st;
+    if (!stat(path, &st)) return S_ISREG(st.st_mode);
+    return errno == ENOENT || errno == ENOTDIR ? 0 : pg_error_errno(e, "cannot look for '%s'", path);
 }
 
 bool pg_ends_with(const char *s, const char *end)

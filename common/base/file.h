@@ -11,6 +11,8 @@
 /* Loops over short counts and EINTR. pg_read_full returns the bytes read (less than n only at the end), or -1 with errno. */
 ssize_t pg_read_full(int fd, void *p, size_t n);
 int pg_write_full(int fd, const void *p, size_t n); /* 0, or -1 with errno */
+ssize_t pg_pread_full(int fd, void *p, size_t n, off_t at);
+int pg_pwrite_full(int fd, const void *p, size_t n, off_t at);
 
 /* The whole file appended to *b; PG_ELIMIT where it holds more than max bytes. */
 int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e) PG_MUST_CHECK;
@@ -26,7 +28,7 @@ void pg_map_close(pg_map *m);
 void pg_map_forget(const pg_map *m, const void *p, size_t n);
 
 /* A file under a temporary name in the same folder; commit does fsync, rename, fsync of the folder.
- * abort (also after a failed commit; harmless twice) removes the temporary file. */
+ * abort removes the temporary file; a commit that fails has done so. Harmless twice. */
 typedef struct pg_outfile {
     int fd;
     char *path, *temp;
@@ -35,6 +37,11 @@ int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 
+/* Temporary files (NAME.tmp.XXXXXX) that a killed process has left beside path are removed; those of living ones are locked and stay.
+ * Returns how many there were. A program calls it once for what it will write. */
+size_t pg_temp_sweep(const char *path);
+int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster and has removed it */
+
 int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */
 /* A file without a name, in $TMPDIR or /tmp, gone when it is closed. */
 int pg_temp_file(int *fd, pg_err *e) PG_MUST_CHECK;
@@ -42,6 +49,8 @@ int pg_temp_file(int *fd, pg_err *e) PG_MUST_CHECK;
 bool pg_same_file(const char *a, const char *b); /* false where one does not exist */
 bool pg_is_dir(const char *path);
 bool pg_is_file(const char *path);
+/* 1: a regular file is there; 0: none, or something else; < 0: the system cannot tell. For files that may be missing. */
+int pg_file_there(const char *path, pg_err *e) PG_MUST_CHECK;
 bool pg_ends_with(const char *s, const char *end);
 char *pg_path_join(const char *dir, const char *name) PG_MUST_CHECK; /* NULL on no memory; an absolute name stays */
 char *pg_path_dir(const char *path) PG_MUST_CHECK;                   /* "." where there is none */

@@ -167,7 +167,8 @@ int pg_jpeg_decode(const unsigned char *bytes, size_t n, const pg_decode_opts *o
     j->manager.emit_message = on_message;
     j->manager.output_message = on_output;
     if (setjmp(j->jump)) {
-        j->rc = pg_error(e, PG_EFORMAT, "%s", j->cut ? "premature end of file" : j->message);
+        const int code = j->d.err->msg_code == JERR_OUT_OF_MEMORY ? PG_ENOMEM : PG_EFORMAT;
+        j->rc = pg_error(e, code, "%s", j->cut ? "premature end of file" : j->message);
     } else {
         jpeg_create_decompress(&j->d);
         j->progress.progress_monitor = on_progress;
@@ -210,7 +211,7 @@ int pg_jpeg_encode(const unsigned char *rgb, size_t width, size_t height, int qu
     x->manager.error_exit = on_encode_error;
     x->manager.output_message = on_output;
     if (setjmp(x->jump)) {
-        x->rc = pg_error(e, PG_FAIL, "%s", x->message);
+        x->rc = pg_error(e, x->c.err->msg_code == JERR_OUT_OF_MEMORY ? PG_ENOMEM : PG_FAIL, "%s", x->message);
     } else {
         jpeg_create_compress(&x->c);
         jpeg_mem_dest(&x->c, &x->data, &x->len);

@@ -2,6 +2,7 @@
  *
  * libpng reports errors by longjmp: everything that lives across it sits in struct job, never in a local variable. */
 #include <png.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,13 +172,14 @@ int pg_png_decode(const unsigned char *bytes, size_t n, const pg_decode_opts *o,
     j->bytes = bytes;
     j->n = n;
     j->warning = warning;
+    errno = 0; /* libpng's messages do not tell where memory ran out */
     j->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, j, on_error, on_warning);
     j->info = j->png ? png_create_info_struct(j->png) : NULL;
     if (!j->info) {
         j->rc = pg_error_nomem(e);
     } else if (setjmp(png_jmpbuf(j->png))) {
         j->rc = PG_OK;
-        if (!j->complete) j->rc = pg_error(e, PG_EFORMAT, "%s", j->message);
+        if (!j->complete) j->rc = pg_error(e, errno == ENOMEM ? PG_ENOMEM : PG_EFORMAT, "%s", j->message);
         else if (!warning[0]) snprintf(warning, 256, "%s after the last pixel", j->message);
     } else {
         png_set_read_fn(j->png, j, on_read);

@@ -187,11 +187,16 @@ static int put_waiting(pg_corpus *c, pg_sentences *list, pg_err *e)
     return rc;
 }
 
-/* Bytes that are no UTF-8 have no case: they are compared as they are. */
-static bool same_in_lower_case(pg_corpus *c, const char *a, size_t n, const char *b, size_t m)
+/* 1 or 0, or < 0. Bytes that are no UTF-8 have no case: they are compared as they are. */
+static int same_in_lower_case(pg_corpus *c, const char *a, size_t n, const char *b, size_t m, pg_err *e)
 {
     c->text.len = c->low.len = 0;
-    if (pg_text_lower(a, n, &c->text, NULL) || pg_text_lower(b, m, &c->low, NULL))
+    int rc = pg_text_lower(a, n, &c->text, e);
+    if (!rc)
+        rc = pg_text_lower(b, m, &c->low, e);
+    if (rc == PG_ENOMEM)
+        return rc;
+    if (rc)
         return n == m && !memcmp(a, b, n);
     return c->text.len == c->low.len && (c->low.len == 0 || !memcmp(c->text.data, c->low.data, c->low.len));
 }
@@ -205,9 +210,12 @@ int pg_corpus_add(pg_corpus *c, const char *caption, size_t n, const char *const
     if ((rc = reserve((void **)&c->images, &c->cap_images, c->n_images, 1, sizeof *c->images, e)))
         return rc;
     im.first = c->references.n + c->references.waiting;
-    for (size_t i = 0; i < n_references; i++)
-        if (same_in_lower_case(c, caption, n, references[i], strlen(references[i])))
+    for (size_t i = 0; i < n_references; i++) {
+        if ((rc = same_in_lower_case(c, caption, n, references[i], strlen(references[i]), e)) < 0)
+            return rc;
+        if (rc)
             im.scores.v[PG_EXACT] = 1;
+    }
     rc = put(c, &c->captions, caption, n, e);
     for (size_t i = 0; !rc && i < n_references; i++)
         rc = put(c, &c->references, references[i], strlen(references[i]), e);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "base/num.h"
 #include "model/open.h"
 #include "weights/adapter.h"
@@ -173,7 +174,8 @@ static int new_factor(maker *k, slot *s, size_t which, size_t rows, size_t cols,
 static int make(void *ctx, const char *name, pg_linear *l, pg_err *e)
 {
     maker *k = ctx;
-    if (regexec(k->re, name, 0, NULL, 0)) return PG_OK;
+    int yes = pg_regex_matches(k->re, name, e);
+    if (yes != 1) return yes;
     slot *s = &k->m->lora->s[k->m->lora->n++];
     *s = (slot){.l = l, .name = pg_strdup(name)};
     if (!s->name) return pg_error_nomem(e);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "model/lora.h"
 
 enum { LIST_BYTES = 300 };
@@ -28,7 +29,7 @@ static int code_of(const pg_err *e)
 }
 
 /* ---- what is trained ---- */
-static int selects(const char *trainable, const regex_t *re, const char *name)
+static int selects(const char *trainable, const regex_t *re, const char *name, pg_err *e)
 {
     if (!strcmp(trainable, "all"))
         return 1;
@@ -36,7 +37,7 @@ static int selects(const char *trainable, const regex_t *re, const char *name)
         return !strncmp(name, "llm/layers/attn/", 16);
     if (!strcmp(trainable, "llm"))
         return !strncmp(name, "llm/", 4);
-    return !regexec(re, name, 0, NULL, 0);
+    return pg_regex_matches(re, name, e);
 }
 
 static const pg_canonical *canonical_of(const pg_weights *w, const char *name)
@@ -112,9 +113,11 @@ static int choose_params(opener *o, const char *trainable)
     }
     if (!(m->params = pg_calloc(n, sizeof *m->params)))
         rc = pg_error_nomem(o->e);
-    for (size_t i = 0; !rc && i < n; i++)
-        if (selects(trainable, &re, pg_canonical_at(m->weights, i)->name))
-            rc = make_param(o, pg_canonical_at(m->weights, i), &m->params[m->n_params++]);
+    for (size_t i = 0; !rc && i < n; i++) {
+        const pg_canonical *c = pg_canonical_at(m->weights, i);
+        int yes = selects(trainable, &re, c->name, o->e);
+        rc = yes == 1 ? make_param(o, c, &m->params[m->n_params++]) : yes;
+    }
     regfree(&re);
     return !rc && !m->n_params ? no_match(o, trainable) : rc;
 }

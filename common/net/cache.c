@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "net/creds.h"
 
 enum { NOTE_MAX = 1 << 16, PART_DAYS = 7 };
@@ -45,7 +46,7 @@ static json_t *read_note(const char *path)
     char *name = pg_format("%s.json", path);
     pg_buf b = {0};
     pg_err ignored;
-    json_t *o = name && !pg_file_read(name, NOTE_MAX, &b, &ignored) ? json_loadb((char *)b.data, b.len, 0, NULL) : NULL;
+    json_t *o = name && !pg_file_read(name, NOTE_MAX, &b, &ignored) ? pg_json_load((char *)b.data, b.len, 0, NULL) : NULL;
     pg_buf_free(&b);
     free(name);
     return o;
@@ -78,12 +79,7 @@ static int write_note(const pg_transfer *t, pg_err *e)
     json_t *o = json_pack("{s:s}", "sha256", hex);
     if (o) (void)json_object_set_new(o, "source", json_string(t->source)); /* for people; left out where it is not UTF-8 */
     if (o && t->etag) (void)json_object_set_new(o, "etag", json_string(t->etag));
-    pg_outfile f;
-    int rc = path && o && (text = json_dumps(o, 0)) ? pg_outfile_open(&f, path, e) : pg_error_nomem(e);
-    if (!rc) {
-        rc = pg_write_full(f.fd, text, strlen(text)) ? pg_error_errno(e, "cannot write '%s'", path) : pg_outfile_commit(&f, e);
-        pg_outfile_abort(&f);
-    }
+    int rc = path && o && (text = pg_json_dumps(o, 0)) ? pg_file_save(path, text, strlen(text), e) : pg_error_nomem(e);
     free(text);
     free(path);
     json_decref(o);

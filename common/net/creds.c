@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 
 enum { SECRET_MAX = 1 << 16 };
 
@@ -131,7 +132,7 @@ static int kaggle_json(pg_auth *a, const char *path, pg_net *n, pg_err *e)
         forget(&b);
         return e->code;
     }
-    json_t *o = json_loadb((char *)b.data, b.len - 1, 0, NULL);
+    json_t *o = pg_json_load((char *)b.data, b.len - 1, 0, NULL);
     const char *user = json_string_value(json_object_get(o, "username")), *key = json_string_value(json_object_get(o, "key"));
     char *both = user && *user && key && *key ? pg_format("%s:%s", user, key) : NULL;
     int rc = both ? set(a, 0, both, path, e) : pg_error(e, PG_EFORMAT, "'%s' is not JSON with 'username' and 'key'", path);

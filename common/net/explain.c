@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/guard.h"
 #include "net/internal.h"
 
 static void copy(char *out, size_t n, const char *s, size_t len)
@@ -31,7 +32,7 @@ void pg_reply_message(const pg_reply *r, char *out, size_t n)
     *out = 0;
     if (head) return copy(out, n, head, strlen(head));
     if (type && strstr(type, "json") && r->body.len) {
-        json_t *o = json_loadb((char *)r->body.data, r->body.len, 0, NULL), *error = json_object_get(o, "error");
+        json_t *o = pg_json_load((char *)r->body.data, r->body.len, 0, NULL), *error = json_object_get(o, "error");
         if (!(s = json_string_value(json_object_get(o, "message"))) && !(s = json_string_value(error)))
             s = json_string_value(json_object_get(error, "message"));
         if (s) copy(out, n, s, strlen(s));
@@ -45,7 +46,7 @@ void pg_reply_message(const pg_reply *r, char *out, size_t n)
 
 long pg_reply_hidden_code(const void *body, size_t n)
 {
-    json_t *o = n ? json_loadb(body, n, 0, NULL) : NULL;
+    json_t *o = n ? pg_json_load(body, n, 0, NULL) : NULL;
     json_int_t code = json_integer_value(json_object_get(o, "code"));
     bool is = code >= 400 && code < 600 && json_is_string(json_object_get(o, "message"));
     json_decref(o);

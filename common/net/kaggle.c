@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "net/sources.h"
 #include "net/url.h"
 
@@ -69,7 +70,7 @@ static char *service_body(const handle *k, const char *version, const char *toke
     if (!bad && page_size) bad = json_object_set_new(o, "pageSize", json_integer(page_size));
     if (!bad && token) bad = json_object_set_new(o, "pageToken", json_string(token));
     if (!bad && path) bad = json_object_set_new(o, "path", json_string(path));
-    char *text = bad ? NULL : json_dumps(o, JSON_COMPACT);
+    char *text = bad ? NULL : pg_json_dumps(o, JSON_COMPACT);
     json_decref(o);
     return text;
 }

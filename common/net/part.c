@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/num.h"
 #include "net/url.h"
 
@@ -65,7 +66,7 @@ static int read_sidecar(pg_part *p, pg_err *e)
         pg_buf_free(&b);
         return PG_OK;
     }
-    json_t *o = json_loadb((char *)b.data, b.len, 0, NULL);
+    json_t *o = pg_json_load((char *)b.data, b.len, 0, NULL);
     pg_buf_free(&b);
     char **texts[] = {&p->from.source, &p->from.etag, &p->from.generation};
     const char *const names[] = {"source", "etag", "generation"};
@@ -108,7 +109,7 @@ static int write_sidecar(pg_part *p, pg_err *e)
         pg_sum_text(&p->from.sums, v.bit, hex);
         bad = json_object_set_new(o, v.name, json_string(hex));
     }
-    char *text = bad ? NULL : json_dumps(o, JSON_INDENT(1)), *temp = pg_format("%s.new", p->sidecar);
+    char *text = bad ? NULL : pg_json_dumps(o, JSON_INDENT(1)), *temp = pg_format("%s.new", p->sidecar);
     int rc = PG_OK, fd = -1;
     json_decref(o);
     if (!text || !temp) rc = pg_error_nomem(e);

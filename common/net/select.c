@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "net/source.h"
 
 bool pg_is_weights(const char *name) { return pg_ends_with(name, ".npz") || pg_ends_with(name, ".safetensors"); }
@@ -103,7 +104,7 @@ static int read_index(pg_hosts *h, pg_item *index, json_t **out, pg_err *e)
     if (index->cached) rc = pg_file_read(index->cached, t.max, &b, e);
     else rc = t.source && t.url ? pg_net_fetch(h->net, &t, e) : pg_error_nomem(e);
     const pg_buf *from = index->cached ? &b : &t.data;
-    *out = rc ? NULL : json_loadb((char *)from->data, from->len, 0, NULL);
+    *out = rc ? NULL : pg_json_load((char *)from->data, from->len, 0, NULL);
     pg_buf_free(&b);
     pg_transfer_free(&t);
     return rc;

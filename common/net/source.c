@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/num.h"
 #include "net/internal.h"
 #include "net/sources.h"
@@ -263,7 +264,7 @@ int pg_ask_json(pg_hosts *h, const pg_ask *a, json_t **out, long *status, char *
     *out = NULL;
     int rc = !t.auth ? e->code : set_strings(&t, a) ? pg_error_nomem(e) : pg_net_fetch(h->net, &t, e);
     if (status) *status = t.reply.status;
-    if (!rc && !(*out = json_loadb((char *)t.data.data, t.data.len, 0, &why)))
+    if (!rc && !(*out = pg_json_load((char *)t.data.data, t.data.len, 0, &why)))
         rc = pg_error(e, PG_EFORMAT, "cannot fetch '%s': the server's reply is not JSON", a->source);
     long hidden = rc ? 0 : pg_reply_hidden_code(t.data.data, t.data.len);
     if (hidden) { /* Kaggle may say 200 and mean 403 */

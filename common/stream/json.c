@@ -150,10 +150,14 @@ int pg_rec_json(const pg_rec *r, size_t i, bool with_tensors, pg_buf *out, pg_er
     msgpack_unpacked u;
     size_t off = 0;
     const pg_field *f = &r->fields[i];
-    if (pg_rec_tensor(r, pg_rec_key(r, i), &t, NULL) == 1) return tensor(&j, &t);
+    int rc = pg_rec_tensor(r, pg_rec_key(r, i), &t, e);
+    if (rc == 1) return tensor(&j, &t);
+    if (rc == PG_ENOMEM) return rc;
     msgpack_unpacked_init(&u);
     msgpack_unpack_return m = msgpack_unpack_next(&u, (const char *)r->bytes.data + f->val, f->val_len, &off);
-    int rc = m == MSGPACK_UNPACK_SUCCESS ? value(&j, &u.data) : pg_error(e, PG_EFORMAT, "'%s' cannot be decoded", pg_rec_key(r, i));
+    rc = m == MSGPACK_UNPACK_SUCCESS       ? value(&j, &u.data)
+         : m == MSGPACK_UNPACK_NOMEM_ERROR ? pg_error_nomem(e)
+                                           : pg_error(e, PG_EFORMAT, "'%s' cannot be decoded", pg_rec_key(r, i));
     msgpack_unpacked_destroy(&u);
     return rc;
 }

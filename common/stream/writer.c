@@ -90,10 +90,9 @@ static int chain(pg_rec *h, const pg_rec *in, const char *program, const char *v
     const pg_field *f = in ? pg_rec_find(in, "chain") : NULL;
     msgpack_packer_init(&pk, &b, put);
     msgpack_unpacked_init(&old);
-    if (f && msgpack_unpack_next(&old, (const char *)in->bytes.data + f->val, f->val_len, &off) == MSGPACK_UNPACK_SUCCESS &&
-        old.data.type == MSGPACK_OBJECT_ARRAY)
-        links = old.data.via.array.size;
-    int bad = msgpack_pack_array(&pk, links + 1);
+    msgpack_unpack_return was = f ? msgpack_unpack_next(&old, (const char *)in->bytes.data + f->val, f->val_len, &off) : MSGPACK_UNPACK_PARSE_ERROR;
+    if (was == MSGPACK_UNPACK_SUCCESS && old.data.type == MSGPACK_OBJECT_ARRAY) links = old.data.via.array.size;
+    int bad = was == MSGPACK_UNPACK_NOMEM_ERROR || msgpack_pack_array(&pk, links + 1);
     for (size_t i = 0; !bad && i < links; i++) bad = msgpack_pack_object(&pk, old.data.via.array.ptr[i]);
     bad = bad || msgpack_pack_map(&pk, 3) || text(&pk, "program") || text(&pk, program) || text(&pk, "version") ||
           text(&pk, version) || text(&pk, "args") || msgpack_pack_array(&pk, argc > 0 ? (size_t)argc - 1 : 0);

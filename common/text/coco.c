@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "text/coco.h"
 
 /* A name under which an image is found. */
@@ -147,7 +148,7 @@ int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e)
     size_t i;
     *c = (pg_coco){0};
     int rc = pg_file_read(path, max, &b, e);
-    json_t *file = rc ? NULL : json_loadb(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
+    json_t *file = rc ? NULL : pg_json_load(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
     pg_buf_free(&b);
     if (!file)
         return rc ? rc : pg_error(e, PG_EFORMAT, "'%s', line %d: %s", path, why.line, why.text);

@@ -18,19 +18,43 @@ struct pg_spm {
 
 namespace {
 
-// Runs f and turns what it throws into an error.
-template <typename F>
-int guarded(pg_err *e, F f) noexcept
+// Where memory runs out inside of SentencePiece, its protocol buffers stay half built, and destroying them crashes. So there is a reserve:
+// `new`, when it fails, lets go of it and tries again; what was made with it is thrown away afterwards. The handler stays, which is
+// as if there was none: without a reserve it throws what `new` throws.
+thread_local void *reserve = nullptr;
+
+void use_reserve()
 {
-    try {
-        return f();
-    } catch (const std::bad_alloc &) {
+    if (!reserve)
+        throw std::bad_alloc();
+    std::free(reserve);
+    reserve = nullptr;
+}
+
+// Runs f with so many bytes in reserve and turns what it throws into an error.
+template <typename F>
+int guarded(size_t bytes, pg_err *e, F f) noexcept
+{
+    reserve = std::malloc(bytes);
+    if (!reserve)
         return pg_error_nomem(e);
+    std::set_new_handler(use_reserve);
+    try {
+        int rc = f();
+        bool used = !reserve;
+        std::free(reserve);
+        reserve = nullptr;
+        return rc == PG_OK && used ? pg_error_nomem(e) : rc;
+    } catch (const std::bad_alloc &) {
+        (void)pg_error_nomem(e);
     } catch (const std::exception &x) {
-        return pg_error(e, PG_FAIL, "sentencepiece: %s", x.what());
+        (void)pg_error(e, PG_FAIL, "sentencepiece: %s", x.what());
     } catch (...) {
-        return pg_error(e, PG_FAIL, "sentencepiece failed");
+        (void)pg_error(e, PG_FAIL, "sentencepiece failed");
     }
+    std::free(reserve);
+    reserve = nullptr;
+    return e && e->code ? e->code : PG_FAIL;
 }
 
 }  // namespace
@@ -40,7 +64,8 @@ extern "C" {
 int pg_spm_load(pg_spm **s, const void *model, size_t n, pg_err *e)
 {
     *s = nullptr;
-    return guarded(e, [&] {
+    // A tokenizer of 4.3 MB takes some 70 MB while it is read. Memory that nobody touches costs nothing.
+    int rc = guarded(((size_t)1 << 20) + 32 * n, e, [&] {
         pg_spm *t = new pg_spm;
         sentencepiece::util::Status st;
         try {
@@ -56,6 +81,11 @@ int pg_spm_load(pg_spm **s, const void *model, size_t n, pg_err *e)
         *s = t;
         return static_cast<int>(PG_OK);
     });
+    if (rc < 0) {
+        delete *s;
+        *s = nullptr;
+    }
+    return rc;
 }
 
 void pg_spm_free(pg_spm *s)
@@ -79,9 +109,13 @@ void pg_spm_control_ids(const pg_spm *s, int *pad, int *eos, int *bos, int *unk)
 
 const char *pg_spm_piece(const pg_spm *s, int id, size_t *len)
 {
-    const std::string &p = s->sp.IdToPiece(id);
-    *len = p.size();
-    return p.data();
+    try {
+        const std::string &p = s->sp.IdToPiece(id);
+        *len = p.size();
+        return p.data();
+    } catch (...) {
+        return nullptr;
+    }
 }
 
 enum pg_spm_kind pg_spm_kind(const pg_spm *s, int id)
@@ -97,7 +131,7 @@ int pg_spm_encode(const pg_spm *s, const char *text, size_t len, int32_t **ids, 
 {
     *ids = nullptr;
     *n = 0;
-    return guarded(e, [&] {
+    int rc = guarded(((size_t)1 << 16) + 64 * len, e, [&] {
         std::vector<int> v;
         auto st = s->sp.Encode(absl::string_view(text, len), &v);
         if (!st.ok())
@@ -110,6 +144,11 @@ int pg_spm_encode(const pg_spm *s, const char *text, size_t len, int32_t **ids, 
         *n = v.size();
         return static_cast<int>(PG_OK);
     });
+    if (rc < 0) {
+        std::free(*ids);
+        *ids = nullptr;
+    }
+    return rc;
 }
 
 }  // extern "C"

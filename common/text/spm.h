@@ -20,7 +20,7 @@ void pg_spm_free(pg_spm *s);
 size_t pg_spm_size(const pg_spm *s);
 /* Ids of the control pieces as the model names them; -1 for none. */
 void pg_spm_control_ids(const pg_spm *s, int *pad, int *eos, int *bos, int *unk);
-/* id in [0,size). The text lives as long as s. */
+/* id in [0,size). The text lives as long as s. NULL: no memory. */
 const char *pg_spm_piece(const pg_spm *s, int id, size_t *len);
 enum pg_spm_kind pg_spm_kind(const pg_spm *s, int id);
 /* New array of *n ids for free(). */

@@ -22,35 +22,40 @@ struct pg_tokenizer {
     int32_t newline, place; /* -1: not a single piece */
 };
 
-/* The only *.model of a folder: a new string, or NULL with *found telling how many there are. */
-static char *only_model(const char *dir, size_t *found)
+/* The only *.model of a folder. */
+static int only_model(const char *dir, char **path, pg_err *e)
 {
     DIR *d = opendir(dir);
     struct dirent *de;
-    char *path = NULL;
+    size_t found = 0;
+    int r = PG_OK;
 
-    *found = 0;
+    *path = NULL;
     if (!d)
-        return NULL;
-    while ((de = readdir(d))) {
+        return pg_error_errno(e, "cannot open the folder '%s'", dir);
+    while (r == PG_OK && (errno = 0, de = readdir(d))) {
         if (de->d_name[0] == '.' || !pg_ends_with(de->d_name, ".model"))
             continue;
-        if ((*found)++ == 0)
-            path = pg_path_join(dir, de->d_name);
+        if (found++ == 0 && !(*path = pg_path_join(dir, de->d_name)))
+            r = pg_error_nomem(e);
     }
+    if (r == PG_OK && errno)
+        r = pg_error_errno(e, "cannot read the folder '%s'", dir);
     closedir(d);
-    if (*found != 1) {
-        free(path);
-        path = NULL;
+    if (r == PG_OK && found == 0)
+        r = pg_error(e, PG_EINVAL, "no tokenizer.model in '%s'", dir);
+    if (r == PG_OK && found > 1)
+        r = pg_error(e, PG_EINVAL, "no tokenizer.model in '%s', and %zu other .model files", dir, found);
+    if (r < 0) {
+        free(*path);
+        *path = NULL;
     }
-    return path;
+    return r;
 }
 
 static int find_model(const char *model, char **path, pg_err *e)
 {
     static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
-    size_t found;
-
     *path = NULL;
     if (!pg_is_dir(model)) {
         *path = pg_strdup(model);
@@ -60,18 +65,15 @@ static int find_model(const char *model, char **path, pg_err *e)
         *path = pg_path_join(model, names[i]);
         if (!*path)
             return pg_error_nomem(e);
-        if (pg_is_file(*path))
+        int there = pg_file_there(*path, e);
+        if (there == 1)
             return PG_OK;
         free(*path);
+        *path = NULL;
+        if (there < 0)
+            return there;
     }
-    *path = only_model(model, &found);
-    if (*path)
-        return PG_OK;
-    if (found == 1)
-        return pg_error_nomem(e);
-    if (found)
-        return pg_error(e, PG_EINVAL, "no tokenizer.model in '%s', and %zu other .model files", model, found);
-    return pg_error(e, PG_EINVAL, "no tokenizer.model in '%s'", model);
+    return only_model(model, path, e);
 }
 
 /* The id of a text that is a single piece; -1: it is not. */
@@ -240,7 +242,10 @@ int pg_tokenizer_decode(const pg_tokenizer *t, const int32_t *ids, size_t n, pg_
             r = pg_error(e, PG_EINVAL, "token %ld is not in the tokenizer of %zu pieces", (long)ids[i], size);
             break;
         }
-        p = pg_spm_piece(t->spm, ids[i], &len);
+        if (!(p = pg_spm_piece(t->spm, ids[i], &len))) {
+            r = pg_error_nomem(e);
+            break;
+        }
         kind = pg_spm_kind(t->spm, ids[i]);
         if (kind == PG_SPM_BYTE) {
             /* "<0x41>" */

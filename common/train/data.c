@@ -71,15 +71,10 @@ int pg_store_get(const pg_store *s, size_t i, float *row, const float **at_row, 
         return PG_OK;
     }
     *at_row = row;
-    size_t bytes = s->row * sizeof *row, done = 0;
-    off_t at = (off_t)((i - s->in_memory) * bytes);
-    while (done < bytes) {
-        ssize_t r = pread(s->fd, (char *)row + done, bytes - done, at + (off_t)done);
-        if (r < 0) return pg_error_errno(e, "cannot read a temporary file");
-        if (r == 0) return pg_error(e, PG_EIO, "cannot read a temporary file: it is cut");
-        done += (size_t)r;
-    }
-    return PG_OK;
+    size_t bytes = s->row * sizeof *row;
+    ssize_t got = pg_pread_full(s->fd, row, bytes, (off_t)((i - s->in_memory) * bytes));
+    if (got < 0) return pg_error_errno(e, "cannot read a temporary file");
+    return (size_t)got == bytes ? PG_OK : pg_error(e, PG_EIO, "a temporary file is shorter than what was written");
 }
 
 /* ---- records to items ---- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/num.h"
 
 enum { CHUNK = 1 << 16 }; /* of a task over a parameter's values */
@@ -66,12 +67,14 @@ static int one_mult(double *out, bool *set, const pg_model *m, const char *entry
         return pg_error(e, PG_EINVAL, "'%s': not a regular expression: %s", entry, why);
     }
     bool any = false;
-    for (size_t i = 0; i < m->n_params; i++)
-        if (!set[i] && !regexec(&re, m->params[i].name, 0, NULL, 0)) {
+    int yes = 0;
+    for (size_t i = 0; i < m->n_params && yes >= 0; i++)
+        if (!set[i] && (yes = pg_regex_matches(&re, m->params[i].name, e)) == 1) {
             out[i] = x;
             set[i] = any = true;
         }
     regfree(&re);
+    if (yes < 0) return yes;
     return any ? PG_OK : pg_error(e, PG_EINVAL, "'%s': decides for no weight that is trained, such as '%s'", entry, m->n_params ? m->params[0].name : "");
 }
 

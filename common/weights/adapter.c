@@ -1,3 +1,4 @@
+#include "base/guard.h"
 #include "weights/adapter.h"
 
 #include <jansson.h>
@@ -41,7 +42,7 @@ static int read_config(pg_adapter *a, const char *path, pg_err *e)
     int rc = pg_file_read(path, CONFIG_MAX, &b, e);
     if (rc)
         return rc;
-    j = json_loadb(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+    j = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
     const char *type = json_string_value(json_object_get(j, "peft_type")), *base = json_string_value(json_object_get(j, "base_model_name_or_path"));
     const json_t *alpha = json_object_get(j, "lora_alpha");
     if (!json_is_object(j))
@@ -255,7 +256,10 @@ static json_t *config_of(const pg_lora_factors *f, size_t n, double alpha, const
 {
     json_t *targets = json_array(), *j;
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(targets, json_string(f[i].name));
+        if (json_array_append_new(targets, json_string(f[i].name))) {
+            json_decref(targets);
+            return NULL;
+        }
     j = json_pack("{s:s,s:s,s:s,s:i,s:f,s:f,s:s,s:b,s:b,s:b,s:b,s:n,s:n,s:o}", "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base,
                   "r", (int)f[0].rank, "lora_alpha", alpha, "lora_dropout", 0.0, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "use_dora", 0,
                   "use_rslora", 0, "modules_to_save", "layers_to_transform", "target_modules", targets);
@@ -307,7 +311,7 @@ int pg_adapter_save(const char *dir, const pg_lora_factors *f, size_t n, double 
     json_t *j = n && from ? config_of(f, n, alpha, from) : NULL;
     uint32_t crc;
     int rc = PG_OK;
-    if (!config || !weights || !j || !(text = json_dumps(j, JSON_INDENT(1))))
+    if (!config || !weights || !j || !(text = pg_json_dumps(j, JSON_INDENT(1))))
         rc = pg_error_nomem(e);
     else if (mkdir(dir, 0777) && !pg_is_dir(dir))
         rc = pg_error_errno(e, "cannot make the folder '%s'", dir);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "weights/internal.h"
 
 enum { ROW_STEP = 64, TEXT_MAX = 1 << 20 };
@@ -111,7 +112,7 @@ static int adapt_nothing(const pg_weights *w, json_t *j, const facts *f)
 
 static int put(const char *path, json_t *j, pg_err *e)
 {
-    char *out = json_dumps(j, JSON_INDENT(1));
+    char *out = pg_json_dumps(j, JSON_INDENT(1));
     pg_buf b = {0};
     int rc = out ? pg_buf_addf(&b, e, "%s\n", out) : pg_error_nomem(e);
     free(out);
@@ -134,7 +135,7 @@ static int one(const pg_weights *w, const char *dir, const char *name, json_t *(
     else if (w->format == PG_SAFETENSORS && pg_is_file(from)) {
         if ((rc = pg_file_read(from, TEXT_MAX, &b, e)))
             goto out;
-        was = json_loadb(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        was = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
         if (!json_is_object(was))
             rc = pg_error(e, PG_EFORMAT, "cannot read '%s': %s", from, was ? "not an object" : why.text);
         else if (!(now = json_deep_copy(was)) || adapt(w, now, f))

@@ -56,8 +56,7 @@ static int end_member(pg_npz_writer *z, pg_err *e)
         return pg_error(e, PG_EINVAL, "cannot write '%s': array '%s' got fewer bytes than its shape needs", z->f.path, m->name);
     unsigned char crc[4];
     pg_put(crc, m->crc, 4);
-    ssize_t w = pwrite(z->f.fd, crc, 4, (off_t)m->at + 14);
-    if (w != 4)
+    if (pg_pwrite_full(z->f.fd, crc, 4, (off_t)m->at + 14))
         return pg_error_errno(e, "cannot write '%s'", z->f.path);
     z->open = false;
     return PG_OK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "weights/internal.h"
 
 enum { HEADER_MAX = 25000000, INDEX_MAX = 25000000, FILES_MAX = 10000 };
@@ -118,7 +119,7 @@ int pg_safetensors_load(pg_weights *w, const char *path, pg_err *e)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': cut inside the header", path);
     json_error_t why;
     span *s = NULL;
-    json_t *j = json_loadb((const char *)m->data + 8, (size_t)len, JSON_REJECT_DUPLICATES, &why);
+    json_t *j = pg_json_load((const char *)m->data + 8, (size_t)len, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(j)) {
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': bad header: %s", path, j ? "not an object" : why.text);
         goto out;
@@ -166,7 +167,7 @@ int pg_safetensors_load_index(pg_weights *w, const char *path, pg_err *e)
     int rc = pg_file_read(path, INDEX_MAX, &b, e);
     if (rc)
         goto out;
-    j = json_loadb(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+    j = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
     const json_t *map = json_object_get(j, "weight_map");
     if (!json_is_object(map)) {
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': %s", path, j ? "no weight_map" : why.text);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/guard.h"
 #include "weights/internal.h"
 
 enum { ROW_STEP = 64 };
@@ -280,7 +281,7 @@ static int header(saver *s, size_t from, size_t to)
     for (size_t i = from; !rc && i < to; i++) {
         const item *it = &s->items[i];
         json_t *name = json_string(it->name);
-        char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+        char *quoted = name ? pg_json_dumps(name, JSON_ENCODE_ANY) : NULL;
         rc = quoted ? pg_buf_addf(&b, s->e, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, types[it->dtype]) : pg_error_nomem(s->e);
         free(quoted);
         json_decref(name);
@@ -348,7 +349,7 @@ static int write_shards(saver *s, const char *path, size_t count, size_t total)
         free(name);
     }
     if (!rc)
-        rc = (text = json_dumps(top, JSON_INDENT(1))) ? pg_file_save(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
+        rc = (text = pg_json_dumps(top, JSON_INDENT(1))) ? pg_file_save(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
     json_decref(top);
     free(text);
     free(index);

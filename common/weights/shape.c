@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/guard.h"
 #include "weights/internal.h"
 
 /* Far above every model that exists; products of sizes stay far below 2^64. */
@@ -57,7 +58,7 @@ static int read_config(const pg_weights *w, config *c, pg_err *e)
         goto out;
     if ((rc = pg_file_read(path, CONFIG_MAX, &b, e)))
         goto out;
-    j = json_loadb(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+    j = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(j)) {
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': %s", path, j ? "not an object" : why.text);
         goto out;
