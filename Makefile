@@ -137,7 +137,7 @@ endif
 # SECONDS=60 for each target, TARGETS='npz image' some of them. Ends with executions by target; fails on a finding.
 FUZZ_CC ?= clang
 FUZZ = $(MAKE) --no-print-directory BUILD=build-fuzz CC='$(FUZZ_CC)' CXX='$(FUZZ_CC)++' SANITIZER=address,undefined FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
-	FUZZ_SAN='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
+	FUZZ_SAN='-DPG_LIBFUZZER -fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
 fuzz:
 	+@$(FUZZ) fuzzers
 	@SECONDS_EACH=$(or $(SECONDS),60) tests/fuzz/run.sh build-fuzz $(TARGETS)
