@@ -167,8 +167,16 @@ static bool is_folder(fetch *f, const char *path, const char *name, unsigned cha
     return known && S_ISDIR(st.st_mode);
 }
 
+static void leave(fetch *f, const char *below, const char *name)
+{
+    char *id = *below ? pg_path_join(below, name) : pg_strdup(name);
+    if (!id) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    fetch_leave(f, id);
+    free(id);
+}
+
 /* Sorted, hidden ones left out. id: of the record where the folder cannot be read. */
-static bool read_names(fetch *f, const char *id, const char *path, names *l)
+static bool read_names(fetch *f, const char *id, const char *below, const char *path, names *l)
 {
     DIR *d = opendir(path);
     pg_err e = {0};
@@ -181,7 +189,7 @@ static bool read_names(fetch *f, const char *id, const char *path, names *l)
         bool folder = *name != '.' && is_folder(f, path, name, x->d_type);
         if (*name == '.') continue;
         if (!folder && !fetch_is_image(name)) {
-            fetch_leave(f, name);
+            leave(f, below, name);
             continue;
         }
         must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
@@ -202,7 +210,7 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
     char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
     if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
     if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
-    else if (!read_names(f, *below ? below : root, path, &l)) l.n = 0;
+    else if (!read_names(f, *below ? below : root, below, path, &l)) l.n = 0;
     for (size_t i = 0; i < l.n && fetch_more(f); i++) {
         const char *name = l.at[i] + 1;
         char *id = *below ? pg_path_join(below, name) : pg_strdup(name), *full = id ? pg_path_join(root, id) : NULL;

@@ -23,7 +23,8 @@ void fetch_leave(fetch *f, const char *name)
     static const char *const others[] = {"gif", "bmp", "dib", "webp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "j2k", "svg", "ico", "tga", "psd",
                                          "ppm", "pgm", "pnm", "apng", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf"};
     if (!ends_in(name, others, sizeof others / sizeof *others)) return;
-    if (!f->left++) snprintf(f->first_left, sizeof f->first_left, "%s", name);
+    /* The first by its name: folders are read in no order. */
+    if (!f->left++ || strcmp(name, f->first_left) < 0) snprintf(f->first_left, sizeof f->first_left, "%s", name);
 }
 
 void fetch_remember_caption(fetch *f, const char *path, const char *caption, size_t n)

@@ -148,13 +148,19 @@ uint64_t pg_mix(uint64_t h, const void *p, size_t n)
     return h;
 }
 
+/* Four chains beside each other, since each multiplication waits for the one before it. */
 uint64_t pg_mix_floats(uint64_t h, const float *p, size_t n)
 {
-    uint32_t word;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(&word, p + i, sizeof word);
-        h = (h ^ word) * prime;
-        h ^= h >> 29;
+    enum { CHAINS = 4, STEP = 2 * CHAINS };
+    uint64_t c[CHAINS] = {h, ~h, h ^ prime, ~(h ^ prime)}, two[CHAINS];
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        memcpy(two, p + i, sizeof two);
+        for (size_t j = 0; j < CHAINS; j++) {
+            c[j] = (c[j] ^ two[j]) * prime;
+            c[j] ^= c[j] >> 29;
+        }
     }
-    return h;
+    h = pg_mix(pg_mix(h, c, sizeof c), &n, sizeof n);
+    return i < n ? pg_mix(h, p + i, (n - i) * sizeof *p) : h;
 }

@@ -27,7 +27,7 @@ float pg_f16_to_f32(uint16_t h);
 uint16_t pg_f32_to_bf16(float f);
 uint16_t pg_f32_to_f16(float f);
 
-/* Numbers that tell one thing from another (FNV-1a), not against an adversary; begin with PG_MIX. Floats are taken a word at a time: by
+/* Numbers that tell one thing from another (FNV-1a), not against an adversary; begin with PG_MIX. Floats are taken eight at a time: by
  * bytes a large picture would cost a millisecond. */
 #define PG_MIX 0xcbf29ce484222325u
 uint64_t pg_mix(uint64_t h, const void *p, size_t n);
