@@ -259,6 +259,13 @@ static void written(void **state)
     assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 1);
     assert_int_equal(pg_written_has(&w, dog, "a dog", 5, &e), 0);
     pg_written_free(&w);
+    FILE *f = fopen(notes, "r+");
+    assert_non_null(f);
+    fseek(f, 16, SEEK_SET);
+    fputs("x\n", f); /* the line is one of 17 characters now */
+    fclose(f);
+    assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 0);
+    pg_written_free(&w);
     unlink(notes);
     rmdir(dir);
 }

@@ -418,7 +418,11 @@ static void test_other_state(void **state)
     assert_non_null(strstr(err.msg, "no 'w/x' of 3 floats"));
     must(pg_npz_create(&z, path, &err));
     must(pg_npz_begin(z, "step", "<i8", 1, &one, &err));
-    must(pg_npz_data(z, (int64_t[]){3}, 8, &err));
+    must(pg_npz_data(z, (int64_t[]){3}, 8, &err)); /* one number where five belong */
+    must(pg_npz_begin(z, "best_loss", "<f8", 1, &one, &err));
+    must(pg_npz_data(z, (double[]){3}, 8, &err));
+    must(pg_npz_begin(z, "fingerprint", "|u1", 1, &one, &err));
+    must(pg_npz_data(z, "x", 1, &err));
     must(pg_npz_commit(z, &err));
     assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\n", &err), PG_EFORMAT);
     assert_non_null(strstr(err.msg, "not a training state"));
