@@ -78,6 +78,24 @@ static void test_npy(void **state)
     says(pg_npy_parse(&a, "x.npz", "a", head, 12, &err), "npy version 4");
 }
 
+static void put(unsigned char *p, uint64_t v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) p[i] = (unsigned char)(v >> 8 * i);
+}
+
+/* An npz of one array 'a' = {1, 2}. */
+static void good_npz(pg_buf *good)
+{
+    const float values[2] = {1, 2};
+    const size_t shape = 2;
+    pg_npz_writer *z;
+    assert_int_equal(pg_npz_create(&z, at("good.npz"), &err), PG_OK);
+    assert_int_equal(pg_npz_begin(z, "a", "<f4", 1, &shape, &err), PG_OK);
+    assert_int_equal(pg_npz_data(z, values, sizeof values, &err), PG_OK);
+    assert_int_equal(pg_npz_commit(z, &err), PG_OK);
+    assert_int_equal(pg_file_read(at("good.npz"), 1 << 20, good, &err), PG_OK);
+}
+
 /* ---- zip: a good npz, some bytes of which are changed ---- */
 enum { DIRECTORY, END }; /* what an offset counts from: the first entry of the directory, the record at the end */
 
@@ -103,16 +121,9 @@ static void test_zip(void **state)
         {DIRECTORY, 42, 4, "\x01\0\0\0", "has no local header"},
         {DIRECTORY, 42, 4, "\xff\xff\xff\x7f", "has no local header"},
     };
-    const float values[2] = {1, 2};
-    const size_t shape = 2;
-    pg_npz_writer *z;
     pg_npz *in;
     pg_buf good = {0};
-    assert_int_equal(pg_npz_create(&z, at("good.npz"), &err), PG_OK);
-    assert_int_equal(pg_npz_begin(z, "a", "<f4", 1, &shape, &err), PG_OK);
-    assert_int_equal(pg_npz_data(z, values, sizeof values, &err), PG_OK);
-    assert_int_equal(pg_npz_commit(z, &err), PG_OK);
-    assert_int_equal(pg_file_read(at("good.npz"), 1 << 20, &good, &err), PG_OK);
+    good_npz(&good);
     size_t end = good.len - 22, start = pg_le32(good.data + end + 16);
     assert_memory_equal(good.data + end, "PK\5\6", 4);
     assert_memory_equal(good.data + start, "PK\1\2", 4);
@@ -128,6 +139,75 @@ static void test_zip(void **state)
     says(pg_npz_open(&in, at("bad.npz"), &err), "no zip directory at the end");
     assert_int_equal(pg_npz_open(&in, at("good.npz"), &err), PG_OK);
     pg_npz_close(in);
+    pg_buf_free(&good);
+}
+
+/* The same file as zip64 writes it: its sizes and offsets in an extra field, behind a foreign one, and in a record of its own. */
+static void test_zip64(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t off, n; /* off: from the end of the name in the directory */
+        uint64_t value;
+        const char *what;
+    } cases[] = {
+        {0, 0, 0, NULL},
+        {2, 2, 99, "bad zip64 field"},    /* the foreign field is longer than all */
+        {4, 2, 7, "bad zip64 field"},     /* no field of zip64's */
+        {6, 2, 16, "bad zip64 field"},    /* too short for three numbers */
+        {24, 8, UINT64_MAX, "has no local header"},
+        {8, 8, UINT64_MAX, "reaches outside the file"},
+        {32, 1, 'x', "bad zip64 end record"},
+        {64, 8, UINT64_MAX, "shorter than its count"},
+        {72, 8, UINT64_MAX, "zip directory outside the file"},
+        {80, 8, UINT64_MAX, "zip directory outside the file"},
+        {96, 8, UINT64_MAX, "bad zip64 end record"},
+    };
+    pg_buf good = {0};
+    good_npz(&good);
+    size_t end = good.len - 22, start = pg_le32(good.data + end + 16), name = pg_le16(good.data + start + 28);
+    unsigned char entry[46] = {0}, rest[32 + 56 + 20 + 22] = {0};
+    memcpy(entry, good.data + start, 46);
+    put(entry + 30, 32, 2);
+    put(rest, 9, 2); /* foreign, empty; then zip64's */
+    put(rest + 4, 1, 2);
+    put(rest + 6, 24, 2);
+    put(rest + 8, pg_le32(entry + 24), 8);
+    put(rest + 16, pg_le32(entry + 20), 8);
+    put(rest + 24, pg_le32(entry + 42), 8);
+    memset(entry + 20, 0xff, 8);
+    memset(entry + 42, 0xff, 4);
+    memcpy(rest + 32, "PK\6\6", 4); /* the end record, its place, the old end record */
+    put(rest + 32 + 32, 1, 8);
+    put(rest + 32 + 40, 46 + name + 32, 8);
+    put(rest + 32 + 48, start, 8);
+    memcpy(rest + 88, "PK\6\7", 4);
+    put(rest + 96, start + 46 + name + 32, 8);
+    memcpy(rest + 108, "PK\5\6", 4);
+    memset(rest + 118, 0xff, 10);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pg_buf b = {0};
+        unsigned char changed[sizeof rest];
+        pg_npz *in;
+        memcpy(changed, rest, sizeof rest);
+        put(changed + cases[i].off, cases[i].value, cases[i].n);
+        assert_int_equal(pg_buf_add(&b, good.data, start, &err), PG_OK);
+        assert_int_equal(pg_buf_add(&b, entry, 46, &err), PG_OK);
+        assert_int_equal(pg_buf_add(&b, good.data + start + 46, name, &err), PG_OK);
+        assert_int_equal(pg_buf_add(&b, changed, sizeof changed, &err), PG_OK);
+        write_file(at("wide.npz"), b.data, b.len);
+        int rc = pg_npz_open(&in, at("wide.npz"), &err);
+        if (cases[i].what) {
+            says(rc, cases[i].what);
+        } else {
+            if (rc) fail_msg("%s", err.msg);
+            const pg_npy *a = pg_npz_find(in, "a");
+            assert_non_null(a);
+            assert_memory_equal(a->data, ((float[]){1, 2}), 8);
+            pg_npz_close(in);
+        }
+        pg_buf_free(&b);
+    }
     pg_buf_free(&good);
 }
 
@@ -209,7 +289,7 @@ static void test_index(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_npy), cmocka_unit_test(test_zip), cmocka_unit_test(test_safetensors),
-                                       cmocka_unit_test(test_index)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_npy), cmocka_unit_test(test_zip), cmocka_unit_test(test_zip64),
+                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_index)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
