@@ -144,14 +144,14 @@ fuzz:
 
 # clang-tidy, cppcheck and gcc's analyzer, which CONTRIBUTING.md names the packages of; LINT='tidy' some of them.
 lint:
-	@CPPFLAGS='$(BLIS_CFLAGS)' tests/lint.sh $(LINT)
+	@CPPFLAGS='$(BLIS_CFLAGS) $(MPI_CFLAGS)' tests/lint.sh $(LINT)
 
 # Lines that unit tests, kept fuzz inputs and command lines reach, in a build of its own; PARTS='unit replay' some of them.
 PARTS ?= unit replay cli
 coverage:
 	+@$(MAKE) --no-print-directory BUILD=build-cov CFLAGS='-O1 -g --coverage' LDFLAGS=--coverage everything
 	@find build-cov -name '*.gcda' -delete
-	-@PG_BUILD=build-cov tests/run.sh $(PARTS)
+	-@PG_BUILD=build-cov PG_COVERAGE=1 tests/run.sh $(PARTS)
 	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' --exclude 'common/kernels/.*\.h' \
 		--json-summary build-cov/coverage.json --txt build-cov/coverage.txt --html-details build-cov/coverage.html
 
