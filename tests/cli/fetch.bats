@@ -331,3 +331,10 @@ J
     [ "$rc" -eq 0 ]
     [ "$(wc -l <"$T/out")" -eq 2 ]
 }
+
+@test "a folder as a download: said to be one" {
+    mkdir -p "$T/folder"
+    run "$B/pg-fetch" -o "$T/got" "$T/folder"
+    [ "$status" -eq 1 ]
+    [[ $output == *"'$T/folder': a folder"* ]]
+}
