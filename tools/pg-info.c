@@ -453,7 +453,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
     unsigned char first = 0;
     if (!strcmp(path, "-")) {
         if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
-        return stream(t, STDIN_FILENO, "stdin");
+        return stream(t, STDIN_FILENO, "standard input");
     }
     if (is_adapter(path)) return adapter(t, path);
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))

@@ -284,7 +284,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
     bool rest = s->c->n_train > 0;
 
     if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
-    tool_open_in(t, &p, fd, file ? file : "stdin", NULL);
+    tool_open_in(t, &p, fd, file ? file : "standard input", NULL);
     s->c->cut = false;
     while (next(t, &p, o->format, s->c)) {
         s->errors += pg_rec_has_error(p.rec);

@@ -253,7 +253,7 @@ int main(int argc, char **argv)
         tool_die(&t, EXIT_FAIL, "%s", e.msg);
     for (size_t i = 0; pg_tokenizer_warning(tok, i); i++)
         tool_warn(&t, "'%s': %s", pg_tokenizer_path(tok), pg_tokenizer_warning(tok, i));
-    tool_open_in(&t, &p, 0, "stdin", "examples");
+    tool_open_in(&t, &p, 0, "standard input", "examples");
     extra = header_keys(&t, tok);
     tool_open_out(&t, &p, NULL, extra);
     while (tool_next(&t, &p)) {

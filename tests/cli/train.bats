@@ -132,8 +132,8 @@ train() { "$B/pg-train" "$@"; }
 @test "examples without a suffix, without eos, and large batches are warned of" {
     run --separate-stderr bash -c "'$A' make pg1 | '$B/pg-train' -q -m $G/pg1.npz -o '$W/o.npz' --batch 8 2>&1 >/dev/null"
     [ "$status" -eq 0 ]
-    [[ $output == *"1 examples have no suffix: their loss is 0"* ]]
-    [[ $output == *"1 examples have lost their eos"* ]]
+    [[ $output == *"1 example has no suffix: its loss is 0"* ]]
+    [[ $output == *"1 example has lost its eos"* ]]
     [[ $output == *"more than once"* ]]
 }
 
