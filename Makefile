@@ -137,21 +137,21 @@ endif
 # SECONDS=60 for each target, TARGETS='npz image' some of them. Ends with executions by target; fails on a finding.
 FUZZ_CC ?= clang
 FUZZ = $(MAKE) --no-print-directory BUILD=build-fuzz CC='$(FUZZ_CC)' CXX='$(FUZZ_CC)++' SANITIZER=address,undefined FUZZ_MAIN= FUZZ_LINK=-fsanitize=fuzzer \
-	FUZZ_SAN='-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
+	FUZZ_SAN='-DPG_LIBFUZZER -fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined' CFLAGS='-O1 -g' CXXFLAGS='-O1 -g'
 fuzz:
 	+@$(FUZZ) fuzzers
 	@SECONDS_EACH=$(or $(SECONDS),60) tests/fuzz/run.sh build-fuzz $(TARGETS)
 
 # clang-tidy, cppcheck and gcc's analyzer, which CONTRIBUTING.md names the packages of; LINT='tidy' some of them.
 lint:
-	@CPPFLAGS='$(BLIS_CFLAGS)' tests/lint.sh $(LINT)
+	@CPPFLAGS='$(BLIS_CFLAGS) $(MPI_CFLAGS)' tests/lint.sh $(LINT)
 
 # Lines that unit tests, kept fuzz inputs and command lines reach, in a build of its own; PARTS='unit replay' some of them.
 PARTS ?= unit replay cli
 coverage:
 	+@$(MAKE) --no-print-directory BUILD=build-cov CFLAGS='-O1 -g --coverage' LDFLAGS=--coverage everything
 	@find build-cov -name '*.gcda' -delete
-	-@PG_BUILD=build-cov tests/run.sh $(PARTS)
+	-@PG_BUILD=build-cov PG_COVERAGE=1 tests/run.sh $(PARTS)
 	@gcovr -r . --object-directory build-cov --exclude-unreachable-branches --print-summary --filter 'common/' --filter 'tools/' --exclude 'common/kernels/.*\.h' \
 		--json-summary build-cov/coverage.json --txt build-cov/coverage.txt --html-details build-cov/coverage.html
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Captions many shards. Each shard's captions go to a file of their own, a line as soon as it is there; what is killed at any moment goes on
-# behind its last whole line when it is started again. In the end each example of the shards has exactly one line.
+# behind its last whole line when it is started again. In the end each example of the shards has exactly one line. A shard that is newer than its
+# captions is done again; one that cannot be read to its end is not done; OUT of another model or other options is refused.
 # Usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]
 #   SOURCE  as pg-fetch takes them, lists in braces too: 'shard-{0000..0099}.tar', 'gs://BUCKET/shard-{0000..0099}.tar'
 #   OUT     the folder of results: NAME.jsonl for each source (NAME.part while it is not done), then captions.jsonl, all of them
@@ -10,7 +11,8 @@
 set -euo pipefail
 usage() { echo 'usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]' >&2; exit 2; }
 [ $# -ge 3 ] || usage
-export MODEL=$1 OUT=$2 PREFIX=${PREFIX:-caption en} PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
+export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-caption en}
 shift 2
 sources=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -23,7 +25,9 @@ shift $(($# > 0))
 say() { echo "caption-shards.sh: $*" >&2; }
 export -f say
 command -v jq >/dev/null || { say 'jq is needed: apt-get install jq'; exit 1; }
-mkdir -p "$OUT"
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/made.sh"
+made_of "$OUT/made-of" 'name another OUT, or remove it' model "$(files_of "$MODEL") $(readlink -f "$MODEL")" options "PREFIX=$PREFIX SIZE=${SIZE:-} $*"
 SIZE=${SIZE:-$(pg-info "$MODEL" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
 export SIZE
 
@@ -45,6 +49,10 @@ go_on() {
     echo "$n"
 }
 
+# A last line that tells of the source itself instead of an example: what comes behind it could not be read.
+ends_early() { [ "$(tail -n 1 "$1" | jq -r 'select(.error) | .id' 2>/dev/null)" = "$2" ]; }
+export -f ends_early
+
 # caption SOURCE [pg-infer options]. The lock is inherited by the pipeline: what outlives a killed run keeps the next one from writing
 # to the same file.
 caption() {
@@ -53,6 +61,11 @@ caption() {
     shift
     exec 9>>"$out.part"
     flock -w 20 9 || { say "'$out.part' is being written by another run"; return 1; }
+    if [ -e "$out.jsonl" ] && [ "$source" -nt "$out.jsonl" ]; then
+        say "'$source' is newer than its captions: done again"
+        rm -f "$out.jsonl"
+        : >"$out.part"
+    fi
     if [ -e "$out.jsonl" ]; then
         [ -s "$out.part" ] || rm -f "$out.part"
         return
@@ -63,6 +76,11 @@ caption() {
         pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || status=$?
     # 4: some records carry errors, and have their lines
     [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status"; return 1; }
+    if [ "$status" -eq 4 ] && ends_early "$out.part" "$source"; then
+        say "'$source' is not done: $(tail -n 1 "$out.part" | jq -r .error)"
+        sed -i '$d' "$out.part"
+        return 1
+    fi
     sync "$out.part"
     mv "$out.part" "$out.jsonl"
     say "'$source': $(wc -l <"$out.jsonl") captions"
@@ -74,7 +92,7 @@ mine=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "${sources[@]}")
 twice=$(while IFS= read -r s; do name_of "$s"; done <<<"$all" | sort | uniq -d | head -n 1)
 [ -z "$twice" ] || { say "two sources would both write '$OUT/$twice.jsonl'"; exit 2; }
 failed=0
-while IFS= read -r s; do [ -e "$OUT/$(name_of "$s").jsonl" ] || printf '%s\0' "$s"; done <<<"$mine" |
+while IFS= read -r s; do [ -e "$OUT/$(name_of "$s").jsonl" ] && [ ! "$s" -nt "$OUT/$(name_of "$s").jsonl" ] || printf '%s\0' "$s"; done <<<"$mine" |
     xargs -0 -r -P "${JOBS:-1}" -I{} bash -o pipefail -c 'caption "$@"' caption {} "$@" || failed=1
 [ "$failed" -eq 0 ] || { say 'some sources are not done; the same command goes on with them'; exit 1; }
 [ -z "${SHARD:-}" ] || exit 0
@@ -85,8 +103,8 @@ twice=$(jq -c .id "$OUT/captions.jsonl.new" | sort | uniq -d | head -n 1)
 jq -c 'select(.caption) | {image_id: (.id | if tostring | test("^(0|[1-9][0-9]{0,14})$") then tonumber else . end), caption}' "$OUT/captions.jsonl.new" |
     sed '1s/^/[/; 1!s/^/,/; $s/$/]/' >"$OUT/results.json.new"
 [ -s "$OUT/results.json.new" ] || echo '[]' >"$OUT/results.json.new"
-mv "$OUT/captions.jsonl.new" "$OUT/captions.jsonl"
 mv "$OUT/results.json.new" "$OUT/results.json"
+mv "$OUT/captions.jsonl.new" "$OUT/captions.jsonl" # last: where it is, all is done
 errors=$(jq -c 'select(.error)' "$OUT/captions.jsonl" | wc -l)
 say "$(wc -l <"$OUT/captions.jsonl") lines in '$OUT/captions.jsonl', $errors of them errors"
 [ "$errors" -eq 0 ] || exit 4

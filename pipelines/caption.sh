@@ -3,7 +3,7 @@
 # Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
 [ $# -ge 2 ] || { echo 'usage: caption.sh MODEL SOURCE [REPORT.html]' >&2; exit 2; }
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 size=(-m "$1")
 [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
 output=(-f captions)

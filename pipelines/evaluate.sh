@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Scores MODEL on COCO captions as the reference's cococap configuration does: Karpathy's test split, beam of 2, at most 32 tokens, nothing
-# lower-cased. What OUT has already is not done again, so an interrupted evaluation goes on.
+# lower-cased. What OUT has already is not done again, so an interrupted evaluation goes on; OUT of another model or other options is refused.
 # Usage: evaluate.sh MODEL DATASET IMAGES [OUT]
 #   DATASET  Karpathy's dataset_coco.json; or a COCO captions file, all of it; or JSON lines as pg-fetch reads them
 #   IMAGES   the folder that DATASET's file names are relative to (for Karpathy's: the one that holds val2014 and train2014)
@@ -10,10 +10,15 @@ set -euo pipefail
 usage() { echo 'usage: evaluate.sh MODEL DATASET IMAGES [OUT]' >&2; exit 2; }
 if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage; fi
 model=$1 dataset=$2 images=$3 out=${4:-evaluation}
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 for f in "$dataset" "$images"; do [ -e "$f" ] || { echo "evaluate.sh: '$f' does not exist" >&2; exit 1; }; done
 mkdir -p "$out"
 images=$(cd "$images" && pwd)
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/made.sh"
+made_of "$out/made-of" 'name another OUT, or remove it' model "$(files_of "$model") $(readlink -f "$model")" \
+    dataset "$(files_of "$dataset") $(readlink -f "$dataset")" images "$images" \
+    options "SPLIT=${SPLIT:-test} BEAM=${BEAM:-2} LENGTH=${LENGTH:-32} PREFIX=${PREFIX:-caption en} SIZE=${SIZE:-} LIMIT=${LIMIT:-}"
 
 # step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded, with errors of some records too.
 step() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The notebook's job. Without MODEL TRAIN OUT all of it: fetch PaliGemma, its tokenizer and the pictures of longcap100, fine-tune the
-# language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again.
+# language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again;
+# a folder that was made with other options is refused. `--save-every 16 --resume` lets training that was killed go on, too.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
 # Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN, MPIRUN ('mpirun -n 4': trains on so many
@@ -8,7 +9,7 @@
 # credentials as in pg-fetch(1).
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
-PATH=${PG_BIN:+$PG_BIN:}$PATH MPIRUN=${MPIRUN:-}
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
 
 examples() { # examples SOURCE MODEL [pg-resize options]
     local source=$1 model=$2 size=(-m "$2")
@@ -29,6 +30,12 @@ fi
 dir=${1:-finetune}
 [ $# -eq 0 ] || shift
 mkdir -p "$dir"
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/made.sh"
+made_of "$dir/examples.made-of" 'name another DIR, or remove it' model "${MODEL_SOURCE:-}" tokenizer "${TOKENIZER_SOURCE:-}" train "${TRAIN_SOURCE:-}" \
+    val "${VAL_SOURCE:-}" options "PREFIX=${PREFIX:-caption en} LENGTH=${LENGTH:-128} SIZE=${SIZE:-}"
+made_of "$dir/tuned.made-of" "to fine-tune again, remove tuned.made-of, events.pgs, after.pgs and report.html there" \
+    options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
 
 # step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded.
 step() {

@@ -3,7 +3,8 @@
 # Usage: serve.sh MODEL [OPTION]...     environment: PREFIX (caption en), where the client has none; SIZE (the model's), PG_BIN
 set -euo pipefail
 [ $# -ge 1 ] || { echo 'usage: serve.sh MODEL [OPTION]...' >&2; exit 2; }
-export PATH=${PG_BIN:+$PG_BIN:}$PATH model=$1
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
+export PATH model=$1
 shift
 export size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
 [ -n "$size" ] || { echo "serve.sh: '$model' is no model" >&2; exit 1; }

@@ -12,7 +12,7 @@ usage() {
 [ $# -eq 2 ] || [ $# -ge 4 ] || usage
 recipe=$here/recipes/$1
 [[ -f $recipe && $1 != *.md ]] || usage
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 
 # options TOOL: the recipe's, into the array `of`. Quotes in a recipe are the shell's; xargs undoes them without running anything.
 options() { mapfile -t of < <(sed -n "s/^$1 //p" "$recipe" | xargs printf '%s\n'); }

@@ -98,6 +98,9 @@ static int seekable(pg_tool *t, int fd, const char *name)
     if (n < 0)
         tool_die(t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
     lseek(fileno(f), 0, SEEK_SET);
+#ifdef PG_ANALYZER
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* f stays open as long as the program runs */
+#endif
     return fileno(f);
 }
 

@@ -72,6 +72,7 @@ static void make_fingerprint(run *r)
 {
     char *groups = train_group_text(r);
     uint32_t weights;
+    PG_KNOWN(r->m); /* by train_open */
     TRY(pg_weights_fingerprint(r->m->weights, &weights, e));
     r->fingerprint = pg_format("model %08x\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
                                "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"

@@ -59,11 +59,13 @@ static void axes(FILE *f, const panel *p, bool last)
     double d = nice(p->high - p->low, p->ticks);
     fprintf(f, "<text class=\"name\" x=\"%d\" y=\"%.0f\">%s</text>\n", LEFT, p->y1 - 12, p->name);
     double v = ceil(p->low / d - 1e-9) * d;
+    /* NOLINTNEXTLINE(cert-flp30-c): k ends it, too, and rounding is lost in the 4 digits written */
     for (int k = 0; k < MOST_TICKS && v <= p->high + d * 1e-6; k++, v += d)
         fprintf(f, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">%.4g</text>\n",
                 fabs(v - p->low) < d * 1e-6 ? "axis" : "grid", LEFT, RIGHT, py(p, v), py(p, v), LEFT - 8, py(p, v) + 4, fabs(v) < d * 1e-6 ? 0 : v);
     d = fmax(1, nice(p->right - p->left, 8));
     v = ceil(p->left / d) * d;
+    /* NOLINTNEXTLINE(cert-flp30-c): k ends it, too; steps are whole numbers */
     for (int k = 0; k < MOST_TICKS && v <= p->right; k++, v += d) {
         fprintf(f, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", px(p, v), px(p, v), p->y0, p->y0 + 4);
         if (last) fprintf(f, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%.10g</text>", px(p, v), p->y0 + 19, v);

@@ -118,6 +118,7 @@ void put_marked(FILE *f, text_view text, text_view other, const char *class, con
     bool open = false;
     fill(len, a, na, b, nb);
     for (i = 0; i < na; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): fill() wrote all up to [na][nb] */
         while (j < nb && len[i][j] == len[i][j + 1] && !same(&a[i], &b[j])) j++;
         bool common = j < nb && same(&a[i], &b[j]) && len[i][j] == len[i + 1][j + 1] + 1;
         if (open && common) fputs("</mark>", f);

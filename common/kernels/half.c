@@ -131,7 +131,10 @@ static void many_rows(pg_kern *k, job *j)
             j->cols = NC;
             while (j->cols > PG_HALF_COLS && pg_div_up(j->N, j->cols) < TASKS) j->cols -= PG_HALF_COLS;
             if (j->B->blocks > 1 && !j->B->down)
-                while (j->B->m.cols % j->cols) j->cols -= PG_HALF_COLS;
+                while (j->B->m.cols % j->cols) { /* ends: pg_gemm_half takes only blocks of a multiple of PG_HALF_COLS */
+                    PG_KNOWN(j->cols > PG_HALF_COLS);
+                    j->cols -= PG_HALF_COLS;
+                }
             j->across = pg_div_up(j->N, j->cols);
             j->rows = j->M;
             if (j->across < TASKS) {

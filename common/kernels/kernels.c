@@ -43,7 +43,7 @@ static int choose(const pg_ops **out, pg_err *e)
         if (*s == ',') s++;
     }
     size_t i = 0;
-    while (!list[i].present) i++;
+    while (i + 1 < n && !list[i].present) i++; /* the last is the scalar one */
     *out = list[i].ops;
     return PG_OK;
 }

@@ -177,6 +177,7 @@ static int put_waiting(pg_corpus *c, pg_sentences *list, pg_err *e)
 {
     const char *p = (const char *)list->lines.data, *end = p ? p + list->lines.len : NULL;
     int rc = PG_OK;
+    PG_KNOWN(p || !list->waiting); /* put() adds a line with each text */
     for (; !rc && list->waiting; list->waiting--) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         bool last = list->waiting == 1;

@@ -169,6 +169,13 @@ static bool final_sigma(const ptb_text *t, size_t start, size_t at, size_t end)
     return before && !behind;
 }
 
+static int add_special(pg_buf *b, uint32_t c, pg_err *e)
+{
+    const struct ptb_special *s = special(c);
+    PG_KNOWN(s); /* class_of() has found it */
+    return add_text(b, s->text, e);
+}
+
 /* The token as the tokenizer writes it, not yet lower-cased. */
 static int write_token(const ptb_text *t, size_t i, const ptb_best *m, pg_buf *b, pg_err *e)
 {
@@ -181,7 +188,7 @@ static int write_token(const ptb_text *t, size_t i, const ptb_best *m, pg_buf *b
         if (as)
             rc = add_text(b, as, e);
         else if (t->k[p] == PTB_SPECIAL && (alone || (m->end == i + 2 && pg_ptb_is_quote(t->c[i]) && pg_ptb_is_quote(t->c[i + 1]))))
-            rc = add_text(b, special(c)->text, e);
+            rc = add_special(b, c, e);
         else if (m->kind == PTB_CLITIC && pg_ptb_any_apostrophe(t, p) > p) {
             rc = add_text(b, pg_ptb_apostrophe(t, p) > p ? "'" : "`", e);
             p = pg_ptb_any_apostrophe(t, p) - 1;

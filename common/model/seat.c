@@ -76,6 +76,7 @@ static void offer(const pg_decoder *d, pg_path *offers, int32_t *token, double *
 {
     double score = parent->score + o->logp;
     size_t at;
+    PG_KNOWN(d->width);
     if (*n == d->width && !(score > offers[*n - 1].score + logp[*n - 1]))
         return;
     at = *n < d->width ? (*n)++ : *n - 1;
@@ -127,8 +128,8 @@ static void finish_beams(pg_seat *s)
  * tie; the likeliest continuations stay live; over when the best of them is less likely than the finished one. */
 int pg_seat_beams(pg_decoder *d, pg_seat *s, const pg_option *o, size_t per_row, pg_err *e)
 {
-    int32_t token[PG_MAX_BEAMS];
-    double logp[PG_MAX_BEAMS];
+    int32_t token[PG_MAX_BEAMS] = {0};
+    double logp[PG_MAX_BEAMS] = {0};
     size_t n = 0;
     pg_path *children = s->offers;
     int rc = PG_OK;

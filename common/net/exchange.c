@@ -196,6 +196,7 @@ static bool is_packed(const struct pg_exchange *x)
     char *last = t->host == PG_HOST_KAGGLE && x->away && t->path ? pg_url_last(x->at) : NULL;
     const char *name = t->path ? strrchr(t->path, '/') : NULL;
     size_t n = name ? strlen(name + 1) : 0;
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): how `last` begins is what is asked */
     bool packed = last && name && !strncmp(last, name + 1, n) && !strcmp(last + n, ".zip");
     free(last);
     return packed;

@@ -238,6 +238,7 @@ void pg_part_close(pg_part *p, bool drop)
 {
     pg_follow_free(p->hash);
     if (p->lock_fd >= 0) { /* without the lock these files are another's */
+        PG_KNOWN(p->part && p->sidecar && p->lock); /* pg_part_open locks when it has the names */
         char *temp = pg_format("%s.new", p->sidecar);
         if (temp) unlink(temp);
         free(temp);

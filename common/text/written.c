@@ -53,6 +53,7 @@ static int by_value(const void *a, const void *b)
 static int load(pg_written *w, const char *notes, pg_err *e)
 {
     pg_buf b = {0};
+    size_t n = 0;
     int rc = pg_is_file(notes) ? pg_file_read(notes, NOTES_MAX, &b, e) : PG_OK;
     if (!rc && b.len && !(w->hashes = pg_alloc(b.len / LINE + 1, sizeof *w->hashes)))
         rc = pg_error_nomem(e);
@@ -60,11 +61,12 @@ static int load(pg_written *w, const char *notes, pg_err *e)
         const char *line = (const char *)b.data + at;
         const char *end = memchr(line, '\n', b.len - at);
         if (end == line + LINE - 1)
-            w->hashes[w->n++] = strtoull(line, NULL, 16);
+            w->hashes[n++] = strtoull(line, NULL, 16);
         at += end ? (size_t)(end - line) + 1 : b.len;
     }
-    if (w->n)
-        qsort(w->hashes, w->n, sizeof *w->hashes, by_value);
+    if (n)
+        qsort(w->hashes, n, sizeof *w->hashes, by_value);
+    w->n = n;
     pg_buf_free(&b);
     return rc;
 }

@@ -65,6 +65,7 @@ static int fingerprint(const pg_weights *w, const char *begin, bool exact, uint3
                 size_t d = 0;
                 while (v.shape[d] == 1)
                     d++;
+                PG_KNOWN(d < v.ndim && v.shape[d]); /* since the count, their product, is above SAMPLE */
                 v.count /= v.shape[d];
                 size_t keep = v.count < SAMPLE ? SAMPLE / v.count : 1;
                 v.shape[d] = keep < v.shape[d] ? keep : v.shape[d];

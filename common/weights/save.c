@@ -72,6 +72,7 @@ static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg
         pg_view v, stored;
         if ((rc = pg_weights_view(w, c->name, l / parts, part, &v, e)))
             break;
+        PG_KNOWN(!replaced || how->replace); /* pg_weights_save_as asked it what is replaced */
         const float *f = replaced ? how->replace(how->ctx, c->name, l / parts, part) : NULL;
         stored = v;
         if (f)

@@ -7,7 +7,7 @@
 set -euo pipefail
 [ $# -eq 5 ] || { echo 'usage: part.sh examples|captions PARTS MODEL SOURCE OUT' >&2; exit 2; }
 what=$1 parts=$2 model=$3 source=$4 out=$5 i=${SLURM_ARRAY_TASK_ID:?is set by sbatch --array}
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../../build
 threads=${SLURM_CPUS_PER_TASK:-1}
 case $what in
 examples) ending=pgs ;;

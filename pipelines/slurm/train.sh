@@ -13,7 +13,7 @@ set -euo pipefail
 [ $# -ge 3 ] || { echo 'usage: sbatch [sbatch options] train.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
 model=$1 train=$2 out=$3
 shift 3
-PATH=${PG_BIN:+$PG_BIN:}$PATH
+PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../../build
 if [ -e "$out.events.pgs" ]; then
     echo "'$out': done before"
     exit

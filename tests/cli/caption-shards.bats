@@ -47,11 +47,12 @@ complete() {
         "$PG_BIN/pg-render" -f jsonl | jq -c 'select(.caption) | [.id, .caption]' >"$T/one" || true
     jq -c 'select(.caption) | [.id, .caption]' "$T/out/captions.jsonl" | cmp - "$T/one"
     [ "$(jq -c '.[100].image_id' "$T/out/results.json")" = 1100 ]
+    touch -d '1999-01-01' "$D"/s-?.tar
     touch -d '2000-01-01' "$T"/out/s-?.jsonl
     run shards
     [ "$status" -eq 4 ]
     [ "$(find "$T/out" -name 's-?.jsonl' -newermt 2001-01-01 | wc -l)" -eq 0 ]
-    [ "$(find "$T/out" | wc -l)" -eq 6 ]
+    [ "$(find "$T/out" | wc -l)" -eq 7 ]
 }
 
 @test "caption-shards.sh: killed at any moment, as a whole or a single program of it, nothing is lost or there twice" {
@@ -76,7 +77,7 @@ complete() {
         done
     done
     echo "after the kills: $(cat "$T"/out/*.jsonl "$T"/out/*.part 2>/dev/null | wc -l) lines"
-    run shards
+    run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-{0..2}.tar" -- -n 40 --beam 24 -b 1 -j 1
     echo "$output"
     [ "$status" -eq 4 ]
     complete
@@ -136,4 +137,32 @@ complete() {
     [[ $output == *"$D/s-9.tar' is not done"* ]]
     [ "$(wc -l <"$T/out/s-0.jsonl")" -eq 100 ]
     [ ! -e "$T/out/captions.jsonl" ]
+}
+
+@test "caption-shards.sh: another model, prefix or options are refused, a newer shard is done again, a cut one is not done" {
+    run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-0.tar" -- -n 6
+    [ "$status" -eq 0 ]
+    for other in 'PREFIX="caption es"' 'MODEL=$T/copy' 'MORE="--beam 2"'; do
+        cp -r data/nano "$T/copy"
+        run bash -c "T='$T'; MODEL=data/nano; $other; export PREFIX; pipelines/caption-shards.sh \"\$MODEL\" '$T/out' '$D/s-0.tar' -- -n 6 \$MORE"
+        echo "$output"
+        [ "$status" -eq 1 ]
+        [[ $output == *"was made with something else; name another OUT"* ]]
+        rm -r "$T/copy"
+    done
+    head -c 300000 "$D/s-0.tar" >"$T/s-7.tar"
+    run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ $output == *"'$T/s-7.tar' is not done: "* ]]
+    n=$(wc -l <"$T/cut/s-7.part")
+    [ "$n" -gt 0 ] && [ "$n" -lt 100 ]
+    cp "$D/s-0.tar" "$T/s-7.tar"
+    run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
+    [ "$status" -eq 0 ]
+    [ "$(wc -l <"$T/cut/s-7.jsonl")" -eq 100 ]
+    touch -d '2100-01-01' "$T/s-7.tar"
+    run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
+    [[ $output == *"is newer than its captions: done again"* ]]
+    [ "$(wc -l <"$T/cut/captions.jsonl")" -eq 100 ]
 }

@@ -30,12 +30,13 @@ lines() { "$B/pg-render" -f jsonl --with-tensors; }
     "$B/pg-fetch" "$T"/s-?.tar | "$B/pg-resize" -s 64 --drop-image | "$B/pg-tokenize" -q -m data/nano | lines >"$T/one"
     [ "$(wc -l <"$T/one")" -eq 33 ]
     xargs "$B/pg-fetch" <"$T/files" | lines | cmp - "$T/one"
+    touch -d 1999-01-01 "$T"/s-?.tar
     touch -d 2000-01-01 "$T"/out/*
     rm "$T/out/s-2.pgs"
     pipelines/preprocess.sh data/nano "$T/out" "$T/s-{0..3}.tar" | cmp - "$T/files"
     [ "$(find "$T/out" -newermt 2001-01-01 -type f)" = "$T/out/s-2.pgs" ]
     SHARD=1/2 pipelines/preprocess.sh data/nano "$T/half" "$T/s-{0..3}.tar" >"$T/files"
-    [ "$(ls "$T/half" | tr '\n' ' ')" = 's-1.pgs s-3.pgs ' ]
+    [ "$(ls "$T/half" | tr '\n' ' ')" = 'made-of s-1.pgs s-3.pgs ' ]
 }
 
 @test "preprocess.sh: features; records with errors are status 4, a source that cannot be read is 1 and leaves no file" {
@@ -44,14 +45,24 @@ lines() { "$B/pg-render" -f jsonl --with-tensors; }
     xargs "$B/pg-fetch" <"$T/files" | lines | cmp - "$T/one"
     echo nothing >"$T/in/x.jpg"
     tar -C "$T/in" -cf "$T/s-4.tar" .
-    run pipelines/preprocess.sh data/nano "$T/out" "$T/s-4.tar"
-    [ "$status" -eq 4 ]
-    [ -s "$T/out/s-4.pgs" ]
-    run pipelines/preprocess.sh data/nano "$T/out" "$T/s-9.tar" "$T/s-2.tar"
+    run pipelines/preprocess.sh data/nano "$T/out" "$T/s-4.tar" # these have no features
     [ "$status" -eq 1 ]
-    [ ! -e "$T/out/s-9.pgs" ]
-    [ -s "$T/out/s-2.pgs" ]
-    [ -z "$(find "$T/out" -name '*.pgs.*')" ]
+    [[ $output == *"was made with something else"*"FEATURES=f32"* ]]
+    for again in 1 2; do # the second time, too, the errors are told of
+        run pipelines/preprocess.sh data/nano "$T/plain" "$T/s-4.tar"
+        [ "$status" -eq 4 ]
+        [ -s "$T/plain/s-4.pgs" ]
+    done
+    head -c 20000 "$T/s-0.tar" >"$T/s-5.tar"
+    run pipelines/preprocess.sh data/nano "$T/plain" "$T/s-5.tar"
+    [ "$status" -eq 1 ]
+    [[ $output == *"cannot be read to its end: not done"* ]]
+    [ ! -e "$T/plain/s-5.pgs" ]
+    run pipelines/preprocess.sh data/nano "$T/plain" "$T/s-9.tar" "$T/s-2.tar"
+    [ "$status" -eq 1 ]
+    [ ! -e "$T/plain/s-9.pgs" ]
+    [ -s "$T/plain/s-2.pgs" ]
+    [ "$(find "$T/plain" -name '*.pgs.*')" = "$T/plain/s-4.pgs.errors" ]
     run pipelines/preprocess.sh data/nano
     [ "$status" -eq 2 ]
 }

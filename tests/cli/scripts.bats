@@ -157,6 +157,12 @@ J
     PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out"
     [[ $output == *"captions: done before"* ]]
     [ -s "$T/out/scores.txt" ]
+    cp -r "$T/m" "$T/other"
+    for how in "PG_BIN=$B pipelines/evaluate.sh $T/other" "PG_BIN=$B BEAM=1 pipelines/evaluate.sh $T/m"; do
+        run bash -c "$how '$T/karpathy.json' '$T' '$T/out'"
+        [ "$status" -eq 1 ]
+        [[ $output == *"'$T/out' was made with something else; name another OUT, or remove it"* ]]
+    done
     PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/coco.json" "$T/val2014" "$T/out2"
     [ "$status" -eq 0 ]
     diff <(jq -S 'del(.intervals)' "$T/out/scores.json") <(jq -S 'del(.intervals)' "$T/out2/scores.json")

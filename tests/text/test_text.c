@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "text/text.h"
+#include "text/written.h"
 
 #define GOLDEN "tests/golden/text/"
 
@@ -229,11 +230,52 @@ static void folders(void **state)
     rmdir(dir);
 }
 
+/* Which captions beside pictures a model wrote: by name and text, whatever the folder is called; a cut or foreign line counts for nobody. */
+static void written(void **state)
+{
+    char dir[] = "/tmp/pg-test-XXXXXX", cat[64], dog[64], away[64], notes[64];
+    pg_written w = {0};
+    pg_err e;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(cat, sizeof cat, "%s/cat.txt", dir);
+    snprintf(dog, sizeof dog, "%s/dog.txt", dir);
+    snprintf(away, sizeof away, "%s/absent/cat.txt", dir);
+    snprintf(notes, sizeof notes, "%s/" PG_WRITTEN_NAME, dir);
+    assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 0); /* no notes yet; now it has looked */
+    pg_written_free(&w);
+    assert_int_equal(pg_written_note(cat, "a cat\n", 6, &e), PG_OK);
+    assert_int_equal(pg_written_note(dog, "a dog", 5, &e), PG_OK);
+    assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 1);
+    assert_int_equal(pg_written_has(&w, dog, "a dog\r\n", 7, &e), 1);
+    assert_int_equal(pg_written_has(&w, dog, "a cat", 5, &e), 0);
+    assert_int_equal(pg_written_has(&w, cat, "a big cat", 9, &e), 0);
+    assert_int_equal(pg_written_has(&w, away, "a cat", 5, &e), 0);
+    pg_written_free(&w);
+    assert_int_equal(pg_written_note(away, "a cat", 5, &e), PG_EIO);
+    assert_non_null(strstr(e.msg, "cannot write"));
+    assert_int_equal(truncate(notes, 17 + 10), 0); /* as a full disk leaves it */
+    assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 1);
+    assert_int_equal(pg_written_has(&w, dog, "a dog", 5, &e), 0);
+    pg_written_free(&w);
+    FILE *f = fopen(notes, "r+");
+    assert_non_null(f);
+    fseek(f, 16, SEEK_SET);
+    fputs("x\n", f); /* the line is one of 17 characters now */
+    fclose(f);
+    assert_int_equal(pg_written_has(&w, cat, "a cat", 5, &e), 0);
+    pg_written_free(&w);
+    unlink(notes);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts),  cmocka_unit_test(decoding), cmocka_unit_test(lower),
         cmocka_unit_test(refusals), cmocka_unit_test(damaged),  cmocka_unit_test(folders),
+        cmocka_unit_test(written),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

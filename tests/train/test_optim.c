@@ -389,12 +389,53 @@ static void test_state(void **state)
     check_state((pg_optim){.kind = PG_SGD, .lr = 0.03, .momentum = 0.9});
 }
 
+/* What an npz lacks to be the state of this model is named; nothing goes on from half a state. */
+static void test_other_state(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/pg-test-state.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    float w[3] = {1, 2, 3};
+    pg_param param = {.name = "x", .layers = 1, .per_layer = 2, .count = 2, .w = w};
+    pg_model m = {.params = &param, .n_params = 1};
+    pg_optim o = {.kind = PG_SGD};
+    pg_progress p = {.step = 3}, at = {0};
+    const size_t one = 1;
+    pg_npz_writer *z;
+    must(pg_state_save(path, &m, &o, &p, "seed 3\n", &err));
+    w[0] = 7;
+    must(pg_state_load(path, &m, &o, &at, "seed 3\n", &err));
+    assert_true(w[0] == 1.0f && w[1] == 2.0f && w[2] == 3.0f && at.step == 3);
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\nlr 1\n", &err), PG_EINVAL); /* a line more than it has */
+    o.mu = (float *[]){w};
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\n", &err), PG_EFORMAT);
+    assert_non_null(strstr(err.msg, "no 'mu/x' of 2 floats"));
+    o.mu = NULL;
+    param.count = param.per_layer = 3;
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\n", &err), PG_EFORMAT);
+    assert_non_null(strstr(err.msg, "no 'w/x' of 3 floats"));
+    must(pg_npz_create(&z, path, &err));
+    must(pg_npz_begin(z, "step", "<i8", 1, &one, &err));
+    must(pg_npz_data(z, (int64_t[]){3}, 8, &err)); /* one number where five belong */
+    must(pg_npz_begin(z, "best_loss", "<f8", 1, &one, &err));
+    must(pg_npz_data(z, (double[]){3}, 8, &err));
+    must(pg_npz_begin(z, "fingerprint", "|u1", 1, &one, &err));
+    must(pg_npz_data(z, "x", 1, &err));
+    must(pg_npz_commit(z, &err));
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\n", &err), PG_EFORMAT);
+    assert_non_null(strstr(err.msg, "not a training state"));
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schedule), cmocka_unit_test(test_sgd),   cmocka_unit_test(test_adamw), cmocka_unit_test(test_groups),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_order),    cmocka_unit_test(test_store), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_other_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
