@@ -91,7 +91,7 @@ void progress_tick(void *ctx)
         uint64_t left = (uint64_t)((double)(total - done) / rate);
         snprintf(tail + at, sizeof tail - at, ", %llu:%02llu left", (unsigned long long)left / 60, (unsigned long long)left % 60);
     }
-    snprintf(text, sizeof text, "%zu of %zu files: %s%s%s%s", finished, p->n, a, known ? " of " : "", known ? b : "", tail);
+    snprintf(text, sizeof text, "%zu of %zu file%s: %s%s%s%s", finished, p->n, p->n == 1 ? "" : "s", a, known ? " of " : "", known ? b : "", tail);
     if (!terminal) {
         fprintf(stderr, "%s: %s\n", f->t.name, text);
         return;

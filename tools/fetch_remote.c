@@ -313,7 +313,8 @@ static bool one_local(fetch *f, const char *path)
     struct stat st;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) {
-        fprintf(stderr, "%s: cannot copy '%s': no such file, or not a regular one\n", f->t.name, path);
+        fprintf(stderr, "%s: cannot copy '%s': %s\n", f->t.name, path,
+                pg_is_dir(path) ? "a folder; without -o its pictures become a stream" : "no such file, or not a regular one");
         return false;
     }
     char *to = pg_path_join(f->out, name);

@@ -242,7 +242,7 @@ int main(int argc, char **argv)
     infer f = {0};
     double start;
     infer_parse(&f, argc, argv);
-    tool_open_in(&f.t, &f.p, 0, "stdin", "examples");
+    tool_open_in(&f.t, &f.p, 0, "standard input", "examples");
     infer_set_up(&f);
     tool_open_out(&f.t, &f.p, NULL, NULL);
     start = pg_seconds();

@@ -12,6 +12,7 @@
 #include "base/guard.h"
 #include "kernels/kernels.h"
 #include "info.h"
+#include "model/loss.h"
 #include "weights/adapter.h"
 
 static const char help[] =
@@ -30,7 +31,7 @@ static const char help[] =
     "example:\n"
     "  pg-fetch photos/ | pg-resize | pg-info -\n";
 
-enum { OPT_TENSORS = 0x100, OPT_CHECKSUMS, OPT_VERIFY, MAX_KEYS = 4096, CAPTION = 128 };
+enum { OPT_TENSORS = 0x100, OPT_CHECKSUMS, OPT_VERIFY, MAX_KEYS = 4096, CAPTION = 128, BATCH = 8 };
 
 /* Other operands are still told of; the first failure becomes the exit status. */
 static void complain(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
@@ -232,7 +233,7 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     }
     size_t types[PG_DTYPES] = {0};
     for (size_t i = 0; i < pg_weights_count(w); i++) types[pg_weights_at(w, i)->dtype]++;
-    double bytes = (double)pg_weights_bytes(w), budget = 1.25 * 1024 * 1024 * 1024;
+    double bytes = (double)pg_weights_bytes(w);
     /* One picture: the decoder's keys and values, its logits, and what one layer of the image tower works on. */
     double text = (double)s.n_image + CAPTION;
     double own = 8.0 * (double)s.depth * (double)s.kv_heads * (double)s.head_dim * text + 4.0 * (double)s.vocab +
@@ -259,7 +260,8 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     for (size_t i = 0; i < 3; i++) {
         char label[32];
         snprintf(label, sizeof label, "train %s", what[i][0]);
-        put_bytes(label, 8 * trainable(w, what[i][1]) + budget, " more, about: values and gradients in f32, 1.25 GiB of activations");
+        double activations = (double)pg_shape_loss_bytes(&s, !*what[i][1], s.n_image + CAPTION, BATCH);
+        put_bytes(label, 8 * trainable(w, what[i][1]) + activations, " more, about: values and gradients in f32, activations of a batch of 8");
     }
     if (!wish->tensors && !wish->verify) info_time(t, &s, bytes);
     if (wish->verify) status = verify(t, w);
@@ -451,7 +453,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
     unsigned char first = 0;
     if (!strcmp(path, "-")) {
         if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
-        return stream(t, STDIN_FILENO, "stdin");
+        return stream(t, STDIN_FILENO, "standard input");
     }
     if (is_adapter(path)) return adapter(t, path);
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))

@@ -90,7 +90,7 @@ static void parse(pg_tool *t, options *o)
         }
     if (o->format == BY_NAME) o->format = format_of(t, o->output);
     if (o->format == SIDECAR && o->output) tool_usage(t, "sidecar files lie beside the images: -o does not apply");
-    if (o->format != HTML && t->argc - optind > 1) tool_usage(t, "several streams are for html only");
+    if (o->format != HTML && o->format != SVG && t->argc - optind > 1) tool_usage(t, "several streams are for html and svg only");
     if (o->format != HTML && o->compare) tool_usage(t, "--compare is for html only");
     if (o->format != HTML && o->note) tool_usage(t, "--note is for html only");
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
@@ -181,7 +181,8 @@ static bool put_raw_id(FILE *f, const pg_rec *rec)
     return false;
 }
 
-static void put_text(FILE *f, const tool_pipe *p, bool tsv)
+/* Returns whether there was something to show. */
+static bool put_text(FILE *f, const tool_pipe *p, bool tsv)
 {
     char id[256];
     text_view kind = view(p->rec, "event");
@@ -189,9 +190,10 @@ static void put_text(FILE *f, const tool_pipe *p, bool tsv)
     if (kind.n) {
         bool example = kind.n == 7 && !memcmp(kind.s, "example", 7); /* for reports */
         if (!tsv && !example) put_event(f, p->rec, kind);
-        return;
+        return !tsv;
     }
-    if (pg_rec_has(p->rec, "partial") || (tsv && !pg_rec_has(p->rec, "caption"))) return;
+    bool scored = !pg_rec_has(p->rec, "caption") && pg_rec_has(p->rec, "token_logprobs"); /* pg-infer --score-only */
+    if (pg_rec_has(p->rec, "partial") || (tsv && !scored && !pg_rec_has(p->rec, "caption"))) return false;
     if (!put_raw_id(f, p->rec)) {
         tool_id(p, id, sizeof id);
         put_line(f, (text_view){id, strlen(id)});
@@ -202,8 +204,10 @@ static void put_text(FILE *f, const tool_pipe *p, bool tsv)
         fputs("error: ", f);
         put_line(f, (text_view){why ? why : "", why ? strlen(why) : 0});
         free(why);
-    } else put_line(f, view(p->rec, "caption"));
+    } else if (scored) fprintf(f, tsv ? "%.6g" : "logprob %.6g", number(p->rec, "logprob"));
+    else put_line(f, view(p->rec, "caption"));
     putc('\n', f);
+    return true;
 }
 
 typedef struct sidecars {
@@ -245,43 +249,90 @@ out:
     free(txt);
 }
 
-static void render_records(pg_tool *t, const options *o, const char *file, FILE *f, uint64_t *errors)
+/* A curve is drawn of what came before a stream was cut; other formats would pass for whole. */
+static bool next(pg_tool *t, tool_pipe *p, format as, curve *c)
+{
+    pg_err e = {0};
+    if (as != SVG) return tool_next(t, p);
+    int rc = tool_read(p, &e);
+    if (rc >= 0) return rc == 1;
+    if (e.code != PG_EFORMAT || c->n_train + c->n_val == 0) tool_bad_stream(t, p, &e);
+    tool_warn(t, "%s: the curve ends there", e.msg);
+    c->cut = true;
+    return false;
+}
+
+/* The second and further streams of one curve are a resumed run's: they go on where it was, and do not begin again. */
+static void check_rest(const pg_tool *t, const pg_rec *rec, const curve *c, const char *file)
+{
+    if (number(rec, "step") <= c->train[0].step)
+        tool_die(t, EXIT_FAIL, "'%s' begins with step %.10g, so it is not the rest of the run before it: html compares runs", file, number(rec, "step"));
+}
+
+typedef struct shown {
+    FILE *f;
+    uint64_t errors, records, shown;
+    sidecars n;
+    pg_buf b;
+    curve *c;
+} shown;
+
+static void render_stream(pg_tool *t, const options *o, const char *file, shown *s)
 {
     tool_pipe p = {0};
-    sidecars n = {0};
-    pg_buf b = {0};
-    curve *c = pg_calloc(1, sizeof *c);
     int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : 0;
+    bool rest = s->c->n_train > 0;
 
-    if (!c) tool_die(t, EXIT_FAIL, "out of memory");
     if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
-    tool_open_in(t, &p, fd, file ? file : "stdin", NULL);
-    while (tool_next(t, &p)) {
-        *errors += pg_rec_has_error(p.rec);
+    tool_open_in(t, &p, fd, file ? file : "standard input", NULL);
+    s->c->cut = false;
+    while (next(t, &p, o->format, s->c)) {
+        s->errors += pg_rec_has_error(p.rec);
+        s->records++;
         switch (o->format) {
-        case JSONL: put_json(t, f, p.rec, o->with_tensors, &b); break;
-        case SVG: curve_add(c, p.rec); break;
-        case SIDECAR: put_sidecar(t, &p, o->overwrite, &n); break;
-        default: put_text(f, &p, o->format == CAPTIONS);
+        case JSONL: put_json(t, s->f, p.rec, o->with_tensors, &s->b); break;
+        case SVG:
+            if (rest && pg_rec_has(p.rec, "loss")) {
+                check_rest(t, p.rec, s->c, file);
+                rest = false;
+            }
+            curve_add(s->c, p.rec);
+            break;
+        case SIDECAR: put_sidecar(t, &p, o->overwrite, &s->n); break;
+        default: s->shown += put_text(s->f, &p, o->format == CAPTIONS);
         }
         /* Somebody may be watching: what is known is shown. */
-        if (!o->output && fflush(f)) break;
+        if (!o->output && fflush(s->f)) break;
     }
-    if (o->format == SVG) render_svg(f, (const curve *const[]){c}, (const char *const[]){"training"}, 1, false);
-    if (o->format == SIDECAR)
-        tool_info(t, "%llu files written, %llu kept, %llu records without caption or local image", (unsigned long long)n.written,
-                  (unsigned long long)n.kept, (unsigned long long)n.without);
     tool_finish(t, &p, NULL);
     if (file) close(fd);
-    pg_buf_free(&b);
-    free(c);
+}
+
+/* Returns the exit status. files: n of them, else standard input. */
+static int render_records(pg_tool *t, const options *o, char *const *files, size_t n, FILE *f)
+{
+    shown s = {.f = f, .c = pg_calloc(1, sizeof *s.c)};
+    if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
+    for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : NULL, &s);
+    if (o->format == SVG) {
+        if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");
+        render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);
+    }
+    if (o->format == CAPTIONS && s.records && !s.shown) tool_warn(t, "no record has a caption, of %llu", (unsigned long long)s.records);
+    if (o->format == SIDECAR)
+        tool_info(t, "%llu file%s written, %llu kept, %llu record%s without caption or local image", (unsigned long long)s.n.written,
+                  s.n.written == 1 ? "" : "s", (unsigned long long)s.n.kept, (unsigned long long)s.n.without, s.n.without == 1 ? "" : "s");
+    int status = s.c->cut ? EXIT_STREAM : s.errors ? EXIT_RECORDS : EXIT_OK;
+    pg_buf_free(&s.b);
+    free(s.c);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
     pg_tool t;
     options o = {0};
-    uint64_t errors = 0;
+    int status;
     FILE *f = stdout;
     pg_err e;
 
@@ -295,13 +346,16 @@ int main(int argc, char **argv)
         atexit(abort_outfile);
         if ((fd = dup(outfile.fd)) < 0 || !(f = fdopen(fd, "w"))) tool_die(&t, EXIT_FAIL, "cannot open '%s': %s", o.output, strerror(errno));
     }
-    if (o.format == HTML) render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare, o.note}, &errors);
-    else render_records(&t, &o, optind < argc ? argv[optind] : NULL, f, &errors);
+    if (o.format == HTML) {
+        uint64_t errors = 0;
+        render_html(&t, f, argv + optind, (size_t)(argc - optind), &(report_options){o.labels, o.n_labels, o.compare, o.note}, &errors);
+        status = errors ? EXIT_RECORDS : EXIT_OK;
+    } else status = render_records(&t, &o, argv + optind, (size_t)(argc - optind), f);
     if (o.output) {
         bool bad = ferror(f) != 0;
         if (fclose(f) || bad) tool_die(&t, EXIT_FAIL, "cannot write '%s': %s", o.output, strerror(errno));
         if (pg_outfile_commit(&outfile, &e)) tool_die(&t, EXIT_FAIL, "%s", e.msg);
     }
     if (tool_close_stdout(&t)) return EXIT_FAIL;
-    return errors ? EXIT_RECORDS : EXIT_OK;
+    return status;
 }

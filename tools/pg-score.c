@@ -239,9 +239,13 @@ static int score(pg_tool *t, const options *o, const pg_coco *coco)
 {
     const char *path = optind < t->argc ? t->argv[optind] : NULL;
     int fd = path ? open_input(t, path) : 0, status;
+    char first;
     set s = {0};
+    off_t at = path ? -1 : lseek(fd, 0, SEEK_CUR);
+    if (at >= 0 && pg_pread_full(fd, &first, 1, at) == 1 && (first == '{' || first == '['))
+        tool_die(t, EXIT_STREAM, "standard input is JSON, a stream is wanted there: name the file, pg-score FILE");
     if (o->annotate && !path)
-        fd = seekable(t, fd, "stdin");
+        fd = seekable(t, fd, "standard input");
     set_read(t, &s, fd, path, coco);
     pg_corpus *c = score_set(t, &s, &o->s);
     status = s.scored < s.n ? EXIT_RECORDS : EXIT_OK;

@@ -13,7 +13,7 @@ static const char help[] =
     "usage: pg-tokenize -m MODEL [-p PREFIX] [-l LENGTH] [--keep-case] < STREAM > STREAM\n"
     "Adds the tokens of each example's prefix and suffix, and their masks.\n"
     "\n"
-    "  -m, --model MODEL    folder with tokenizer.model, or such a file\n"
+    "  -m, --model MODEL    folder with tokenizer.model, such a file, or weights beside it\n"
     "  -p, --prefix PREFIX  for all examples (default: the example's own, else 'caption en')\n"
     "  -l, --length LENGTH  pad and cut to LENGTH tokens (default, or 0: as long as each is)\n"
     "      --keep-case      do not lower-case suffixes\n"
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
         tool_die(&t, EXIT_FAIL, "%s", e.msg);
     for (size_t i = 0; pg_tokenizer_warning(tok, i); i++)
         tool_warn(&t, "'%s': %s", pg_tokenizer_path(tok), pg_tokenizer_warning(tok, i));
-    tool_open_in(&t, &p, 0, "stdin", "examples");
+    tool_open_in(&t, &p, 0, "standard input", "examples");
     extra = header_keys(&t, tok);
     tool_open_out(&t, &p, NULL, extra);
     while (tool_next(&t, &p)) {

@@ -93,18 +93,20 @@ static void check_data(run *r)
     if (!d->n)
         tool_die(&r->t, EXIT_FAIL, "no example can be used: %zu with errors, %zu that do not fit%s%s", d->errors, d->unusable,
                  d->unusable ? ", the first " : "", d->first_unusable);
-    if (d->no_suffix == d->n) tool_die(&r->t, EXIT_FAIL, "none of the %zu examples has a suffix: there is nothing to learn from", d->n);
-    if (r->batch * r->accumulate > d->n) tool_warn(&r->t, "a step of %zu holds some of the %zu examples more than once", r->batch * r->accumulate, d->n);
+    if (d->no_suffix == d->n) tool_die(&r->t, EXIT_FAIL, "none of the %zu example%s has a suffix: there is nothing to learn from", d->n, d->n == 1 ? "" : "s");
+    size_t step = r->batch * r->accumulate;
+    if (d->n == 1 && step > 1) tool_warn(&r->t, "a step of %zu holds the one example more than once", step);
+    else if (step > d->n) tool_warn(&r->t, "a step of %zu holds some of the %zu examples more than once", step, d->n);
 }
 
 /* Counts of what was odd, said once at the end of reading. Returns whether some records were left out. */
 static bool report_data(run *r)
 {
     const pg_data *d = &r->data;
-    if (d->errors) tool_warn(&r->t, "%zu records with errors were left out", d->errors);
-    if (d->unusable) tool_warn(&r->t, "%zu records do not fit and were left out, the first %s", d->unusable, d->first_unusable);
-    if (d->no_suffix) tool_warn(&r->t, "%zu examples have no suffix: their loss is 0", d->no_suffix);
-    if (d->no_eos) tool_warn(&r->t, "%zu examples have lost their eos: the model is not taught to stop there", d->no_eos);
+    if (d->errors) tool_warn(&r->t, "%zu record%s left out", d->errors, d->errors == 1 ? " with an error was" : "s with errors were");
+    if (d->unusable) tool_warn(&r->t, "%zu record%s left out, the first %s", d->unusable, d->unusable == 1 ? " does not fit and was" : "s do not fit and were", d->first_unusable);
+    if (d->no_suffix) tool_warn(&r->t, "%zu example%s", d->no_suffix, d->no_suffix == 1 ? " has no suffix: its loss is 0" : "s have no suffix: their loss is 0");
+    if (d->no_eos) tool_warn(&r->t, "%zu example%s eos: the model is not taught to stop there", d->no_eos, d->no_eos == 1 ? " has lost its" : "s have lost their");
     return d->errors || d->unusable;
 }
 
@@ -197,7 +199,7 @@ static void set_up(run *r)
     train_greet(r);
     train_open(r);
     train_compare(r);
-    tool_open_in(&r->t, &r->p, STDIN_FILENO, "stdin", "examples");
+    tool_open_in(&r->t, &r->p, STDIN_FILENO, "standard input", "examples");
     tool_open_out(&r->t, &r->p, "events", NULL);
     train_choose_output(r);
     train_open_tokenizer(r);

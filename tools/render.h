@@ -18,8 +18,10 @@ typedef struct curve {
     curve_point train[CURVE_POINTS], val[CURVE_POINTS];
     size_t n_train, n_val;
     size_t per_point, in_last; /* steps averaged in a point; in the last one so far */
+    bool cut;                  /* its stream ends too early: the picture says so */
 } curve;
-void curve_add(curve *c, const pg_rec *event); /* step and val events; others are ignored */
+/* Step and val events; others are ignored. A step that was there before is where a resumed run goes on: what lies behind it is forgotten. */
+void curve_add(curve *c, const pg_rec *event);
 /* Several runs share the axes; one run has colours for training and held-out, several a colour each. A picture that stands alone shows
  * values where the pointer rests; one inlined in the report leaves that to the report's script, which wants the points. */
 void render_svg(FILE *f, const curve *const *c, const char *const *labels, size_t n, bool inlined);

@@ -20,6 +20,15 @@ static void halve(curve *c)
     c->per_point *= 2;
 }
 
+/* A killed run may have gone on behind its last save; from there its rest repeats the same steps. */
+static void go_back(curve *c, double step)
+{
+    size_t had = c->n_train;
+    while (c->n_train && c->train[c->n_train - 1].step >= step) c->n_train--;
+    while (c->n_val && c->val[c->n_val - 1].step >= step) c->n_val--;
+    if (c->n_train < had) c->in_last = c->per_point;
+}
+
 void curve_add(curve *c, const pg_rec *event)
 {
     text_view kind = view(event, "event");
@@ -32,6 +41,7 @@ void curve_add(curve *c, const pg_rec *event)
         if (c->n_val < CURVE_POINTS) c->val[c->n_val++] = p;
     } else if (kind.n == 4 && !memcmp(kind.s, "step", 4)) {
         if (c->per_point == 0) c->per_point = 1;
+        go_back(c, p.step);
         if (c->n_train && c->in_last < c->per_point) {
             curve_point *last = &c->train[c->n_train - 1];
             double k = (double)++c->in_last;

@@ -118,12 +118,13 @@ static double put_names(FILE *f, const char *const *labels, size_t n)
     return y;
 }
 
-static void legend(FILE *f, const char *const *labels, size_t n, bool val)
+static void legend(FILE *f, const char *const *labels, size_t n, bool val, bool cut)
 {
     if (n > 1) {
         put_names(f, labels, n);
         return;
     }
+    if (cut) fprintf(f, "<text class=\"name\" x=\"%d\" y=\"24\">the stream is cut: the end of the run is missing</text>\n", LEFT);
     fprintf(f, "<line class=\"key r0\" x1=\"%d\" x2=\"%d\" y1=\"20\" y2=\"20\"/><text class=\"tick\" x=\"%d\" y=\"24\">training</text>\n", RIGHT - 230, RIGHT - 206,
             RIGHT - 200);
     if (val)
@@ -223,7 +224,7 @@ void render_svg(FILE *f, const curve *const *c, const char *const *labels, size_
     fprintf(f, "<svg class=\"curve\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"loss and learning rate by step\" "
                "data-x0=\"%d\" data-x1=\"%d\" data-left=\"%.10g\" data-right=\"%.10g\" data-top=\"%.0f\" data-bottom=\"%.0f\">\n%s",
             WIDTH, height, LEFT, RIGHT, p[0].left, p[0].right, p[0].y1, p[many - 1].y0, style);
-    legend(f, labels, n, held_out > 0);
+    legend(f, labels, n, held_out > 0, c[0]->cut);
     for (size_t k = 0; k < many; k++) {
         axes(f, &p[k], k + 1 == many);
         draw(f, &p[k], c, n, inlined);

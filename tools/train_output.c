@@ -1,11 +1,58 @@
 /* What goes out: checkpoints and states as files, events on stdout. */
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "model/lora.h"
 #include "train.h"
+
+/* The folders that this run made: one in which nothing was written goes again, wherever the run ends. */
+static char *made[2];
+static void remove_empty(void)
+{
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        if (made[i]) (void)rmdir(made[i]);
+        free(made[i]);
+        made[i] = NULL;
+    }
+}
+
+static void make_folder(run *r, const char *dir)
+{
+    size_t n = made[0] ? 1 : 0;
+    if (mkdir(dir, 0777)) {
+        int saved = errno;
+        if (!pg_is_dir(dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s': %s", dir, strerror(saved));
+        return;
+    }
+    if (!(made[n] = pg_strdup(dir))) train_no_memory(r);
+    if (!n && atexit(remove_empty)) train_no_memory(r);
+}
+
+/* Whether a folder that holds `name` and gets `ours` would be more than one checkpoint. Shards are of the model.safetensors they are parts of. */
+static bool disturbs(const char *name, const char *ours)
+{
+    bool safetensors = pg_ends_with(name, ".safetensors") || pg_ends_with(name, ".safetensors.index.json");
+    if (name[0] == '.' || !strcmp(name, ours) || !(safetensors || pg_ends_with(name, ".npz"))) return false;
+    bool shard = !strcmp(name, "model.safetensors.index.json") || (!strncmp(name, "model-", 6) && safetensors);
+    return !(shard && !strcmp(ours, "model.safetensors"));
+}
+
+/* An earlier run's file of the same name is replaced; any other weights beside it would leave a folder that no tool can open. */
+static void check_folder(run *r, const char *dir, const char *ours)
+{
+    DIR *d = opendir(dir);
+    if (!d) tool_die(&r->t, EXIT_FAIL, "cannot read the folder '%s': %s", dir, strerror(errno));
+    for (const struct dirent *f; (f = readdir(d));)
+        if (disturbs(f->d_name, ours))
+            tool_die(&r->t, EXIT_FAIL, "the folder '%s' holds '%s', beside which %s would be a second checkpoint: choose another folder, or move it away", dir,
+                     f->d_name, ours);
+    closedir(d);
+}
 
 /* The file that OUT stands for; *dir where it is a folder, which is made. `mark` (".best" or "") goes before the ending. */
 static char *weights_path(run *r, const char *mark, char **dir)
@@ -21,7 +68,7 @@ static char *weights_path(run *r, const char *mark, char **dir)
     if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
         const char *name = r->lora ? "adapter_model.safetensors" : pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors";
         path = pg_path_join(*dir, name);
-        if (mkdir(*dir, 0777) && !pg_is_dir(*dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s'", *dir);
+        make_folder(r, *dir);
     }
     if (!path) train_no_memory(r);
     return path;
@@ -67,11 +114,13 @@ void train_choose_output(run *r)
     sweep_folder(r, r->out_dir);
     sweep(r, r->state_path);
     probe(r, r->weights_out);
+    if (r->out_dir) check_folder(r, r->out_dir, strrchr(r->weights_out, '/') + 1);
     if (!r->keep_best) return;
     r->best_out = weights_path(r, ".best", &r->best_dir);
     sweep(r, r->best_out);
     sweep_folder(r, r->best_dir);
     probe(r, r->best_out);
+    if (r->best_dir) check_folder(r, r->best_dir, strrchr(r->best_out, '/') + 1);
 }
 
 static void copy_into(run *r, const char *dir, const char *from, const char *name)

@@ -108,13 +108,17 @@ void val_load(run *r)
     close(fd);
     if (!r->val_data.n) tool_die(&r->t, EXIT_FAIL, "'%s' holds no example that can be used", r->val);
     if (r->val_data.errors || r->val_data.unusable)
-        tool_warn(&r->t, "%zu records of '%s' cannot be used%s%s", r->val_data.errors + r->val_data.unusable, r->val,
+        tool_warn(&r->t, "%zu record%s of '%s' cannot be used%s%s", r->val_data.errors + r->val_data.unusable,
+                  r->val_data.errors + r->val_data.unusable == 1 ? "" : "s", r->val,
                   r->val_data.unusable ? ", the first " : "", r->val_data.first_unusable);
     if (r->val_data.no_suffix == r->val_data.n && (r->keep_best || r->patience))
         tool_die(&r->t, EXIT_FAIL, "no example of '%s' has a suffix: there is no loss to judge by", r->val);
     if (r->val_data.no_suffix)
-        tool_warn(&r->t, "%zu of %zu examples of '%s' have no suffix: each counts as a loss of 0", r->val_data.no_suffix, r->val_data.n, r->val);
-    if (r->val_data.no_eos) tool_warn(&r->t, "%zu examples of '%s' have lost their eos", r->val_data.no_eos, r->val);
+        tool_warn(&r->t, "%zu of %zu examples of '%s' %s no suffix: each counts as a loss of 0", r->val_data.no_suffix, r->val_data.n, r->val,
+                  r->val_data.no_suffix == 1 ? "has" : "have");
+    if (r->val_data.no_eos)
+        tool_warn(&r->t, "%zu example%s of '%s' %s eos", r->val_data.no_eos, r->val_data.no_eos == 1 ? "" : "s", r->val,
+                  r->val_data.no_eos == 1 ? "has lost its" : "have lost their");
     r->progress.val = r->val_data.hash;
     train_index_val(r);
 }

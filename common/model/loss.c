@@ -430,24 +430,32 @@ static size_t floats_per_layer(const pg_model_shape *s)
 }
 
 /* In all layers together. */
-static size_t floats_per_row(const pg_model *m, bool grad)
+static size_t floats_per_row(const pg_model_shape *s, bool grad, bool image)
 {
-    const pg_model_shape *s = &m->s;
     size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
     size_t layer = floats_per_layer(s), once = 8 * s->width + 3 * s->mlp + 2 * q;
     if (!grad) return 6 * s->width + 2 * q + 2 * kv;
-    if (pg_trains_image(m)) once += s->vit_depth * (8 * s->vit_width + s->vit_mlp) + 3 * s->vit_mlp;
+    if (image) once += s->vit_depth * (8 * s->vit_width + s->vit_mlp) + 3 * s->vit_mlp;
     return layer * s->depth + once;
+}
+
+/* saved: floats of a row that are computed again instead of being kept. */
+static size_t loss_bytes(const pg_model_shape *s, bool image, size_t saved, size_t rows, size_t batch)
+{
+    size_t per_row = floats_per_row(s, true, image), rows_of_group = default_budget / (per_row * sizeof(float));
+    if (rows_of_group < rows) rows_of_group = rows;
+    else if (rows_of_group / rows >= batch) rows_of_group = rows * batch;
+    size_t logits = rows_of_group > XENT_FLOATS / s->vocab ? XENT_FLOATS : rows_of_group * s->vocab;
+    return rows_of_group * (per_row - saved) * sizeof(float) + 2 * logits * sizeof(float);
 }
 
 size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch)
 {
     size_t saved = again(m) ? (again(m) - 1) * (floats_per_layer(&m->s) - m->s.width) : 0;
-    size_t rows_of_group = default_budget / (floats_per_row(m, true) * sizeof(float));
-    if (rows_of_group < rows) rows_of_group = rows;
-    else if (rows_of_group / rows >= batch) rows_of_group = rows * batch;
-    return rows_of_group * (floats_per_row(m, true) - saved) * sizeof(float) + 2 * XENT_FLOATS * sizeof(float);
+    return loss_bytes(&m->s, pg_trains_image(m), saved, rows, batch);
 }
+
+size_t pg_shape_loss_bytes(const pg_model_shape *s, bool image, size_t rows, size_t batch) { return loss_bytes(s, image, 0, rows, batch); }
 
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
             float *const *token_logp, double label_smoothing, pg_err *e)
@@ -464,7 +472,7 @@ int pg_loss_share(pg_model *m, pg_work *w, const pg_example *ex, size_t n, size_
     pg_mark mark = pg_work_mark(w);
     plan *p = pg_work_bytes(w, n, sizeof *p, e);
     double *own = pg_work_bytes(w, n, sizeof *own, e);
-    size_t kept = 0, per_row = floats_per_row(m, grad) * sizeof(float);
+    size_t kept = 0, per_row = floats_per_row(&m->s, grad, pg_trains_image(m)) * sizeof(float);
     int rc = p && own ? PG_OK : nomem(e);
     if (!budget) budget = default_budget;
     for (size_t i = 0; !rc && i < n; i++) {

@@ -31,6 +31,8 @@ size_t pg_grad_stage(const pg_model *m, const pg_param *p, size_t layer); /* of 
 
 /* Bytes that a batch with gradients takes, its longest sequence having so many rows (at least 1), image and text; about. */
 size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch);
+/* The same of a model that is not opened, all activations kept; image: what reads pictures is trained, too. */
+size_t pg_shape_loss_bytes(const pg_model_shape *s, bool image, size_t rows, size_t batch);
 void pg_grads_zero(pg_model *m);
 /* True if any trainable parameter is in the image tower or its head (then features cannot be cached). */
 bool pg_trains_image(const pg_model *m);

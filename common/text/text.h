@@ -11,7 +11,8 @@
 enum { PG_PAD = 0, PG_EOS = 1, PG_BOS = 2, PG_UNK = 3 };
 
 typedef struct pg_tokenizer pg_tokenizer;
-/* model: a folder holding tokenizer.model (or paligemma_tokenizer.model, or the only *.model), or such a file. */
+/* model: a folder holding tokenizer.model (or paligemma_tokenizer.model, or the only *.model), such a file, or weights
+ * (*.npz, *.safetensors) beside which one of the first two lies. */
 int pg_tokenizer_open(pg_tokenizer **t, const char *model, pg_err *e) PG_MUST_CHECK;
 void pg_tokenizer_free(pg_tokenizer *t);
 size_t pg_tokenizer_size(const pg_tokenizer *t);     /* pieces */

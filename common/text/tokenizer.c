@@ -53,16 +53,13 @@ static int only_model(const char *dir, char **path, pg_err *e)
     return r;
 }
 
-static int find_model(const char *model, char **path, pg_err *e)
+/* Under one of its usual names; *path NULL: there is none. */
+static int usual_model(const char *dir, char **path, pg_err *e)
 {
     static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
-    *path = NULL;
-    if (!pg_is_dir(model)) {
-        *path = pg_strdup(model);
-        return *path ? PG_OK : pg_error_nomem(e);
-    }
+
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        *path = pg_path_join(model, names[i]);
+        *path = pg_path_join(dir, names[i]);
         if (!*path)
             return pg_error_nomem(e);
         int there = pg_file_there(*path, e);
@@ -73,7 +70,32 @@ static int find_model(const char *model, char **path, pg_err *e)
         if (there < 0)
             return there;
     }
-    return only_model(model, path, e);
+    return PG_OK;
+}
+
+/* Where the weights are named as a file, the tokenizer lies beside them. */
+static int beside_weights(const char *weights, char **path, pg_err *e)
+{
+    char *dir = pg_path_dir(weights);
+    int r = dir ? usual_model(dir, path, e) : pg_error_nomem(e);
+
+    if (r == PG_OK && !*path)
+        r = pg_error(e, PG_EINVAL, "no tokenizer.model beside '%s'", weights);
+    free(dir);
+    return r;
+}
+
+static int find_model(const char *model, char **path, pg_err *e)
+{
+    *path = NULL;
+    if (pg_is_dir(model)) {
+        int r = usual_model(model, path, e);
+        return r < 0 || *path ? r : only_model(model, path, e);
+    }
+    if (pg_ends_with(model, ".npz") || pg_ends_with(model, ".safetensors") || pg_ends_with(model, ".safetensors.index.json"))
+        return beside_weights(model, path, e);
+    *path = pg_strdup(model);
+    return *path ? PG_OK : pg_error_nomem(e);
 }
 
 /* The id of a text that is a single piece; -1: it is not. */

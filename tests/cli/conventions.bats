@@ -45,6 +45,7 @@ setup() {
     for t in pg-resize pg-render; do
         run bash -c "'$B/$t' </dev/null | cat >/dev/null; exit \${PIPESTATUS[0]}"
         [ "$status" -eq 3 ] || { echo "$t: $status $output"; false; }
+        [[ $output == *"'standard input'"* ]]
     done
 }
 

@@ -149,6 +149,15 @@ END
         run "$B/pg-convert" $args
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done
+    for end in bin npy safetensor; do
+        run --separate-stderr "$B/pg-convert" $G/pg1.npz "$T/o.$end"
+        [ "$status" -eq 2 ]
+        [[ $stderr == *"'$T/o.$end'"*"*.npz and *.safetensors"* ]]
+        [ ! -e "$T/o.$end" ]
+    done
+    "$B/pg-convert" $G/pg1.npz "$T/o.bin/"
+    [ -f "$T/o.bin/model.safetensors" ]
+    "$B/pg-convert" $G/pg1.npz "$T/paligemma-1.5"
     run --separate-stderr "$B/pg-convert" $G/pg1.npz "$T/o.npz" --resolution 57
     [ "$status" -eq 1 ]
     [[ $stderr == *"patches of 14"* ]]

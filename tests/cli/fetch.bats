@@ -319,3 +319,22 @@ J
     [ "$status" -eq 4 ]
     [[ $output == *"b.jpg"*"not a regular file"* ]]
 }
+
+@test "several captions of one picture: the error says what to do, and ids do it" {
+    cp tests/golden/image/png-rgb8.png "$T/a.png"
+    printf '{"image": "a.png", "suffix": "one"}\n{"image": "a.png", "suffix": "two"}\n' >"$T/s.jsonl"
+    fetch "$T/s.jsonl"
+    [ "$rc" -eq 4 ]
+    grep -q "the id 'a.png' was there before: give each line an \"id\" of its own" "$T/err"
+    printf '{"image": "a.png", "id": "a.png#1", "suffix": "one"}\n{"image": "a.png", "id": "a.png#2", "suffix": "two"}\n' >"$T/s.jsonl"
+    fetch "$T/s.jsonl"
+    [ "$rc" -eq 0 ]
+    [ "$(wc -l <"$T/out")" -eq 2 ]
+}
+
+@test "a folder as a download: said to be one" {
+    mkdir -p "$T/folder"
+    run "$B/pg-fetch" -o "$T/got" "$T/folder"
+    [ "$status" -eq 1 ]
+    [[ $output == *"'$T/folder': a folder"* ]]
+}

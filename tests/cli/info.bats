@@ -41,6 +41,8 @@ has() {
     has parameters 63208
     has bytes 252832
     has weights '246.9 KiB.*'
+    # 63208 values and gradients, and 8 times 144 rows of a few thousand floats: MiB, not GiB
+    has 'train all' '1[0-9]\.[0-9] MiB more, about: .*'
 }
 
 @test "pg1 as a safetensors folder, and in mixed types" {

@@ -168,7 +168,7 @@ end
     [ "$status" -eq 3 ]
     says "'$A' make pg1 error" "--batch 2"
     [ "$status" -eq 4 ]
-    [ "$(grep -c '1 records with errors were left out' <<<"$stderr")" -eq 1 ]
+    [ "$(grep -c '1 record with an error was left out' <<<"$stderr")" -eq 1 ]
     [ "$(grep -c '3 ranks on 1 host' <<<"$stderr")" -eq 1 ]
     says "cat '$W/in.pgs'" "--lr 1e30 --steps 50 --batch 4"
     [ "$status" -eq 1 ]

@@ -172,6 +172,66 @@ P
     [[ $output != *cut.* ]]
 }
 
+# killed.pgs, a run killed after step 40 of 64, and rest.pgs, what was trained after --resume from a save at 30
+run_and_rest() {
+    "$PY" - <<'P'
+import msgpack
+def write(name, steps, end):
+    with open(name, "wb") as f:
+        f.write(msgpack.packb({"pg-stream": [1, 0], "kind": "events", "chain": []}))
+        for i in steps: f.write(msgpack.packb({"event": "step", "step": i, "steps": 64, "lr": 0.005, "loss": 3.2345 / i}))
+        if end: f.write(msgpack.packb({"pg-end": len(steps)}))
+write("killed.pgs", range(1, 41), False)
+write("rest.pgs", range(31, 65), True)
+P
+}
+
+@test "svg of a cut stream: what is there, a note in the picture and on standard error, status 3" {
+    run_and_rest
+    run "$B/pg-render" -o killed.svg killed.pgs
+    [ "$status" -eq 3 ]
+    [[ $output == *"'killed.pgs'"*"the curve ends there"* ]]
+    grep -q 'the stream is cut' killed.svg
+    grep -q '<title>step 40: loss' killed.svg
+    head -c 60 killed.pgs >none.pgs
+    run "$B/pg-render" -o none.svg none.pgs
+    [ "$status" -eq 3 ]
+    [ ! -e none.svg ]
+}
+
+@test "svg of a killed run and its rest: one curve, each step once" {
+    run_and_rest
+    run "$B/pg-render" -o both.svg killed.pgs rest.pgs
+    [ "$status" -eq 0 ]
+    [[ $output == *"warning: "*"'killed.pgs'"* ]]
+    ! grep -q 'the stream is cut' both.svg
+    [ "$(grep -o '<title>step [0-9]*: loss' both.svg | grep -o '[0-9]*')" = "$(seq 64)" ]
+    run "$B/pg-render" -o twice.svg events.pgs events.pgs
+    [ "$status" -eq 1 ]
+    [[ $output == *"is not the rest of the run"* ]]
+    [ ! -e twice.svg ]
+}
+
+@test "log-probabilities where captions would be; nothing to show is warned of" {
+    "$PY" - <<'P'
+import msgpack
+with open("scored.pgs", "wb") as f:
+    for r in {"pg-stream": [1, 0], "kind": "examples", "chain": []}, {"id": "a", "suffix": "x", "logprob": -1.25, "token_logprobs": [-1.0, -0.25]}, {"pg-end": 1}:
+        f.write(msgpack.packb(r))
+P
+    run "$B/pg-render" -f captions scored.pgs
+    [ "$output" = $'a\t-1.25' ]
+    run "$B/pg-render" scored.pgs
+    [ "$output" = 'a: logprob -1.25' ]
+    run "$B/pg-render" -f captions events.pgs
+    [ "$status" -eq 0 ]
+    [[ $output == *"warning: no record has a caption, of 66" ]]
+    run "$B/pg-render" -o y.svg before.pgs
+    [ "$status" -eq 0 ]
+    [[ $output == *"warning: there are no losses to draw"* ]]
+    [ -e y.svg ]
+}
+
 @test "sidecar: beside the image, never over a file without --overwrite" {
     "$B/pg-render" -q -f sidecar <before.pgs
     [ "$(cat a.txt)" = "a cat" ]

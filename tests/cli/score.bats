@@ -242,6 +242,9 @@ for k, (low, high) in o["intervals"].items(): assert low < o[k] < high, k'
     [ "$status" -eq 3 ]
     run "$B/pg-score" none.pgs
     [ "$status" -eq 1 ]
+    run bash -c "'$B/pg-score' <a.jsonl"
+    [ "$status" -eq 3 ]
+    [[ $output == *"standard input is JSON"*"pg-score FILE"* ]]
 }
 
 @test "usage errors" {

@@ -61,7 +61,7 @@ trains() { says "$1" "$2" bash -c "'$A' make pg1 | '$B/pg-train' -m $G/pg1.npz -
 @test "--val without a tokenizer, or with examples without suffix: said" {
     "$A" make pg1 >"$T/val.pgs"
     trains 0 'validation captions stay tokens without text and scores' --val "$T/val.pgs"
-    [[ $stderr == *"1 of 4 examples of '$T/val.pgs' have no suffix: each counts as a loss of 0"* ]]
+    [[ $stderr == *"1 of 4 examples of '$T/val.pgs' has no suffix: each counts as a loss of 0"* ]]
     trains 0 '' --val "$T/val.pgs" --val-captions 0
     [[ $stderr != *'stay tokens'* ]]
     says 0 'no tokenizer goes along' bash -c "'$B/pg-train' -m $G/pg1.npz -o '$T/folder' --steps 1 <'$T/val.pgs' >/dev/null"

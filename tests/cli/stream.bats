@@ -70,6 +70,12 @@ cuts() {
         [ "$status" -eq 3 ] || { echo "$f: $status $output"; false; }
         [ -n "$output" ]
     done
+    run bash -c "cat '$ONE' '$ONE' | '$B/pg-resize' 2>&1 >/dev/null"
+    [ "$status" -eq 3 ]
+    [[ $output == *"after the end record (streams are joined by pg-fetch a.pgs b.pgs"* ]]
+    run bash -c "echo '{}' | '$B/pg-resize' 2>&1 >/dev/null"
+    [ "$status" -eq 3 ]
+    [[ $output == *"not a pg stream"*JSON* ]]
     run bash -c "'$B/pg-resize' <'$T/version' 2>&1 >/dev/null"
     [[ $output == *2.0*1.* ]] || { echo "$output"; false; }
 }

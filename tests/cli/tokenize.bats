@@ -95,3 +95,15 @@ print(eval(sys.argv[1]))' "$1"
     run bash -c "'$B/pg-tokenize' -m '$T/none' <'$T/in' >/dev/null"
     [ "$status" -eq 1 ]
 }
+
+@test "a file of weights as the model: the tokenizer beside it" {
+    make_stream '{"id": "a", "prefix": "x", "suffix": "y"}' >"$T/in.pgs"
+    "$B/pg-tokenize" -q -m data/nano <"$T/in.pgs" >"$T/folder.pgs"
+    "$B/pg-tokenize" -q -m data/nano/model.npz <"$T/in.pgs" >"$T/file.pgs"
+    cmp <(show 'r' <"$T/folder.pgs") <(show 'r' <"$T/file.pgs")
+    [ "$(show 'len(r[0]["tokens"]) > 2' <"$T/file.pgs")" = True ]
+    : >"$T/model.npz"
+    run "$B/pg-tokenize" -m "$T/model.npz" <"$T/in.pgs"
+    [ "$status" -eq 1 ]
+    [[ $output == *"no tokenizer.model beside '$T/model.npz'"* ]]
+}

@@ -132,8 +132,8 @@ train() { "$B/pg-train" "$@"; }
 @test "examples without a suffix, without eos, and large batches are warned of" {
     run --separate-stderr bash -c "'$A' make pg1 | '$B/pg-train' -q -m $G/pg1.npz -o '$W/o.npz' --batch 8 2>&1 >/dev/null"
     [ "$status" -eq 0 ]
-    [[ $output == *"1 examples have no suffix: their loss is 0"* ]]
-    [[ $output == *"1 examples have lost their eos"* ]]
+    [[ $output == *"1 example has no suffix: its loss is 0"* ]]
+    [[ $output == *"1 example has lost its eos"* ]]
     [[ $output == *"more than once"* ]]
 }
 
@@ -368,4 +368,44 @@ train() { "$B/pg-train" "$@"; }
     done
     (cd "$W/base" && sha256sum -c --quiet) <"$W/before"
     [ "$(find "$W/base" -type f | wc -l)" -eq "$(wc -l <"$W/before")" ]
+}
+
+@test "a folder with another checkpoint is refused before the first step, one of the same kind is replaced" {
+    "$A" make pg1 >"$W/in.pgs"
+    refused() { # refused HOLDS OPTIONS...
+        local holds=$1
+        shift
+        mkdir -p "$W/d"
+        echo old >"$W/d/$holds"
+        run --separate-stderr train -q -m $G/pg1.npz -o "$W/d" --steps 1 --batch 2 "$@" <"$W/in.pgs"
+        [ "$status" -eq 1 ]
+        [[ $stderr == *"holds '$holds'"* ]]
+        [ "$(ls "$W/d")" = "$holds" ]
+        rm -r "$W/d"
+    }
+    refused model.safetensors
+    refused model-00001-of-00002.safetensors
+    refused adapter_model.safetensors
+    refused model.npz --train lora
+    for lora in '' '--train lora'; do
+        for run in 1 2; do
+            # shellcheck disable=SC2086
+            train -q -m $G/pg1.npz -o "$W/d" --steps 1 --batch 2 $lora <"$W/in.pgs" >/dev/null
+        done
+        rm -r "$W/d"
+    done
+}
+
+@test "a run that wrote nothing leaves no empty folder, and lets one be that was there" {
+    "$A" make pg1 >"$W/in.pgs"
+    run train -q -m $G/pg1.npz -o "$W/new" --steps 1 --batch 2 --keep-best --val "$W/none.pgs" <"$W/in.pgs"
+    [ "$status" -ne 0 ]
+    [ ! -e "$W/new" ] && [ ! -e "$W/new.best" ]
+    run train -q -m $G/pg1.npz -o "$W/new" --steps 9 --batch 2 --optimizer sgd --lr 1e30 <"$W/in.pgs"
+    [ "$status" -eq 1 ]
+    [ ! -e "$W/new" ]
+    mkdir "$W/old"
+    run train -q -m $G/pg1.npz -o "$W/old" --steps 1 --batch 2 --val "$W/none.pgs" <"$W/in.pgs"
+    [ "$status" -ne 0 ]
+    [ -d "$W/old" ]
 }
