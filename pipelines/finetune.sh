@@ -34,8 +34,11 @@ mkdir -p "$dir"
 . "$(dirname "$(readlink -f "$0")")/made.sh"
 made_of "$dir/examples.made-of" 'name another DIR, or remove it' model "${MODEL_SOURCE:-}" tokenizer "${TOKENIZER_SOURCE:-}" train "${TRAIN_SOURCE:-}" \
     val "${VAL_SOURCE:-}" options "PREFIX=${PREFIX:-caption en} LENGTH=${LENGTH:-128} SIZE=${SIZE:-}"
-made_of "$dir/tuned.made-of" "to fine-tune again, remove tuned.made-of, events.pgs, after.pgs and report.html there" \
-    options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
+# Asked for nothing in particular, what is there is what is wanted.
+if [ -n "${STEPS:-}${BATCH:-}$*" ] || [ ! -e "$dir/tuned.made-of" ]; then
+    made_of "$dir/tuned.made-of" 'to fine-tune again, remove tuned.made-of, events.pgs, after.pgs and report.html there' \
+        options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
+fi
 
 # step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded.
 step() {

@@ -235,12 +235,15 @@ teardown() { net_teardown; }
     faults
     touch "$T/before"
     unset KAGGLE_API_TOKEN
-    run pipelines/finetune.sh "$T/job"
+    run pipelines/finetune.sh "$T/job" --lr 0.02
+    [ "$status" -eq 1 ]
+    [[ $output == *"to fine-tune again, remove tuned.made-of"*"--lr 0.02"* ]]
+    run pipelines/finetune.sh "$T/job" --lr 0.01
     [ "$status" -eq 0 ]
     [ -z "$(requests)" ]
     [ -z "$(find "$T/job" -newer "$T/before" -type f)" ]
     rm "$T/job/report.html"
-    run pipelines/finetune.sh "$T/job"
+    run env -u STEPS -u BATCH pipelines/finetune.sh "$T/job"
     [ "$status" -eq 0 ]
     [ "$(find "$T/job" -newer "$T/before" -type f)" = "$T/job/report.html" ]
     # A step that fails leaves nothing that looks done.
