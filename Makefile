@@ -144,7 +144,7 @@ fuzz:
 
 # clang-tidy, cppcheck and gcc's analyzer, which CONTRIBUTING.md names the packages of; LINT='tidy' some of them.
 lint:
-	@CPPFLAGS='$(BLIS_CFLAGS) $(MPI_CFLAGS)' tests/lint.sh $(LINT)
+	@CPPFLAGS='$(BLIS_CFLAGS) $(MPI_CFLAGS)' tests/lint.sh $(if $(filter default,$(origin LINT)),,$(LINT)) # make has a LINT of its own
 
 # Lines that unit tests, kept fuzz inputs and command lines reach, in a build of its own; PARTS='unit replay' some of them.
 PARTS ?= unit replay cli

@@ -137,7 +137,7 @@ int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
     rc = pg_rec_parse(header, p, rd->scan.pos, e);
     if (rc || !header->n || strcmp(pg_rec_key(header, 0), "pg-stream"))
         return rc == PG_ENOMEM ? rc : pg_error(e, PG_EFORMAT, "'%s' is not a pg stream: it does not begin with a header%s", rd->name,
-                                           *p == '{' || *p == '[' ? ", but as JSON does" : "");
+                                           p && (*p == '{' || *p == '[') ? ", but as JSON does" : "");
     rc = pg_rec_ints(header, "pg-stream", &v, &n, e);
     if (rc == 1 && n == 2 && v[0] != PG_STREAM_MAJOR)
         rc = pg_error(e, PG_EFORMAT, "'%s' is a stream of version %d.%d, this program reads %d.x", rd->name, v[0], v[1], PG_STREAM_MAJOR);
