@@ -64,6 +64,7 @@ put_all() {
     if [ -n "${PLUGIN:-}" ]; then put 644 "$PLUGIN" "${bindir%/*}/lib/pg"; fi
     for f in $PROGRAMS; do put 755 "$f" "$libexecdir/pg/data"; done
     put_placed 755 packaging/pg-demo "$bindir"
+    link "$share/pg.bash" "$completionsdir" pg-demo
     for f in man/*.[1-8]; do put 644 "$f" "$mandir/man${f##*.}"; done
     put 644 "$BUILD/libpg.a" "$libdir"
     for f in $HEADERS; do # common/ROOM/NAME.h

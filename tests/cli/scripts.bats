@@ -81,6 +81,14 @@ pictures() {
     [ -z "$(comm -12 <(things train) <(things val))" ]
     [ "$(grep -o '<img' "$T/build/demo/report.html" | wc -l)" -ge 100 ]
     grep -q '<svg' "$T/build/demo/report.html"
+    # The report's commands, pasted from it anywhere, do the same again.
+    rm -r "$T/build/demo/"{tuned,*.pgs}
+    sed -n '/<h2>The commands/,/<\/section>/{s/^<pre>//;s/<\/pre>//;/^</d;p}' "$T/build/demo/report.html" |
+        sed 's/&quot;/"/g; s/&#39;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' >"$T/commands"
+    cat "$T/commands"
+    (cd / && bash -euo pipefail "$T/commands")
+    "$B/pg-render" -f captions "$T/build/demo/after.pgs" | cut -f2 | cmp - "$T/after"
+    "$B/pg-render" -f captions "$T/build/demo/before.pgs" | cut -f2 | cmp - "$T/before"
 }
 
 @test "demo.sh run twice: the same captions and the same weights" {
@@ -119,7 +127,7 @@ pictures() {
     [ "$status" -eq 0 ]
     grep -q 'install .*unicode-cldr-core' "$T/called"
     rm "$T/called"
-    printf '#!/bin/sh\necho "install ok installed"\n' >"$T/bin/dpkg-query"
+    printf '#!/bin/sh\nfor p; do echo "$p install ok installed"; done\n' >"$T/bin/dpkg-query"
     PATH=$T/bin:$PATH run env -u PG_NO_INSTALL pipelines/packages.sh build demo check nano
     [ "$status" -eq 0 ]
     [ -z "$output" ]
