@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -202,6 +203,23 @@ double tool_double(const pg_tool *t, const char *option, const char *value, doub
     if (!pg_parse_double(value, &v)) tool_usage(t, "%s '%s': not a number", option, value);
     if (v < min || v > max) tool_usage(t, "%s %s: not between %g and %g", option, value, min, max);
     return v;
+}
+
+static bool ends_in(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n > m && !strcasecmp(name + n - m, ending);
+}
+
+void tool_checkpoint_name(const pg_tool *t, const char *name)
+{
+    static const char *const mistaken[] = {".npy", ".npz", ".safetensor", ".safetensors", ".safetensors.index.json", ".tensors", ".bin", ".pt", ".pth",
+                                           ".ckpt", ".h5", ".hdf5", ".keras", ".gguf", ".onnx", ".pkl", ".pickle", ".msgpack", ".tflite",
+                                           ".json", ".zip", ".tar", ".gz", ".pgs", ".state"};
+    if (pg_ends_with(name, ".npz") || pg_ends_with(name, ".safetensors")) return;
+    for (size_t i = 0; i < sizeof mistaken / sizeof *mistaken; i++)
+        if (ends_in(name, mistaken[i]) && !pg_is_dir(name))
+            tool_usage(t, "'%s': files are written as *.npz and *.safetensors; for a folder of this name write '%s/'", name, name);
 }
 
 static int stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
