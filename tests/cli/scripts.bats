@@ -56,6 +56,46 @@ pictures() {
     [ ! -e "$T/report.html" ]
 }
 
+@test "finetune.sh DIR: training that was killed goes on behind its last save, to the same weights; with other options it is refused" {
+    mkdir "$T/m" "$T/bin"
+    small
+    pictures
+    ln -s "$B"/pg-* "$T/bin/"
+    rm "$T/bin/pg-train"
+    # The first time it is killed once something was saved.
+    cat >"$T/bin/pg-train" <<S
+#!/bin/sh
+[ -n "\$KILL" ] || exec "$B/pg-train" "\$@"
+exec 3<&0 # sh gives a background job no stdin of its own
+"$B/pg-train" "\$@" <&3 &
+for i in \$(seq 1000); do [ -e "$T/job/tuned.state" ] && break; sleep 0.01; done
+kill -9 \$!
+S
+    chmod +x "$T/bin/pg-train"
+    export PG_BIN=$T/bin MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl
+    export VAL_SOURCE=$TRAIN_SOURCE STEPS=3000 BATCH=2 LENGTH=8
+    KILL=1 SAVE_EVERY=20 run pipelines/finetune.sh "$T/job" --lr 0.1
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [ -e "$T/job/tuned.state" ] && [ ! -e "$T/job/events.pgs" ] && [ ! -e "$T/job/report.html" ]
+    run pipelines/finetune.sh "$T/job" --lr 0.2
+    [ "$status" -eq 1 ]
+    [[ $output == *"remove tuned.made-of, tuned.state, events.pgs"*"--lr 0.2"* ]]
+    run env -u STEPS -u BATCH pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 1 ]
+    [[ $output == *"then"*"--lr 0.1"* ]]
+    SAVE_EVERY=1000 run pipelines/finetune.sh "$T/job" --lr 0.1
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"held-out examples: done before"*"resuming after step "*" of 3000"*"report: $T/job/report.html" ]]
+    [ ! -e "$T/job/tuned.state" ]
+    SAVE_EVERY=0 pipelines/finetune.sh "$T/whole" --lr 0.1
+    cmp "$T/job/tuned/model.npz" "$T/whole/tuned/model.npz"
+    # The curve of both attempts together begins with the first step.
+    "$B/pg-render" -q -o "$T/loss.svg" "$T/job"/events-*.pgs "$T/job/events.pgs"
+    [ "$("$B/pg-render" -f text "$T/job/events-0.pgs" 2>/dev/null | grep -c '^step:  1/3000 ')" -eq 1 ]
+}
+
 @test "demo.sh: names in four languages, ten captions before and after, a report with both and the loss" {
     [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || skip 'no fonts-noto-color-emoji'
     [ -d /usr/share/unicode/cldr/common/annotations ] || skip 'no unicode-cldr-core'
