@@ -69,7 +69,7 @@ pictures() {
 exec 3<&0 # sh gives a background job no stdin of its own
 "$B/pg-train" "\$@" <&3 &
 for i in \$(seq 1000); do [ -e "$T/job/tuned.state" ] && break; sleep 0.01; done
-kill -9 \$!
+kill -9 \$!; exit 137
 S
     chmod +x "$T/bin/pg-train"
     export PG_BIN=$T/bin MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl
