@@ -108,6 +108,11 @@ program
     run "$T/p/share/pg/pipelines/finetune.sh" "$T/p/share/pg/data/nano" train.jsonl tuned --steps 1
     [ "$status" -eq 0 ]
     [ -f tuned/model.npz ]
+    "$T/p/bin/pg-fetch" train.jsonl | "$T/p/bin/pg-resize" -s 64 | "$T/p/bin/pg-tokenize" -m "$T/p/share/pg/data/nano" >x.pgs
+    run make -f "$T/p/share/pg/pipelines/sweep.mk" TRAIN=x.pgs VAL=x.pgs STEPS=1 BATCH=1 LRS=0.1 SEEDS=0
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -s sweep/report.html ]
     run "$T/p/share/pg/pipelines/transfer.sh" cococap pg-infer
     [ "$status" -eq 0 ]
     run "$T/p/share/pg/pipelines/caption.sh" "$T/p/share/pg/data/none" pictures

@@ -251,4 +251,13 @@ J
     [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
     run sweep LRS=0.1 SEEDS=0 ARGS="--optimizer adamw"
     [ "$(grep -c '^training' <<<"$output")" -eq 1 ]
+    # From another folder, with the model that lies beside the script.
+    top=$PWD
+    cd "$T"
+    "$B/pg-fetch" pictures/train.jsonl | "$B/pg-resize" -s 64 | "$B/pg-tokenize" -q -m m >y.pgs
+    run make --no-print-directory -f "$top/pipelines/sweep.mk" PG_BIN="$B" TRAIN=y.pgs VAL=y.pgs STEPS=1 BATCH=1 LRS=0.1 SEEDS=0 LENGTH=4
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *'report: sweep/report.html' ]]
+    [ "$(wc -l <sweep/scores.tsv)" -eq 2 ]
 }
