@@ -69,11 +69,11 @@ say 'ten of the held-out pictures: reference, before, after'
 paste <(pg-render -f jsonl "$demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p') <(cut -f2 "$demo/en.txt") \
     <(pg-render -f captions "$demo/after.pgs" | cut -f2) | sed -n 1,10p | awk -F'\t' '{ printf "  %s\n      before: %s\n      after:  %s\n", $1, $2, $3 }'
 was=$(pg-score -f json "$demo/en.pgs") is=$(pg-score -f json "$demo/after.pgs")
-scores=$(printf '%-28s %8s %8s\n' 'held-out pictures' before after \
+scores=$(printf '%s\t%s\t%s\n' 'held-out pictures' before after \
     'loss' "$(cat "$demo/loss-before")" "$(pg-render -f text "$demo/events.pgs" | val_loss)" \
     'right to the letter' "$(score exact "$was" '%.0f %%' 100)" "$(score exact "$is" '%.0f %%' 100)" \
     'CIDEr' "$(score CIDEr "$was" %.2f 1)" "$(score CIDEr "$is" %.2f 1)")
-say "$scores"
+say "$(awk -F'\t' '{ printf "%-28s %8s %8s\n", $1, $2, $3 }' <<<"$scores")"
 
 next=$(cat <<end
 your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON lines {"image":"cow.jpg","suffix":"a cow on a beach"};
@@ -87,8 +87,7 @@ as_it_is() { sed 's/^/    /'; }
 {
     printf '# In four languages, before\npicture\tcaption en\tcaption es\tcaption de\tcaption fr\n'
     sed -n 1,8p "$demo/languages.txt"
-    printf '\n# Before and after\n'
-    as_it_is <<<"$scores"
+    printf '\n# Before and after\n%s\n' "$scores"
     printf '\n# The commands\n'
     as_it_is <<end
 cd $(printf %q "$demo")
