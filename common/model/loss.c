@@ -387,7 +387,7 @@ static int backward(group *g, losses *o)
     return PG_OK;
 }
 
-/* A loss that is no number has no gradient: nothing is done with it before the caller has seen the loss. */
+/* A loss that is no number has no gradient: no stage is completed, so nothing is changed before the caller has seen it. */
 static bool losses_finite(const group *g, const double *loss_of)
 {
     for (size_t i = 0; i < g->n; i++)

@@ -205,6 +205,8 @@ static void test_loss_not_finite(void **state)
         pg_optim_begin(&s.o, m, 1);
         must(pg_loss(m, s.f.w, s.f.ex, N, true, 0, &loss, NULL, NULL, 0, &err));
         assert_true(isnan(loss));
+        for (size_t i = 0; i < m->n_params; i++) /* the embedding's is begun by the logits; all others by backward */
+            for (size_t k = 0; k < m->params[i].per_layer && m->params[i].g != m->gembed; k++) assert_true(m->params[i].g[k] == 0);
         for (size_t i = 0; i < m->n_params; i++) same("w", &m->params[i], m->params[i].w, s.start[i]);
         close_setting(&s);
     }
