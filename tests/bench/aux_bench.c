@@ -275,8 +275,9 @@ static void train(bench *b, void *arg)
     double loss, norm;
     bool changed;
     pg_grads_zero(b->m);
+    pg_optim_begin(&t->opt, b->m, 1);
     check(pg_loss(b->m, b->w, t->ex, t->n, true, 0, &loss, NULL, NULL, 0, &e), &e);
-    check(pg_optim_step(&t->opt, b->m, 1, &norm, &changed, &e), &e);
+    check(pg_optim_end(&t->opt, &norm, &changed, &e), &e);
 }
 
 static result train_step(bench *b, dtype d, size_t n)
@@ -295,6 +296,7 @@ static result train_step(bench *b, dtype d, size_t n)
     float *features = features_of(s);
     for (size_t i = 0; i < n; i++)
         t.ex[i] = (pg_example){.features = features, .tokens = tokens, .mask_ar = ar, .mask_loss = ar, .mask_input = in, .n = ASKED};
+    if (pg_loss_in_one(b->m, s->n_image + text, n)) check(pg_grads_share(b->m, &e), &e); /* as pg-train */
     check(pg_optim_init(&t.opt, b->m, &e), &e);
     double one = (double)(s->n_image + text - 1), R = (double)n * one, L = (double)(n * CAPTION);
     b->rounds = 1; /* two rounds: a step is long, and the first has fresh memory */
