@@ -36,12 +36,18 @@ typedef struct pg_zip_member {
 /* Calls fn for every member of an archive, in directory order; stops at the first failure. */
 int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e) PG_MUST_CHECK;
 
+/* A writable map of n > 0 bytes in a file without a name, in TMPDIR. Its blocks are taken first: a full disk is an error, not a signal. */
+int pg_map_temp(pg_map *m, size_t n, pg_err *e) PG_MUST_CHECK;
 /* Unpacks a deflated member into a file without a name (in TMPDIR), mapped: memory stays free. Its checksum is checked. */
 int pg_zip_inflate(pg_map *m, const pg_zip_member *z, const char *path, pg_err *e) PG_MUST_CHECK;
 
 /* ---- npy ---- */
-/* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. */
-int pg_npy_parse(pg_npy *a, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e) PG_MUST_CHECK;
+enum { PG_NPY_FORTRAN = 1, PG_NPY_BIG_ENDIAN = 2 };
+/* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. *odd: in which way the data
+ * are not what pg_npy promises; 0 where they are, or where it makes no difference. */
+int pg_npy_parse(pg_npy *a, unsigned *odd, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e) PG_MUST_CHECK;
+/* Puts them in C order and little endian, in a file without a name, mapped at m; the same bits of each number. */
+int pg_npy_reorder(pg_map *m, pg_npy *a, unsigned odd, pg_err *e) PG_MUST_CHECK;
 
 /* ---- the parts of an open checkpoint ---- */
 typedef struct pg_tensor_entry {
