@@ -166,3 +166,39 @@ END
     run "$B/pg-convert" $G/pg1_in.npz "$T/o.npz"
     [ "$status" -eq 1 ]
 }
+
+@test "memory: a layer of 32 MiB as float32 passes through 24 MB, merged or not, into any format" {
+    python=$(tests/find-python json) || skip 'no Python'
+    [ -x "$B/data/init" ] || make -s BUILD="$B" "$B/data/init"
+    "$B/data/init" --image 28 --patch 14 --depth 1 --width 128 --mlp 32768 --bf16 1 --quick 1 "$T/base.npz" >/dev/null
+    "$python" - "$T/ad" <<'END'
+import array, json, os, struct, sys
+os.mkdir(sys.argv[1])
+head, body = {}, b""
+for name, inputs, outputs in (("gate", 128, 32768), ("up", 128, 32768), ("down", 32768, 128)):
+    for factor, shape in (("A", (2, inputs)), ("B", (outputs, 2))):
+        data = array.array("f", (((i * 7919) % 101 - 50) / 500 for i in range(shape[0] * shape[1]))).tobytes()
+        key = f"base_model.model.model.language_model.layers.0.mlp.{name}_proj.lora_{factor}.weight"
+        head[key] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+text = json.dumps(head).encode()
+open(sys.argv[1] + "/adapter_model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + body)
+json.dump({"peft_type": "LORA", "r": 2, "lora_alpha": 4}, open(sys.argv[1] + "/adapter_config.json", "w"))
+END
+    (
+        ulimit -d 24000
+        "$B/pg-convert" "$T/base.npz" "$T/hf"
+        "$B/pg-convert" "$T/hf" "$T/back.npz"
+        "$B/pg-convert" "$T/hf" "$T/i8" --dtype int8
+        for from in base.npz hf i8; do "$B/pg-convert" --merge "$T/$from" "$T/ad" "$T/$from-merged"; done
+        "$B/pg-convert" --merge "$T/base.npz" "$T/ad" "$T/merged.npz"
+        "$B/pg-convert" --merge "$T/hf" "$T/ad" "$T/hf-merged.npz"
+    )
+    cmp "$T/merged.npz" "$T/hf-merged.npz"
+    diff <(sums "$T/merged.npz") <(sums "$T/base.npz-merged")
+    diff <(sums "$T/merged.npz") <(sums "$T/hf-merged")
+    # What the adapter does not name keeps its bits, also in int8.
+    for pair in base.npz:merged.npz i8:i8-merged; do
+        [ "$(diff <(sums "$T/${pair%:*}") <(sums "$T/${pair#*:}") | grep '^>' | sed 's/^> *//; s/ .*//' | sort | tr '\n' ' ')" = "llm/layers/mlp/gating_einsum llm/layers/mlp/linear " ]
+    done
+}
