@@ -60,8 +60,8 @@ static int emit_piece(const pg_emit *m, const pg_view *v, pg_dtype to, size_t at
     if (m->sums)
         add_columns(m->sums, m->cols, at, m->buf, wide ? PG_F32 : v->dtype, v->count);
     if (m->merge)
-        pg_merge_add(m->merge, at, m->buf, v->count);
-    if (wide && to != PG_F32)
+        rc = pg_merge_add(m->merge, at, m->buf, v->count, e);
+    if (!rc && wide && to != PG_F32)
         rc = narrow(m->buf, v->count, to, e);
     return rc || !m->sink ? rc : m->sink(m->ctx, m->buf, v->count * pg_dtype_size(to), e);
 }

@@ -157,7 +157,7 @@ enum { PG_EMIT_BYTES = 8 << 20 };
 bool pg_merge_touches(const pg_merge *m, const char *canonical, size_t layer, size_t part);
 /* A view of it is about to pass, axes in safetensors' order or big_vision's; then its values from the at-th on. */
 int pg_merge_begin(pg_merge *m, size_t canon, size_t layer, size_t part, bool as_hf, pg_err *e) PG_MUST_CHECK;
-void pg_merge_add(pg_merge *m, size_t at, float *values, size_t n);
+int pg_merge_add(pg_merge *m, size_t at, float *values, size_t n, pg_err *e) PG_MUST_CHECK;
 bool pg_dtype_of_descr(const char *descr, pg_dtype *t); /* "<f4", "<f2", "|V2" */
 bool pg_one_dtype(const pg_resolved *r, const pg_canonical *c, pg_dtype *t);
 /* Pages that a view lies on may leave this process: a long walk over a large file stays small. */

@@ -1,4 +1,5 @@
 /* W + scale * B A while W passes: the product is made line by line, so that nothing of a matrix's size is held. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,7 +146,7 @@ static void hold(pg_merge *m, const pg_lora_module *x)
 }
 
 /* n values that differ in the last axis alone: inputs of one output, or outputs of one input. */
-static void add_line(pg_merge *m, const pg_lora_module *x, size_t in, size_t out, float *values, size_t n)
+static int add_line(pg_merge *m, const pg_lora_module *x, size_t in, size_t out, float *values, size_t n, pg_err *e)
 {
     bool inputs = m->axes[m->n_axes - 1].in;
     hold(m, x);
@@ -156,14 +157,19 @@ static void add_line(pg_merge *m, const pg_lora_module *x, size_t in, size_t out
         for (size_t i = 0; i < n; i++)
             m->line[i] += f * along[i];
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(m->line[i])) /* it would spoil the weights without a word */
+            return pg_error(e, PG_EFORMAT, "the adapter '%s' cannot be merged: what module '%s' adds is not finite", pg_adapter_path(m->a), x->name);
         values[i] += m->line[i];
+    }
+    return PG_OK;
 }
 
-void pg_merge_add(pg_merge *m, size_t at, float *values, size_t n)
+int pg_merge_add(pg_merge *m, size_t at, float *values, size_t n, pg_err *e)
 {
+    int rc = PG_OK;
     size_t last = m->axes[m->n_axes - 1].size;
-    for (size_t done = 0; done < n;) {
+    for (size_t done = 0; !rc && done < n;) {
         size_t left = at + done, in = 0, out = 0, piece = 0, run = last - left % last;
         for (size_t k = m->n_axes; k-- > 0; left /= m->axes[k].size) {
             size_t i = left % m->axes[k].size;
@@ -174,7 +180,8 @@ void pg_merge_add(pg_merge *m, size_t at, float *values, size_t n)
         if (run > n - done)
             run = n - done;
         if (m->piece[piece])
-            add_line(m, m->piece[piece], in, out, values + done, run);
+            rc = add_line(m, m->piece[piece], in, out, values + done, run, e);
         done += run;
     }
+    return rc;
 }

@@ -125,14 +125,19 @@ static int save_tensor(saver *s, size_t i, pg_err *e)
 static int made_of_mean(const saver *s, const pg_view *extra, bool *made, pg_err *e)
 {
     size_t cols = extra->shape[1];
-    float *rows = pg_alloc(extra->count, sizeof *rows);
-    if (!rows)
+    float *row = pg_alloc(cols, sizeof *row);
+    if (!row)
         return pg_error_nomem(e);
-    pg_view_widen(extra, rows);
+    pg_view one = *extra;
+    one.shape[0] = 1;
+    one.count = cols;
     *made = true;
-    for (size_t i = 0; i < extra->count && *made; i++)
-        *made = rows[i] == pg_rounded((float)(s->sums[i % cols] / (double)s->w->shape.vocab), extra->dtype);
-    free(rows);
+    for (size_t i = 0; i < extra->shape[0] && *made; i++, one.data += cols * pg_dtype_size(one.dtype)) {
+        pg_view_widen(&one, row);
+        for (size_t k = 0; k < cols && *made; k++)
+            *made = row[k] == pg_rounded((float)(s->sums[k] / (double)s->w->shape.vocab), extra->dtype);
+    }
+    free(row);
     return PG_OK;
 }
 
