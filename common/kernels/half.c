@@ -69,6 +69,7 @@ static void ask(const job *j, size_t k, size_t kn, size_t col, size_t n, size_t 
     for (size_t r = runs * i / of; r < runs * (i + 1) / of; r++) {
         const unsigned char *p = b->trans ? at(j->B, k, col + r) : at(j->B, k + r, col);
         for (size_t x = 0; x < bytes; x += 64) __builtin_prefetch(p + x, 0, 2);
+        __builtin_prefetch(p + bytes - 1, 0, 2); /* where it begins within a line it ends in one more */
     }
 }
 
