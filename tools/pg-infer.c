@@ -87,7 +87,11 @@ static void set_caption(infer *f, slot *s)
 static uint64_t stream_of(const infer *f, const pg_rec *r)
 {
     size_t len;
-    const unsigned char *id = raw_id(r, &len);
+    const char *text;
+    int rc = pg_rec_str(r, "id", &text, &len, NULL);
+    if (rc > 0) /* its bytes, in whichever of msgpack's widths it is written */
+        return pg_mix(PG_MIX, text, len);
+    const unsigned char *id = rc < 0 ? raw_id(r, &len) : NULL;
     return id ? pg_mix(PG_MIX, id, len) : f->come + 1;
 }
 
