@@ -299,7 +299,7 @@ void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco)
     pg_buf b = {0};
     ssize_t n = path ? pg_pread_full(fd, first, sizeof first - 1, 0) : 0;
     size_t blank = n > 0 ? strspn((const char *)first, " \t\r\n\xef\xbb\xbf") : 0;
-    s->name = path ? path : "standard input";
+    s->name = path && strcmp(path, "-") != 0 ? path : "standard input";
     s->references = coco->n > 0;
     if (n > 0 && (first[blank] == '{' || first[blank] == '[')) {
         read_all(t, s, fd, &b);

@@ -217,7 +217,7 @@ tokenizer() {
 
 @test "options that exclude each other, and those of later versions, are usage errors" {
     for o in "--beam 2 -t 1" "--beam 2 --best-of 2" "--beam 2 --seed 1" "--beam 2 --top-p 0.5" "--top-p 0.9" "--seed 1" "--best-of 2 --partial" \
-        "--score-only --beam 2" "--score-only -t 1" "--score-only --best-of 2" "--score-only --final-softcap 30" "--beam 0" "--beam 65" "-t 0" \
+        "--score-only --beam 2" "--score-only -n 5" "--features -n 5" "--score-only -t 1" "--score-only --best-of 2" "--score-only --final-softcap 30" "--beam 0" "--beam 65" "-t 0" \
         "-t -1" "-t nan" "-t 1 --top-p 0" "-t 1 --top-p 1.1" "-t 1 --seed x" "-t 1 --seed -1" "--best-of 0" "--final-softcap 0" \
         "--dtype x" "-n 0" "-b 0" "-n x" "--partial --score-only" "more"; do
         # shellcheck disable=SC2086
