@@ -115,6 +115,21 @@ END
     [ ! -e "$T/no.npz" ]
 }
 
+@test "int8: matrices of one row or one column" {
+    for o in "--vit-mlp 1 --mlp 1" "--vit-width 1 --vit-heads 1" "--width 1 --head-dim 2"; do
+        rm -rf "$T/i8" "$T"/*.npz
+        # shellcheck disable=SC2086
+        "$B/data/init" --image 8 --patch 4 --vit-width 20 --vit-mlp 30 --vit-heads 2 --width 12 --mlp 20 --head-dim 4 --vocab 760 $o "$T/m.npz"
+        "$B/pg-convert" -q --dtype int8 "$T/m.npz" "$T/i8"
+        "$B/pg-convert" -q --dtype f32 "$T/i8" "$T/back.npz"
+        printf '{"image":"png-rgb8.png","suffix":"a red cat"}\n' >"$T/x.jsonl"
+        cp tests/golden/image/png-rgb8.png "$T"
+        "$B/pg-fetch" "$T/x.jsonl" | "$B/pg-resize" -q -s 8 | "$B/pg-tokenize" -q -m tests/golden/text/small-b.model >"$T/in"
+        for m in i8 back.npz; do "$B/pg-infer" -q -m "$T/$m" --score-only <"$T/in" | "$B/pg-render" -f jsonl | sed 's/.*"logprob"://; s/,.*//' >"$T/p-$m"; done
+        awk 'NR == FNR { a = $1; next } { d = a - $1; exit !($1 < 0 && d < 1e-4 && d > -1e-4) }' "$T/p-i8" "$T/p-back.npz" || { echo "$o"; cat "$T"/p-*; false; }
+    done
+}
+
 @test "nothing is overwritten by mistake, nothing half done is left" {
     mkdir "$T/full" "$T/empty"
     touch "$T/full/file"
