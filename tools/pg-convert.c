@@ -78,8 +78,7 @@ static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const cha
         pg_adapter_is_foreign(g->adapter, base, &foreign, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
     if (foreign) tool_warn(t, "the adapter '%s' was trained on other weights than '%s'", path, pg_weights_path(base));
-    how->replace = pg_merge_replace;
-    how->ctx = g->merge;
+    how->merge = g->merge;
 }
 
 int main(int argc, char **argv)

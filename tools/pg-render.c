@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -298,11 +297,10 @@ typedef struct shown {
 static void render_stream(pg_tool *t, const options *o, const char *file, shown *s)
 {
     tool_pipe p = {0};
-    int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : 0;
+    int fd = tool_open_file(t, &file);
     bool rest = s->c->n_train > 0;
 
-    if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
-    tool_open_in(t, &p, fd, file ? file : "standard input", NULL);
+    tool_open_in(t, &p, fd, file, NULL);
     s->c->cut = false;
     while (next(t, &p, o->format, s->c)) {
         s->errors += pg_rec_has_error(p.rec);
@@ -323,7 +321,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
         if (!o->output && fflush(s->f)) break;
     }
     tool_finish(t, &p, NULL);
-    if (file) close(fd);
+    if (fd) close(fd);
 }
 
 /* Returns the exit status. files: n of them, else standard input. */
@@ -331,7 +329,7 @@ static int render_records(pg_tool *t, const options *o, char *const *files, size
 {
     shown s = {.f = f, .c = pg_calloc(1, sizeof *s.c)};
     if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
-    for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : NULL, &s);
+    for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
         if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");
         render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);

@@ -62,6 +62,8 @@ typedef struct tool_pipe {
     pg_writer *out;
     pg_rec *header, *rec;
 } tool_pipe;
+/* Opens *path, or is standard input where that is "-" and becomes its name for messages. Ends the program where it cannot be opened. */
+int tool_open_file(const pg_tool *t, const char **path);
 void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind);
 void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra);
 bool tool_next(pg_tool *t, tool_pipe *p); /* true: p->rec filled; false: clean end; exits 3 on a bad stream */

@@ -239,6 +239,26 @@ J
     [[ $(line 3) == '{"id":"b/x.png",'* && $(line 3) != *suffix* ]]
 }
 
+@test "JSON lines: pictures as file: URLs; a file without a line is said to be one" {
+    mkdir "$T/a b"
+    cp "$PNG" "$T/a b/x.png"
+    for url in "file://$T/a%20b/x.png" "FILE://localhost$T/a%20b/x.png"; do
+        echo "{\"image\": \"$url\"}" >"$T/in/url.jsonl"
+        fetch "$T/in/url.jsonl"
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        [[ $(line 1) == *"\"source\":\"$T/a b/x.png\""*'"image":{"bytes":'* ]] || { line 1; false; }
+    done
+    echo '{"image": "file://elsewhere/x.png"}' >"$T/in/url.jsonl"
+    fetch "$T/in/url.jsonl"
+    [ "$rc" -eq 4 ]
+    for text in '' '\n \n'; do
+        printf '%b' "$text" >"$T/in/none.jsonl"
+        fetch "$T/in/none.jsonl"
+        [ "$rc" -eq 0 ]
+        grep -q "warning: no lines in '$T/in/none.jsonl'" "$T/err"
+    done
+}
+
 @test "JSON lines: each thing wrong becomes an error in its place, status 4" {
     cp "$PNG" "$T/in/x.png"
     cat >"$T/in/bad.jsonl" <<'J'
