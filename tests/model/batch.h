@@ -35,6 +35,7 @@ typedef struct batch {
     float *pixels, *features;
     int32_t *tokens, *ar, *loss, *input; /* [N,T] */
     pg_example ex[N];
+    float **start; /* keep_weights: of each parameter */
 } batch;
 
 static inline const pg_npy *array(const pg_npz *z, const char *key)
@@ -53,12 +54,14 @@ static inline void *copy_of(const pg_npz *z, const char *key)
     return p;
 }
 
-static inline double number(const pg_npz *z, const char *key, size_t i)
+static inline double value(const pg_npy *a, size_t i)
 {
     double v;
-    memcpy(&v, array(z, key)->data + i * sizeof v, sizeof v);
+    memcpy(&v, a->data + i * sizeof v, sizeof v);
     return v;
 }
+
+static inline double number(const pg_npz *z, const char *key, size_t i) { return value(array(z, key), i); }
 
 static inline batch open_batch(const char *family, const char *weights, const char *trainable, size_t threads)
 {
@@ -82,8 +85,29 @@ static inline batch open_batch(const char *family, const char *weights, const ch
     return f;
 }
 
+/* With the golden weights. */
+static inline batch open_family(const char *family, const char *trainable, size_t threads)
+{
+    char path[256];
+    snprintf(path, sizeof path, GOLDEN "%s.npz", family);
+    return open_batch(family, path, trainable, threads);
+}
+
+/* The weights as they are now, to see later what has changed. */
+static inline void keep_weights(batch *f)
+{
+    assert_non_null(f->start = calloc(f->m->n_params, sizeof *f->start));
+    for (size_t i = 0; i < f->m->n_params; i++) {
+        const pg_param *p = &f->m->params[i];
+        assert_non_null(f->start[i] = pg_floats(p->count));
+        memcpy(f->start[i], p->w, p->count * sizeof(float));
+    }
+}
+
 static inline void close_batch(batch *f)
 {
+    for (size_t i = 0; f->start && i < f->m->n_params; i++) free(f->start[i]);
+    free(f->start);
     pg_work_free(f->w);
     pg_model_close(f->m);
     pg_kern_free(f->kern);
@@ -100,7 +124,7 @@ static inline void close_batch(batch *f)
 static inline double loss_of_batch(batch *f, bool grad, size_t budget, double smoothing)
 {
     double loss = 0;
-    pg_grads_zero(f->m);
+    if (grad) pg_grads_zero(f->m);
     must(pg_loss(f->m, f->w, f->ex, N, grad, budget, &loss, NULL, NULL, smoothing, &err));
     return loss;
 }

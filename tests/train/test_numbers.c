@@ -1,30 +1,10 @@
 /* Properties that hold for any input: who sees whom, learning rates, the order of examples, slopes, equal bits. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
+#include "../model/batch.h"
 #include "base/num.h"
 #include "model/lora.h"
-#include "model/loss.h"
 #include "train/data.h"
 #include "train/optim.h"
 #include "train/schedule.h"
-
-#define DIR "tests/golden/model/"
-enum { N = 4, T = 20 };
-static pg_err err;
-
-static void must(int rc)
-{
-    if (rc < 0) fail_msg("%s", err.msg);
-}
 
 /* ---- masks ---- */
 enum { MOST = 64 };
@@ -147,56 +127,6 @@ static void test_orders(void **state)
 }
 
 /* ---- slopes ---- */
-typedef struct batch {
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_npz *in;
-    pg_example ex[N];
-    void *held[5];
-} batch;
-
-static batch open_batch(const char *family, const char *trainable, size_t threads)
-{
-    static const char *const keys[] = {"text", "mask_ar", "mask_loss", "mask_input", "image"};
-    batch b = {0};
-    char path[256];
-    must(pg_kern_new(&b.kern, threads, &err));
-    snprintf(path, sizeof path, DIR "%s.npz", family);
-    must(pg_model_open(&b.m, path, trainable, b.kern, &err));
-    must(pg_work_new(&b.w, &err));
-    snprintf(path, sizeof path, DIR "%s_in.npz", family);
-    must(pg_npz_open(&b.in, path, &err));
-    for (size_t i = 0; i < 5; i++) {
-        const pg_npy *a = pg_npz_find(b.in, keys[i]);
-        assert_non_null(a);
-        assert_non_null(b.held[i] = malloc(a->count * a->itemsize));
-        memcpy(b.held[i], a->data, a->count * a->itemsize);
-    }
-    size_t pixels = b.m->s.image_size * b.m->s.image_size * 3;
-    for (size_t i = 0; i < N; i++)
-        b.ex[i] = (pg_example){.pixels = (float *)b.held[4] + i * pixels, .tokens = (int32_t *)b.held[0] + i * T, .mask_ar = (int32_t *)b.held[1] + i * T,
-                               .mask_loss = (int32_t *)b.held[2] + i * T, .mask_input = (int32_t *)b.held[3] + i * T, .n = T};
-    return b;
-}
-
-static void close_batch(batch *b)
-{
-    pg_work_free(b->w);
-    pg_model_close(b->m);
-    pg_kern_free(b->kern);
-    pg_npz_close(b->in);
-    for (size_t i = 0; i < 5; i++) free(b->held[i]);
-}
-
-static double loss_of(batch *b, bool grad, double smoothing)
-{
-    double loss;
-    if (grad) pg_grads_zero(b->m);
-    must(pg_loss(b->m, b->w, b->ex, N, grad, 0, &loss, NULL, NULL, smoothing, &err));
-    return loss;
-}
-
 /* The loss along a random direction through the gradient: each weight's own share of it, with signs of their own, so that an error which
  * is no multiple of the gradient shows as well. Along g the slope is |g|, along a direction d it is g.d. */
 static void move(pg_param *p, const float *from, const float *direction, double by)
@@ -209,7 +139,7 @@ static void move(pg_param *p, const float *from, const float *direction, double 
 static size_t check_slopes(batch *b, double smoothing, const char *what)
 {
     size_t checked = 0;
-    loss_of(b, true, smoothing);
+    loss_of_batch(b, true, 0, smoothing);
     for (size_t i = 0; i < b->m->n_params; i++) {
         pg_param *p = &b->m->params[i];
         float *from = pg_floats(p->count), *d = pg_floats(p->count);
@@ -229,9 +159,9 @@ static size_t check_slopes(batch *b, double smoothing, const char *what)
             for (int k = 0; k < 2; k++) {
                 double step = k ? h / 2 : h, up, down;
                 move(p, from, d, step);
-                up = loss_of(b, false, smoothing);
+                up = loss_of_batch(b, false, 0, smoothing);
                 move(p, from, d, -step);
-                down = loss_of(b, false, smoothing);
+                down = loss_of_batch(b, false, 0, smoothing);
                 slope[k] = (up - down) / (2 * step);
             }
             double got = (4 * slope[1] - slope[0]) / 3;
@@ -249,7 +179,7 @@ static void test_slopes(void **state)
     (void)state;
     for (int family = 1; family <= 2; family++)
         for (int k = 0; k < 2; k++) {
-            batch b = open_batch(family == 1 ? "pg1" : "pg2", "all", 2);
+            batch b = open_family(family == 1 ? "pg1" : "pg2", "all", 2);
             size_t n = check_slopes(&b, k ? 0.1 : 0, k ? "smoothed" : "plain");
             /* What is left out: the keys' bias, whose gradient is 0, and next to it. */
             if (n + 4 < b.m->n_params) fail_msg("only %zu of %zu", n, b.m->n_params);
@@ -261,7 +191,7 @@ static void test_adapter_slopes(void **state)
 {
     (void)state;
     for (int family = 1; family <= 2; family++) {
-        batch b = open_batch(family == 1 ? "pg1" : "pg2", NULL, 2);
+        batch b = open_family(family == 1 ? "pg1" : "pg2", NULL, 2);
         pg_lora_counts n;
         pg_rng r;
         pg_rng_seed(&r, 6, 0);
@@ -280,14 +210,14 @@ static void test_repeated(void **state)
     (void)state;
     float *want = NULL;
     for (int run = 0; run < 4; run++) {
-        batch b = open_batch("pg1", "all", 1 + run % 2);
+        batch b = open_family("pg1", "all", 1 + run % 2);
         pg_optim o = {.kind = PG_ADAMW, .lr = 1e-3, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .clip = 1};
         size_t total = 0, at = 0;
         must(pg_optim_init(&o, b.m, &err));
         for (size_t s = 1; s <= 4; s++) {
             double norm;
             bool changed;
-            loss_of(&b, true, 0.05);
+            loss_of_batch(&b, true, 0, 0.05);
             must(pg_optim_step(&o, b.m, pg_learning_rate(PG_COSINE, s, 4, 1, 0.1), &norm, &changed, &err));
         }
         for (size_t i = 0; i < b.m->n_params; i++) total += b.m->params[i].count;

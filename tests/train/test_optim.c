@@ -1,141 +1,52 @@
 /* Schedule, optimizers, order, store and resume file; the first two against the oracle's float64 answers, with the tolerances of
  * tests/golden/model/README.md. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
+#include "../model/batch.h"
 #include "train/data.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 #include "train/state.h"
 
-#define DIR "tests/golden/model/"
-enum { N = 4, T = 20 };
-static pg_err err;
-
-static void must(int rc)
+static batch open_kept(const char *family, const char *trainable)
 {
-    if (rc < 0) fail_msg("%s", err.msg);
-}
-
-static double number(const pg_npy *a, size_t i)
-{
-    double v;
-    memcpy(&v, a->data + i * sizeof v, sizeof v);
-    return v;
-}
-
-static const pg_npy *array(const pg_npz *z, const char *kind, const char *name)
-{
-    char key[256];
-    snprintf(key, sizeof key, "%s%s", kind, name);
-    const pg_npy *a = pg_npz_find(z, key);
-    if (!a) fail_msg("no '%s'", key);
-    return a;
-}
-
-typedef struct fixture {
-    pg_kern *kern;
-    pg_model *m;
-    pg_work *w;
-    pg_npz *in, *out;
-    void *pixels, *lists[4];
-    pg_example ex[N];
-    float **start; /* the weights as they were */
-} fixture;
-
-static void *copy(const pg_npz *z, const char *key)
-{
-    const pg_npy *a = array(z, "", key);
-    void *p = malloc(a->count * a->itemsize);
-    assert_non_null(p);
-    memcpy(p, a->data, a->count * a->itemsize);
-    return p;
-}
-
-static fixture open_fixture(const char *family, const char *trainable)
-{
-    static const char *const keys[] = {"text", "mask_ar", "mask_loss", "mask_input"};
-    fixture f = {0};
-    char path[256];
-    must(pg_kern_new(&f.kern, 2, &err));
-    snprintf(path, sizeof path, DIR "%s.npz", family);
-    must(pg_model_open(&f.m, path, trainable, f.kern, &err));
-    must(pg_work_new(&f.w, &err));
-    snprintf(path, sizeof path, DIR "%s_in.npz", family);
-    must(pg_npz_open(&f.in, path, &err));
-    snprintf(path, sizeof path, DIR "%s_out.npz", family);
-    must(pg_npz_open(&f.out, path, &err));
-    f.pixels = copy(f.in, "image");
-    for (size_t i = 0; i < 4; i++) f.lists[i] = copy(f.in, keys[i]);
-    for (size_t i = 0; i < N; i++)
-        f.ex[i] = (pg_example){.pixels = (float *)f.pixels + i * f.m->s.image_size * f.m->s.image_size * 3,
-                               .tokens = (int32_t *)f.lists[0] + i * T, .mask_ar = (int32_t *)f.lists[1] + i * T,
-                               .mask_loss = (int32_t *)f.lists[2] + i * T, .mask_input = (int32_t *)f.lists[3] + i * T, .n = T};
-    f.start = calloc(f.m->n_params + 1, sizeof *f.start);
-    assert_non_null(f.start);
-    for (size_t i = 0; i < f.m->n_params; i++) {
-        size_t bytes = f.m->params[i].count * sizeof(float);
-        f.start[i] = malloc(bytes);
-        assert_non_null(f.start[i]);
-        memcpy(f.start[i], f.m->params[i].w, bytes);
-    }
+    batch f = open_family(family, trainable, 2);
+    keep_weights(&f);
     return f;
 }
 
-static void close_fixture(fixture *f)
+static double step(batch *f, pg_optim *o, double schedule, double *norm)
 {
-    for (size_t i = 0; i < f->m->n_params; i++) free(f->start[i]);
-    free(f->start);
-    pg_work_free(f->w);
-    pg_model_close(f->m);
-    pg_kern_free(f->kern);
-    pg_npz_close(f->in);
-    pg_npz_close(f->out);
-    free(f->pixels);
-    for (size_t i = 0; i < 4; i++) free(f->lists[i]);
-}
-
-static double step(fixture *f, pg_optim *o, double schedule, double *norm)
-{
-    double loss = 0;
     bool changed = false;
-    pg_grads_zero(f->m);
-    must(pg_loss(f->m, f->w, f->ex, N, true, 0, &loss, NULL, NULL, 0, &err));
+    double loss = loss_of_batch(f, true, 0, 0);
     must(pg_optim_step(o, f->m, schedule, norm, &changed, &err));
     assert_int_equal(changed, schedule > 0);
     return loss;
 }
 
 /* Weights by their own norm and by the norm of the change since the start. */
-static void check_weights(const fixture *f, const char *kind, double relative, double of_change)
+static void check_weights(const batch *f, const char *kind, double relative, double of_change)
 {
     for (size_t i = 0; i < f->m->n_params; i++) {
         const pg_param *p = &f->m->params[i];
-        const pg_npy *a = array(f->out, kind, p->name);
+        char key[256];
+        snprintf(key, sizeof key, "%s%s", kind, p->name);
+        const pg_npy *a = array(f->out, key);
         double diff = 0, norm = 0, change = 0, worst = 0;
         assert_int_equal(a->count, p->count);
         for (size_t j = 0; j < p->count; j++) {
-            double want = number(a, j), d = fabs((double)p->w[j] - want), c = want - (double)f->start[i][j];
+            double want = value(a, j), d = fabs((double)p->w[j] - want), c = want - (double)f->start[i][j];
             diff += d * d;
             norm += want * want;
             change += c * c;
             if (!(d <= worst)) worst = d;
         }
         if (strstr(p->name, "key/bias")) { /* its gradient is 0, AdamW turns rounding into steps of size lr */
-            if (!(worst <= 1.5e-3)) fail_msg("%s%s: %.3g", kind, p->name, worst);
+            if (!(worst <= 1.5e-3)) fail_msg("%s: %.3g", key, worst);
             continue;
         }
         if (!(sqrt(diff / norm) <= relative) || !(sqrt(diff / change) <= of_change))
-            fail_msg("%s%s: relative %.3g (at most %.3g), of the change %.3g (at most %.3g)", kind, p->name, sqrt(diff / norm), relative,
+            fail_msg("%s: relative %.3g (at most %.3g), of the change %.3g (at most %.3g)", key, sqrt(diff / norm), relative,
                      sqrt(diff / change), of_change);
     }
 }
@@ -146,14 +57,14 @@ static void test_schedule(void **state)
     pg_npz *z;
     size_t steps, seen = 0;
     double warmup;
-    must(pg_npz_open(&z, DIR "schedule.npz", &err));
+    must(pg_npz_open(&z, GOLDEN "schedule.npz", &err));
     for (size_t i = 0; i < pg_npz_count(z); i++) {
         const pg_npy *a = pg_npz_at(z, i);
         if (sscanf(a->key, "steps%zu_warmup%lf", &steps, &warmup) != 2) fail_msg("'%s'?", a->key);
         assert_int_equal(a->count, steps);
         for (size_t s = 1; s <= steps; s++) {
             double got = pg_learning_rate(PG_COSINE, s, steps, 0.03, warmup);
-            if (!(fabs(got - number(a, s - 1)) <= 1e-12)) fail_msg("%s, step %zu: %.17g", a->key, s, got);
+            if (!(fabs(got - value(a, s - 1)) <= 1e-12)) fail_msg("%s, step %zu: %.17g", a->key, s, got);
         }
         seen++;
     }
@@ -165,21 +76,21 @@ static void test_schedule(void **state)
 
 static void check_sgd(const char *family)
 {
-    fixture f = open_fixture(family, "attention");
+    batch f = open_kept(family, "attention");
     pg_optim o = {.kind = PG_SGD, .lr = 0.03};
     double norm;
     assert_int_equal(f.m->n_params, 3);
     must(pg_optim_init(&o, f.m, &err));
     for (size_t s = 1; s <= 5; s++) {
         double mult = pg_learning_rate(PG_COSINE, s, 5, 1.0, 0.1);
-        assert_true(fabs(o.lr * mult - number(array(f.out, "", "sgd_lr"), s - 1)) <= 1e-8);
-        double loss = step(&f, &o, mult, &norm), want = number(array(f.out, "", "sgd_loss"), s - 1);
+        assert_true(fabs(o.lr * mult - number(f.out, "sgd_lr", s - 1)) <= 1e-8);
+        double loss = step(&f, &o, mult, &norm), want = number(f.out, "sgd_loss", s - 1);
         if (!(fabs(loss - want) <= 5e-6)) fail_msg("step %zu: loss %.9g, not %.9g", s, loss, want);
         if (s == 1) check_weights(&f, "sgd1/", 3e-7, 1e-4);
     }
     check_weights(&f, "sgd5/", 3e-7, 1e-4);
     pg_optim_free(&o);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_sgd(void **state)
@@ -191,19 +102,19 @@ static void test_sgd(void **state)
 
 static void check_adamw(const char *family)
 {
-    fixture f = open_fixture(family, "all");
+    batch f = open_kept(family, "all");
     pg_optim o = {.kind = PG_ADAMW, .lr = 1e-3, .weight_decay = 1e-2, .clip = 1.0, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8};
     must(pg_optim_init(&o, f.m, &err));
     for (size_t s = 0; s < 3; s++) {
         double norm = 0, mult = pg_schedule_at(PG_COSINE, s, 40, 1.0, 0.05);
-        assert_true(fabs(mult - number(array(f.out, "", "adamw_schedule"), s)) <= 1e-12);
-        double loss = step(&f, &o, mult, &norm), want = number(array(f.out, "", "adamw_norm"), s);
-        assert_true(fabs(loss - number(array(f.out, "", "adamw_loss"), s)) <= 2e-5);
+        assert_true(fabs(mult - number(f.out, "adamw_schedule", s)) <= 1e-12);
+        double loss = step(&f, &o, mult, &norm), want = number(f.out, "adamw_norm", s);
+        assert_true(fabs(loss - number(f.out, "adamw_loss", s)) <= 2e-5);
         if (!(fabs(norm - want) <= 1e-5 * want)) fail_msg("step %zu: norm %.9g, not %.9g", s, norm, want);
     }
     check_weights(&f, "adamw3/", 1, 5e-4);
     pg_optim_free(&o);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_adamw(void **state)
@@ -218,7 +129,7 @@ static void test_groups(void **state)
 {
     (void)state;
     static const char *const rates[] = {"q_einsum=0.5", "attn=2"}, *const decays[] = {"vec=3"}, *const wrong[] = {"img=1"}, *const odd[] = {"attn"};
-    fixture f = open_fixture("pg1", "attention");
+    batch f = open_kept("pg1", "attention");
     pg_optim o = {.kind = PG_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .clip = 2, .grad_scale = 0.25};
     double norm, sum = 0, *want[3], *mu[3];
     bool changed;
@@ -262,13 +173,13 @@ static void test_groups(void **state)
         free(mu[i]);
     }
     pg_optim_free(&o);
-    close_fixture(&f);
+    close_batch(&f);
 }
 
 static void test_not_finite(void **state)
 {
     (void)state;
-    fixture f = open_fixture("pg1", "attention");
+    batch f = open_kept("pg1", "attention");
     pg_optim o = {.kind = PG_SGD, .lr = 1};
     double norm;
     bool changed;
@@ -281,7 +192,8 @@ static void test_not_finite(void **state)
     f.m->params[1].g[7] = 1e30f; /* a finite gradient, a weight that is not */
     o.lr = 1e30;
     assert_int_equal(pg_optim_step(&o, f.m, 1, &norm, &changed, &err), PG_FAIL);
-    close_fixture(&f);
+    pg_optim_free(&o);
+    close_batch(&f);
 }
 
 static void test_order(void **state)
@@ -353,7 +265,7 @@ static void check_state(pg_optim o)
     close(fd);
     const char print[] = "seed 3\nlr 0.5\n";
     pg_optim p = o;
-    fixture f = open_fixture("pg1", "attention"), g = open_fixture("pg1", "attention");
+    batch f = open_kept("pg1", "attention"), g = open_kept("pg1", "attention");
     double norm;
     pg_progress was = {.step = 17, .best_step = 12, .worse = 3, .best_loss = 0.1}, at = {0};
     must(pg_optim_init(&o, f.m, &err));
@@ -378,8 +290,8 @@ static void check_state(pg_optim o)
     unlink(path);
     pg_optim_free(&o);
     pg_optim_free(&p);
-    close_fixture(&f);
-    close_fixture(&g);
+    close_batch(&f);
+    close_batch(&g);
 }
 
 static void test_state(void **state)

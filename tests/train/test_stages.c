@@ -10,33 +10,24 @@ static const char *const families[] = {"pg1", "pg2"};
 typedef struct setting {
     batch f;
     pg_optim o;
-    float **start; /* the weights as they were */
 } setting;
 
 static setting open_setting(const char *family, const char *what, pg_optim o, bool share)
 {
     setting s = {.o = o};
-    char path[128];
     pg_lora_counts counts;
     bool lora = !strcmp(what, "lora");
-    snprintf(path, sizeof path, GOLDEN "%s.npz", family);
-    s.f = open_batch(family, path, lora ? NULL : what, 2);
+    s.f = open_family(family, lora ? NULL : what, 2);
     pg_model *m = s.f.m;
     if (lora) must(pg_lora_create(m, ".", 2, 2, 1, &counts, &err));
     if (share) must(pg_grads_share(m, &err));
     must(pg_optim_init(&s.o, m, &err));
-    assert_non_null(s.start = calloc(m->n_params, sizeof *s.start));
-    for (size_t i = 0; i < m->n_params; i++) {
-        assert_non_null(s.start[i] = pg_floats(m->params[i].count));
-        memcpy(s.start[i], m->params[i].w, m->params[i].count * sizeof(float));
-    }
+    keep_weights(&s.f);
     return s;
 }
 
 static void close_setting(setting *s)
 {
-    for (size_t i = 0; i < s->f.m->n_params; i++) free(s->start[i]);
-    free(s->start);
     pg_optim_free(&s->o);
     close_batch(&s->f);
 }
@@ -114,13 +105,14 @@ static void test_golden(void **state)
             double diff = 0, want2 = 0, weights = 0;
             snprintf(key, sizeof key, "grad/%s", p->name);
             for (size_t j = 0; j < p->count; j++) {
-                double want = number(s.f.out, key, j), d = (double)s.start[k][j] - (double)p->w[j] - want, w = (double)s.start[k][j];
+                double want = number(s.f.out, key, j), d = (double)s.f.start[k][j] - (double)p->w[j] - want, w = (double)s.f.start[k][j];
                 diff += d * d;
                 want2 += want * want;
                 weights += w * w;
             }
             all += want2;
-            /* key/bias: its gradient is 0, so all of it is rounding (test_gradients.c). What a gradient may be off by, and half a unit of the last place of the weights that it was taken from. */
+            /* What a gradient may be off by, and half a unit in the last place of the weights that it is a difference of. The gradient of
+             * key/bias is 0, so all of it is rounding (test_gradients.c). */
             if (!strstr(p->name, "key/bias") && !(sqrt(diff) <= grad_relative * sqrt(want2) + 6e-8 * (sqrt(weights) + sqrt(want2))))
                 fail_msg("%s '%s': off by %.3g of %.3g", families[i], p->name, sqrt(diff), sqrt(want2));
         }
@@ -185,7 +177,7 @@ static void test_refused(void **state)
     assert_int_equal(pg_loss(m, s.f.w, s.f.ex, N, true, 1, &loss, NULL, NULL, 0, &err), PG_EINVAL); /* a group for each example */
     must(pg_loss(m, s.f.w, s.f.ex, 1, true, 1, &loss, NULL, NULL, 0, &err));
     assert_int_equal(pg_optim_end(&s.o, &norm, &changed, &err), PG_EINVAL); /* clipped by a length that is not known yet */
-    for (size_t i = 0; i < m->n_params; i++) same("w", &m->params[i], m->params[i].w, s.start[i]);
+    for (size_t i = 0; i < m->n_params; i++) same("w", &m->params[i], m->params[i].w, s.f.start[i]);
     /* The examples fit the default budget; a thousand times as long ones would not, but for one alone. */
     assert_true(pg_loss_in_one(m, m->s.n_image + T, N));
     assert_false(pg_loss_in_one(m, 1000000, N));
@@ -207,7 +199,7 @@ static void test_loss_not_finite(void **state)
         assert_true(isnan(loss));
         for (size_t i = 0; i < m->n_params; i++) /* the embedding's is begun by the logits; all others by backward */
             for (size_t k = 0; k < m->params[i].per_layer && m->params[i].g != m->gembed; k++) assert_true(m->params[i].g[k] == 0);
-        for (size_t i = 0; i < m->n_params; i++) same("w", &m->params[i], m->params[i].w, s.start[i]);
+        for (size_t i = 0; i < m->n_params; i++) same("w", &m->params[i], m->params[i].w, s.f.start[i]);
         close_setting(&s);
     }
 }
@@ -247,10 +239,10 @@ static void test_gradient_not_finite(void **state)
     assert_int_equal(pg_optim_end(&s.o, &norm, &changed, &err), PG_FAIL);
     assert_string_equal(err.msg, "the gradient is not finite");
     /* The last layer had changed; none did from there on. */
-    assert_memory_not_equal(p->w + last * layer, s.start[0] + last * layer, layer * sizeof(float));
+    assert_memory_not_equal(p->w + last * layer, s.f.start[0] + last * layer, layer * sizeof(float));
     for (size_t i = 0; i < m->n_params; i++) {
         const pg_param *q = &m->params[i];
-        assert_memory_equal(q->w, s.start[i], last * q->per_layer * sizeof(float));
+        assert_memory_equal(q->w, s.f.start[i], last * q->per_layer * sizeof(float));
     }
     close_setting(&s);
 }
