@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The notebook's job. Without MODEL TRAIN OUT all of it: fetch PaliGemma, its tokenizer and the pictures of longcap100, fine-tune the
 # language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again;
-# a folder that was made with other options is refused. Training that was stopped goes on behind the last 16 steps that it did, to the same bits;
-# its report shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them.
+# a folder that was made with other options is refused. Training that was stopped goes on from what it saved last, to the same bits; the report
+# shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
 # Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN, MPIRUN ('mpirun -n 4': trains on so many
-# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY
-# (16 steps: when what was trained is saved; 0: never);
-# credentials as in pg-fetch(1).
+# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8),
+# SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all); credentials as in pg-fetch(1).
+# Exit status 4: some records carry errors and were left out.
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
@@ -42,15 +42,21 @@ if [ -n "${STEPS:-}${BATCH:-}$*" ] || [ ! -e "$dir/tuned.made-of" ] || [ ! -e "$
         options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
 fi
 
-# step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded.
+errors=0
+# step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded, with errors of some records too.
 step() {
-    local file=$1
+    local file=$1 status=0
     if [ -e "$file" ]; then
         echo "$2: done before ('$file')"
         return
     fi
     echo "$2"
-    "${@:3}" >"$file.new"
+    "${@:3}" >"$file.new" || status=$?
+    case $status in
+    0) ;;
+    4) errors=4 ;;
+    *) exit "$status" ;;
+    esac
     mv "$file.new" "$file"
 }
 
@@ -70,10 +76,12 @@ step "$dir/val.pgs" 'held-out examples' examples "${VAL_SOURCE:-gs://longcap100/
 step "$dir/before.pgs" 'captions before' caption "$dir/model"
 # Events of an attempt that was stopped.
 if [ -e "$dir/tuned.state" ] && [ -s "$dir/events.pgs.new" ]; then
-    mv "$dir/events.pgs.new" "$dir/events-$(find "$dir" -maxdepth 1 -name 'events-*.pgs' | wc -l).pgs"
+    n=$(find "$dir" -maxdepth 1 -name 'events-*.pgs' | wc -l)
+    mv "$dir/events.pgs.new" "$dir/events-$(printf %02d "$n").pgs"
 fi
 step "$dir/events.pgs" 'fine-tuning' train "$@"
 rm -f "$dir/tuned.state" # as large as what was trained, and of no further use
 step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
 step "$dir/report.html" 'report' report
 echo "report: $dir/report.html"
+exit "$errors"

@@ -93,7 +93,23 @@ S
     cmp "$T/job/tuned/model.npz" "$T/whole/tuned/model.npz"
     # The curve of both attempts together begins with the first step.
     "$B/pg-render" -q -o "$T/loss.svg" "$T/job"/events-*.pgs "$T/job/events.pgs"
-    [ "$("$B/pg-render" -f text "$T/job/events-0.pgs" 2>/dev/null | grep -c '^step:  1/3000 ')" -eq 1 ]
+    [ "$("$B/pg-render" -f text "$T/job/events-00.pgs" 2>/dev/null | grep -c '^step:  1/3000 ')" -eq 1 ]
+}
+
+@test "finetune.sh DIR: a picture that cannot be read is left out, and the status says so" {
+    mkdir "$T/m"
+    small
+    pictures
+    echo 'no picture' >"$T/pictures/2.png"
+    export PG_BIN=$B MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl
+    export VAL_SOURCE=$TRAIN_SOURCE STEPS=2 BATCH=2 LENGTH=8
+    run pipelines/finetune.sh "$T/job"
+    echo "$output"
+    [ "$status" -eq 4 ]
+    [[ $output == *"cannot decode '2.png'"*"report: $T/job/report.html" ]]
+    grep -q "cannot decode '2.png'" <("$B/pg-render" -q -f text "$T/job/after.pgs" || true)
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 0 ] # nothing is left to do
 }
 
 @test "demo.sh: names in four languages, ten captions before and after, a report with both and the loss" {
