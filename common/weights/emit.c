@@ -36,11 +36,19 @@ static void forget(const pg_weights *w, const pg_view *v)
         pg_weights_forget(w, v);
 }
 
-static void add_columns(double *sums, size_t cols, size_t at, const void *buf, pg_dtype t, size_t n)
+/* As they are stored, not int8. */
+static float value(const void *buf, pg_dtype t, size_t i)
 {
     const unsigned char *p = buf;
+    if (t == PG_F32)
+        return ((const float *)buf)[i];
+    return t == PG_F16 ? pg_f16_to_f32(pg_le16(p + 2 * i)) : pg_bf16_to_f32(pg_le16(p + 2 * i));
+}
+
+static void add_columns(double *sums, size_t cols, size_t at, const void *buf, pg_dtype t, size_t n)
+{
     for (size_t i = 0, col = at % cols; i < n; i++, col = col + 1 < cols ? col + 1 : 0)
-        sums[col] += (double)(t == PG_F32 ? ((const float *)buf)[i] : t == PG_F16 ? pg_f16_to_f32(pg_le16(p + 2 * i)) : pg_bf16_to_f32(pg_le16(p + 2 * i)));
+        sums[col] += (double)value(buf, t, i);
 }
 
 /* Values stay as they are stored unless they change, so that even a NaN keeps its bits. */

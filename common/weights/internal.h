@@ -143,7 +143,7 @@ typedef struct pg_emit {
     void *buf;           /* PG_EMIT_BYTES */
     pg_sink_fn sink;     /* NULL: nowhere */
     void *ctx;
-    double *sums;        /* NULL, or `cols` sums: those of the columns of a matrix are added, as they are in w */
+    double *sums;        /* NULL, or `cols` sums: those of the columns of a matrix are added, without what merge adds; never of int8 as int8 */
     size_t cols;
     pg_merge *merge;     /* NULL, or one that began with this view (pg_merge_begin): its products are added */
 } pg_emit;

@@ -44,11 +44,6 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
     return pg_npz_data(ctx, p, n, e);
 }
 
-static const char *descr_of(pg_dtype t)
-{
-    return t == PG_F32 ? "<f4" : t == PG_F16 ? "<f2" : "|V2";
-}
-
 typedef struct saver {
     const pg_weights *w;
     const pg_save_how *how;
@@ -57,6 +52,13 @@ typedef struct saver {
     pg_emit m;
     double *sums; /* of the columns of the source's embedding, where its rows that are no tokens are to be judged by them */
 } saver;
+
+static int begin(saver *s, const char *key, pg_dtype t, size_t ndim, const size_t *shape, pg_err *e)
+{
+    if (t == PG_I8)
+        return pg_error(e, PG_EINVAL, "tensor '%s' is int8, which an npz does not hold: choose f32, bf16 or f16", key);
+    return pg_npz_begin(s->z, key, t == PG_F32 ? "<f4" : t == PG_F16 ? "<f2" : "|V2", ndim, shape, e);
+}
 
 static bool is_embedding(const char *name)
 {
@@ -81,7 +83,7 @@ static int emit_layer(saver *s, size_t i, size_t layer, size_t part, pg_dtype t,
     }
     if (f && m.sums) { /* what goes out is not what is judged */
         m.sink = NULL;
-        rc = pg_emit_view(&m, &v, v.dtype, e);
+        rc = pg_emit_view(&m, &v, PG_F32, e);
         m.sink = sink;
         m.sums = NULL;
     }
@@ -109,12 +111,10 @@ static int save_tensor(saver *s, size_t i, pg_err *e)
     for (size_t k = 0; k < c->ndim && ndim < PG_MAX_DIMS; k++)
         shape[ndim++] = c->shape[k];
     t = pg_saved_dtype(s->how, one ? own : PG_F32, s->replaced[i], true);
-    if (t == PG_I8)
-        return pg_error(e, PG_EINVAL, "tensor '%s' is int8, which an npz does not hold: choose f32, bf16 or f16", c->name);
     char *key = pg_format("params/%s", c->name);
     if (!key)
         return pg_error_nomem(e);
-    int rc = pg_npz_begin(s->z, key, descr_of(t), ndim, shape, e);
+    int rc = begin(s, key, t, ndim, shape, e);
     free(key);
     for (size_t l = 0; !rc && l < layers * parts; l++)
         rc = emit_layer(s, i, l / parts, c->parts ? l % parts : PG_WHOLE, t, e);
@@ -144,7 +144,7 @@ static int made_of_mean(const saver *s, const pg_view *extra, bool *made, pg_err
 static int emit_rows(saver *s, const pg_view *rows, pg_dtype own, pg_err *e)
 {
     pg_dtype to = pg_saved_dtype(s->how, own, false, true);
-    int rc = pg_npz_begin(s->z, PG_EXTRA_ROWS, descr_of(to), 2, rows->shape, e);
+    int rc = begin(s, PG_EXTRA_ROWS, to, 2, rows->shape, e);
     return rc ? rc : pg_emit_view(&s->m, rows, to, e);
 }
 

@@ -104,7 +104,7 @@ int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *te
 /* Whether writing path would change what w was read from: the same file, or, both being safetensors, the same folder, in which shards,
  * index and configuration have fixed names. */
 bool pg_weights_touches(const pg_weights *w, const char *path);
-/* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part, dst)` returns NULL (keep what w
+/* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part)` returns NULL (keep what w
  * holds, in its own dtype, bytes copied) or dense f32 values in canonical order for that layer (and part, where the source is in
  * parts; PG_WHOLE else); those are written as f32. Format from path's ending: .npz (names with params/, as Kaggle files; stored,
  * zip64 where needed, readable by numpy.load) or .safetensors (index and shards at 5 GB; config.json copied or made).
@@ -112,9 +112,9 @@ bool pg_weights_touches(const pg_weights *w, const char *path);
 typedef const float *(*pg_replace_fn)(void *ctx, const char *canonical, size_t layer, size_t part);
 int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, pg_err *e) PG_MUST_CHECK;
 
+typedef struct pg_merge pg_merge; /* adapter.h */
 /* The same with a choice of types. Narrowing rounds to nearest even; a finite value beyond the new type's range is PG_EFORMAT.
  * PG_I8 turns the matrices of linear layers and the embedding to int8 (safetensors alone); all others keep their type. */
-typedef struct pg_merge pg_merge; /* adapter.h */
 typedef struct pg_save_how {
     pg_replace_fn replace;
     void *ctx;

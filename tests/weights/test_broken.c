@@ -16,6 +16,18 @@ static void write_file(const char *path, const void *p, size_t n)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Where element c of C order lies in Fortran order. */
+static size_t in_fortran(const pg_npy *a, size_t c)
+{
+    size_t f = 0, step = 1, all = a->count;
+    for (size_t k = 0; k < a->ndim; k++, c %= all) {
+        all /= a->shape[k];
+        f += c / all * step;
+        step *= a->shape[k];
+    }
+    return f;
+}
+
 /* Index by index, in every order of axes that are long, short and 1; more elements than one block has. */
 static void test_orders(void **state)
 {
@@ -31,17 +43,7 @@ static void test_orders(void **state)
                 unsigned char *in = calloc(a.count, size);
                 assert_non_null(in);
                 for (size_t c = 0; c < a.count; c++) { /* the c-th in C order */
-                    size_t f = c;
-                    if (how & PG_NPY_FORTRAN) {
-                        f = 0;
-                        for (size_t k = 0, left = c, all = a.count; k < a.ndim; k++) {
-                            all /= a.shape[k];
-                            size_t index = left / all, step = 1;
-                            left %= all;
-                            for (size_t j = 0; j < k; j++) step *= a.shape[j];
-                            f += index * step;
-                        }
-                    }
+                    size_t f = how & PG_NPY_FORTRAN ? in_fortran(&a, c) : c;
                     for (size_t b = 0; b < 2; b++) in[f * size + (how & PG_NPY_BIG_ENDIAN ? size - 1 - b : b)] = (unsigned char)(c >> 8 * b);
                 }
                 a.data = in;
@@ -344,7 +346,9 @@ static void test_index(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_npy), cmocka_unit_test(test_orders), cmocka_unit_test(test_zip), cmocka_unit_test(test_zip64),
-                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_index)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_npy),   cmocka_unit_test(test_orders),      cmocka_unit_test(test_zip),
+        cmocka_unit_test(test_zip64), cmocka_unit_test(test_safetensors), cmocka_unit_test(test_index),
+    };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -157,6 +157,25 @@ static void test_int8(void **state)
     pg_weights_close(w);
 }
 
+static const float *zeros(void *ctx, const char *canonical, size_t layer, size_t part)
+{
+    static const float none[320 * 32]; /* the largest is the embedding */
+    (void)ctx, (void)canonical, (void)layer, (void)part;
+    return none;
+}
+
+/* All tensors of an int8 checkpoint in other types: what is left is its rows that are no tokens, for which an npz has no type. */
+static void test_int8_replaced(void **state)
+{
+    (void)state;
+    convert(G "pg1.npz", at("i.safetensors"), PG_I8);
+    pg_weights *w = open_ok(at("i.safetensors"));
+    assert_int_equal(pg_weights_save(w, at("no.npz"), zeros, NULL, &err), PG_EINVAL);
+    assert_non_null(strstr(err.msg, "'hf/extra_embedding_rows' is int8"));
+    assert_false(pg_is_file(at("no.npz")));
+    pg_weights_close(w);
+}
+
 static void test_range(void **state)
 {
     (void)state;
@@ -271,8 +290,9 @@ static void test_resolution(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types), cmocka_unit_test(test_round_trips), cmocka_unit_test(test_fingerprint), cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_range), cmocka_unit_test(test_extra_rows),  cmocka_unit_test(test_resolution),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_round_trips),   cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_int8),  cmocka_unit_test(test_int8_replaced), cmocka_unit_test(test_range),
+        cmocka_unit_test(test_extra_rows), cmocka_unit_test(test_resolution),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
