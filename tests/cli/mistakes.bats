@@ -2,15 +2,10 @@
 # Mistakes from users' reports. Each is an error or a warning, never silence; where the tools make one impossible, that is what is shown.
 # shellcheck disable=SC2030,SC2031,SC2154
 bats_require_minimum_version 1.5.0
+load said
 
 setup() {
-    cd "$BATS_TEST_DIRNAME/../.." || return
-    B=$(cd "${PG_BUILD:-build}" && pwd)
-    A=$B/tests/train/aux_trainset
-    S=$B/tests/model/aux_stream
-    G=tests/golden/model
-    M=data/nano
-    T=$BATS_TEST_TMPDIR
+    place
     PY=$(tests/find-python msgpack numpy msgpack_numpy) || skip 'no python3 with msgpack-numpy'
 }
 
@@ -53,15 +48,6 @@ numpy.savez(sys.argv[2], **w)' "$@"
 
 train() { "$B/pg-train" -q -m $M -o "$T/out.npz" --steps 1 --batch 2 "$@"; }
 infer() { "$B/pg-infer" -q -m $M -n 4 "$@"; }
-
-# says STATUS TEXT COMMAND...: the status, and the text on standard error
-says() {
-    local want=$1 text=$2
-    shift 2
-    run --separate-stderr "$@"
-    [ "$status" -eq "$want" ] || { echo "status $status: $stderr"; false; }
-    [[ $stderr == *"$text"* ]] || { echo "$stderr"; false; }
-}
 
 # both STATUS_OF_TRAIN TEXT STREAM: pg-train and pg-infer say so
 both() {

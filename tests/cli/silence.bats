@@ -2,26 +2,9 @@
 # Settings, files and machines that would make a difference, or none, without a word.
 # shellcheck disable=SC2030,SC2031,SC2154
 bats_require_minimum_version 1.5.0
+load said
 
-setup() {
-    cd "$BATS_TEST_DIRNAME/../.." || return
-    B=$(cd "${PG_BUILD:-build}" && pwd)
-    A=$B/tests/train/aux_trainset
-    S=$B/tests/model/aux_stream
-    G=tests/golden/model
-    I=tests/golden/image
-    M=data/nano
-    T=$BATS_TEST_TMPDIR
-}
-
-# says STATUS TEXT COMMAND...: the status, and the text on standard error
-says() {
-    local want=$1 text=$2
-    shift 2
-    run --separate-stderr "$@"
-    [ "$status" -eq "$want" ] || { echo "status $status: $stderr"; false; }
-    [[ $stderr == *"$text"* ]] || { echo "$stderr"; false; }
-}
+setup() { place; }
 
 # trains STATUS TEXT OPTIONS...: pg-train on the golden batch
 trains() { says "$1" "$2" bash -c "'$A' make pg1 | '$B/pg-train' -m $G/pg1.npz -o '$T/o.npz' --steps 1 --batch 4 ${*:3} >/dev/null"; }
