@@ -120,33 +120,33 @@ static double number(const pg_rec *r, const char *key)
     return pg_rec_double(r, key, &v, NULL) == 1 ? v : 0;
 }
 
-/* Names that are no UTF-8, as pg-fetch makes ids of them; false where value i is none. */
-static bool name_json(const pg_rec *rec, size_t i, pg_buf *b, pg_err *e, int *rc)
+/* Value i; a name that is no UTF-8 as pg-fetch makes an id of it. */
+static int value_json(const pg_rec *rec, size_t i, bool with_tensors, pg_buf *b, pg_err *e)
 {
     const char *key = pg_rec_key(rec, i), *s;
     size_t n;
+    bool name = !strcmp(key, "id") || !strcmp(key, "source");
+    if (!name || pg_rec_str(rec, key, &s, &n, NULL) != 1 || pg_utf8_valid(s, n)) return pg_rec_json(rec, i, with_tensors, b, e);
     pg_buf text = {0};
-    if ((strcmp(key, "id") && strcmp(key, "source")) || pg_rec_str(rec, key, &s, &n, NULL) != 1 || pg_utf8_valid(s, n)) return false;
     pg_rec *one = pg_rec_new();
-    *rc = !one ? pg_error_nomem(e) : pg_utf8_name(&text, s, n, e);
-    if (!*rc) *rc = pg_rec_set_str(one, key, (char *)text.data, text.len, e);
-    if (!*rc) *rc = pg_rec_json(one, 0, false, b, e);
+    int rc = one ? pg_utf8_name(&text, s, n, e) : pg_error_nomem(e);
+    if (!rc) rc = pg_rec_set_str(one, key, (char *)text.data, text.len, e);
+    if (!rc) rc = pg_rec_json(one, 0, false, b, e);
     pg_rec_free(one);
     pg_buf_free(&text);
-    return true;
+    return rc;
 }
 
 static void put_json(pg_tool *t, FILE *f, const pg_rec *rec, bool with_tensors, pg_buf *b)
 {
     pg_err e;
-    int rc = PG_OK;
     b->len = 0;
     for (size_t i = 0; i < pg_rec_count(rec); i++) {
         pg_rec *key = NULL;
         /* The key as JSON through the same writer as values. */
         if (!(key = pg_rec_new()) || pg_rec_set_str(key, "k", pg_rec_key(rec, i), strlen(pg_rec_key(rec, i)), &e) ||
             pg_buf_addf(b, &e, i ? "," : "{") || pg_rec_json(key, 0, false, b, &e) || pg_buf_addf(b, &e, ":") ||
-            (!name_json(rec, i, b, &e, &rc) && (rc = pg_rec_json(rec, i, with_tensors, b, &e))) || rc)
+            value_json(rec, i, with_tensors, b, &e))
             tool_die(t, EXIT_FAIL, "cannot write a record as JSON: %s", key ? e.msg : "out of memory");
         pg_rec_free(key);
     }

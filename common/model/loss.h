@@ -12,8 +12,9 @@ typedef struct pg_example {
     size_t n;
 } pg_example;
 
-/* loss_of [n]: each example's loss; *loss their mean; where one is not finite its group has no backward pass. token_logp (may be NULL): per example an array [n] receiving log p of
- * tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds d loss * grad_scale into the params' g (zero them
+/* loss_of [n]: each example's loss; *loss their mean; where one is not finite its group has no backward pass. token_logp (may be NULL):
+ * per example an array [n] receiving log p of tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds
+ * d loss * grad_scale into the params' g (zero them
  * first with pg_grads_zero). Examples are worked on in groups whose activations, all kept, fit `budget` bytes (0: 1.25 GiB): a
  * constant, so that the bits do not depend on the machine. Whether they are kept or computed again (m->recompute) does not change
  * the bits. The last token's own row and rows after the last loss token are not computed. */

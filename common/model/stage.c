@@ -117,20 +117,25 @@ static void move_all(const move *v, pg_model *m)
 
 int pg_grads_share(pg_model *m, pg_err *e)
 {
+    if (m->grads_shared) return PG_OK;
+    bool some = false;
     float **to = pg_calloc(m->n_params, sizeof *to);
-    bool some = false, enough = to != NULL;
-    for (size_t i = 0; enough && !m->grads_shared && i < m->n_params; i++) {
+    int rc = to ? PG_OK : pg_error_nomem(e);
+    for (size_t i = 0; !rc && i < m->n_params; i++) {
         if (m->params[i].layers < 2) continue;
         some = true;
-        enough = (to[i] = pg_floats(m->params[i].per_layer)) != NULL;
+        if (!(to[i] = pg_floats(m->params[i].per_layer))) rc = pg_error_nomem(e);
     }
-    if (enough && some) move_all(&(move){m, to}, m);
+    if (!rc) move_all(&(move){m, to}, m);
     for (size_t i = 0; to && i < m->n_params; i++) {
-        float *unused = enough && to[i] ? m->params[i].g : to[i];
-        if (enough && to[i]) m->params[i].g = to[i];
-        free(unused);
+        if (!rc && to[i]) { /* free what is no longer used: the gradient of all layers, or what was to replace it */
+            float *all = m->params[i].g;
+            m->params[i].g = to[i];
+            to[i] = all;
+        }
+        free(to[i]);
     }
     free(to);
-    m->grads_shared = m->grads_shared || (enough && some);
-    return enough ? PG_OK : pg_error_nomem(e);
+    m->grads_shared = !rc && some;
+    return rc;
 }

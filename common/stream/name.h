@@ -6,8 +6,8 @@
 
 #include "base/mem.h"
 
-/* Appends a name that any tool can take, from which the bytes can be had again: one that is UTF-8 as it is; else with \xHH for each byte that is
- * not, and two backslashes for one. */
+/* Appends a name that any tool can take: one that is UTF-8 as it is; else with \xHH for each byte that is not, and two backslashes for
+ * one, so that two names that are not UTF-8 never become the same, and their bytes can be had again. */
 int pg_utf8_name(pg_buf *out, const char *s, size_t n, pg_err *e) PG_MUST_CHECK;
 
 #endif

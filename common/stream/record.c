@@ -282,7 +282,9 @@ int pg_rec_strs(const pg_rec *r, const char *key, char ***s, size_t *n, pg_err *
         const msgpack_object *o = &u.data.via.array.ptr[i];
         bool bin = o->type == MSGPACK_OBJECT_BIN; /* a string that is not UTF-8 */
         if (!bin && o->type != MSGPACK_OBJECT_STR) rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a string", i, key);
-        else if (!((*s)[i] = bin ? pg_strndup(o->via.bin.ptr, o->via.bin.size) : pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e); /* NOLINT(clang-analyzer-core.NullDereference): as above */
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as above */
+        else if (!((*s)[i] = bin ? pg_strndup(o->via.bin.ptr, o->via.bin.size) : pg_strndup(o->via.str.ptr, o->via.str.size)))
+            rc = pg_error_nomem(e);
         else ++*n;
     }
     if (rc != 1) {

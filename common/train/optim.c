@@ -128,14 +128,16 @@ static void update(pg_optim *o, const part *t, double scale)
 {
     pg_kern *k = o->m->kern;
     float *w = t->p->w + t->at;
-    double wd = o->weight_decay * (o->decay ? o->decay[t->i] : pg_ends_with(t->p->name, "/kernel")), lr = o->lr * (o->lr_mult ? o->lr_mult[t->i] : 1);
+    double wd = o->weight_decay * (o->decay ? o->decay[t->i] : pg_ends_with(t->p->name, "/kernel"));
+    double lr = o->lr * (o->lr_mult ? o->lr_mult[t->i] : 1);
     if (o->kind == PG_SGD) {
         if (wd > 0) pg_axpy(k, w, (float)(-o->schedule * wd), w, t->n);
         sgd(o, t, lr * o->schedule, scale);
         return;
     }
-    pg_adamw_args a = {(float)lr, (float)o->schedule, (float)wd, (float)o->b1, (float)o->b2, (float)o->eps, (float)(1 - pow(o->b1, (double)o->count)),
-                       (float)(1 - pow(o->b2, (double)o->count)), (float)scale};
+    double steps = (double)o->count;
+    pg_adamw_args a = {(float)lr, (float)o->schedule, (float)wd, (float)o->b1, (float)o->b2, (float)o->eps, (float)(1 - pow(o->b1, steps)),
+                       (float)(1 - pow(o->b2, steps)), (float)scale};
     pg_adamw(k, w, o->mu[t->i] + t->at, o->nu[t->i] + t->at, t->g, &a, t->n);
 }
 
@@ -173,7 +175,10 @@ static void whole(pg_optim *o)
     o->count += !o->rc;
     double norm = scale * sqrt(o->squares);
     if (o->clip > 0 && norm >= o->clip) scale *= o->clip / norm;
-    for (size_t i = 0; !o->rc && i < m->n_params; i++) o->rc = apply(o, &(part){&m->params[i], i, 0, m->params[i].count, m->params[i].g}, scale);
+    for (size_t i = 0; !o->rc && i < m->n_params; i++) {
+        const pg_param *p = &m->params[i];
+        o->rc = apply(o, &(part){p, i, 0, p->count, p->g}, scale);
+    }
 }
 
 /* Up to a stage whose gradients are complete; those before it are, too. */

@@ -200,7 +200,7 @@ static void start(bench *b, decoding *d)
     check(pg_decoder_new(&d->d, b->m, b->w, &(pg_decoding){.max_len = d->tokens}, d->batch, &e), &e);
     for (size_t i = 0; i < d->batch; i++) {
         d->c[i] = (pg_caption){.features = d->features, .prefix = prefix, .n_prefix = PREFIX, .tokens = need(pg_alloc(d->tokens, 4))};
-        if (!pg_decoder_add(d->d, &d->c[i])) _exit(1);
+        check(pg_decoder_add(d->d, &d->c[i]) ? PG_OK : pg_error(&e, PG_FAIL, "no seat is free"), &e);
     }
 }
 
@@ -222,6 +222,7 @@ static void step(bench *b, void *arg)
     for (size_t i = 0; i < STEPS; i++) check(pg_decoder_step(d->d, &e), &e);
 }
 
+/* One caption. */
 static void caption(bench *b, void *arg)
 {
     decoding *d = arg;
