@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs fuzz targets one after another, each for SECONDS_EACH (60), and ends with a table. Usage: run.sh BUILD [TARGET]...
 # What was found to reach new code is kept in BUILD/corpus/TARGET and is where the next run goes on; an input that ends a target goes to
-# BUILD/findings/TARGET-..., with its report in BUILD/TARGET.log. `processor` is the seconds of a core that it got. Exit status 1 where there is such an input.
+# BUILD/findings/TARGET-..., with its report in BUILD/TARGET.log. `processor` is the seconds of a core that it got.
+# One input may take TIMEOUT_EACH (10) seconds by the clock: more where other programs can hold the machine up. Exit status 1 where there is such an input.
 set -u
 build=${1:?usage: run.sh BUILD [TARGET]...}
 shift
-seconds=${SECONDS_EACH:-60}
+seconds=${SECONDS_EACH:-60} longest_run=${TIMEOUT_EACH:-10}
 here=$(dirname "$0")
 [ $# -gt 0 ] || mapfile -t targets < <(cd "$here" && printf '%s\n' fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
 [ $# -eq 0 ] || targets=("$@")
@@ -31,7 +32,7 @@ for t in "${targets[@]}"; do
     # Parts of tools end by an exit that comes back to the target; what the libraries below had by then is not a leak.
     case $t in jsonl | coco | tar | score | render) more=(-detect_leaks=0) ;; esac
     [ ! -f "$here/$t.dict" ] || more+=("-dict=$here/$t.dict")
-    { time "$build/tests/fuzz/fuzz_$t" -max_total_time="$seconds" -max_len="$(longest "$t")" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
+    { time "$build/tests/fuzz/fuzz_$t" -max_total_time="$seconds" -max_len="$(longest "$t")" -timeout="$longest_run" -rss_limit_mb=1024 -malloc_limit_mb=512 \
         -print_final_stats=1 -close_fd_mask=3 -artifact_prefix="$build/findings/$t-" "${more[@]}" "$corpus" "${found[@]}" >"$log" 2>&1; } 2>"$build/$t.time"
     rc=$?
     processor=$(awk '{ printf "%.0f", $1 + $2 }' "$build/$t.time")
