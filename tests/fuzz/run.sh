@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs fuzz targets one after another, each for SECONDS_EACH (60), and ends with a table. Usage: run.sh BUILD [TARGET]...
 # What was found to reach new code is kept in BUILD/corpus/TARGET and is where the next run goes on; an input that ends a target goes to
-# BUILD/findings/TARGET-..., with its report in BUILD/TARGET.log. `processor` is the seconds of a core that it got.
-# One input may take TIMEOUT_EACH (10) seconds by the clock: more where other programs can hold the machine up. Exit status 1 where there is such an input.
+# BUILD/findings/TARGET-..., with its report in BUILD/TARGET.log; then the exit status is 1. `processor` is the seconds of a core that a target
+# got. One input may take TIMEOUT_EACH (10) seconds by the clock: give it more where other programs can hold the machine up.
 set -u
 build=${1:?usage: run.sh BUILD [TARGET]...}
 shift
