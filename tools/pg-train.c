@@ -33,7 +33,9 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     bool changed = true;
     pg_err err = {0};
     size_t tokens = 0, longest = 0;
+    double mult = pg_learning_rate(r->schedule, step, r->steps, 1.0, r->warmup);
     pg_grads_zero(r->m);
+    pg_optim_begin(&r->opt, r->m, mult);
     for (size_t i = 0; i < r->accumulate; i++) {
         if (r->stream) {
             pg_data_clear(&r->data);
@@ -47,14 +49,13 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
         train_fit_memory(r, r->m->s.n_image + longest);
         loss += train_batch(r, idx, rows, ex, i) / (double)r->accumulate;
     }
-    double mult = pg_learning_rate(r->schedule, step, r->steps, 1.0, r->warmup);
     if (!isfinite(loss))
         tool_die(&r->t, EXIT_FAIL, "the loss is not a number at step %zu: try a smaller --lr or --clip 1; %s", step,
                  r->save_every && pg_is_file(r->state_path)     ? "the last save is kept"
                  : r->keep_best && r->progress.best_step ? "the best checkpoint is kept"
                                                          : "nothing was written");
     train_tell_step(r, mult);
-    if (pg_optim_step(&r->opt, r->m, mult, &norm, &changed, &err))
+    if (pg_optim_end(&r->opt, &norm, &changed, &err))
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
     train_check_step(r, step, tokens, changed, r->opt.lr * mult);
     double took = pg_seconds() - start;
@@ -145,6 +146,7 @@ static void train(run *r)
     size_t longest = 0;
     for (size_t i = 0; i < r->data.n; i++)
         if (longest < r->data.items[i].n) longest = r->data.items[i].n;
+    train_share_gradients(r, r->stream ? SIZE_MAX : r->m->s.n_image + longest);
     if (longest) train_fit_memory(r, r->m->s.n_image + longest);
     float *rows = pg_floats(r->batch * pg_data_row(&r->data, r->m));
     pg_example *ex = pg_calloc(r->batch, sizeof *ex);

@@ -94,6 +94,9 @@ void train_check_end(run *r);
 void train_check_free(run *r);
 
 /* ---- memory ---- */
+/* Weights change layer by layer during the backward pass where they can, which saves the others' gradients; says so. rows: of the longest
+ * sequence there will be. */
+void train_share_gradients(run *r, size_t rows);
 /* Sets which layers keep their activations, for sequences of up to so many rows; says so where it is news. */
 void train_fit_memory(run *r, size_t rows);
 

@@ -1,4 +1,4 @@
-/* What fits into memory: which layers keep their activations. It changes the time, never the result. */
+/* What fits into memory: whose gradients are held, which layers keep their activations. It changes the time, never the result. */
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +23,17 @@ static size_t besides(const run *r)
 {
     size_t trained = 0, features = r->data.n * pg_data_row(&r->data, r->m) * sizeof(float);
     for (size_t i = 0; i < r->m->n_params; i++) trained += r->m->params[i].count * sizeof(float);
-    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 4 : r->opt.momentum > 0 ? 3 : 2) * trained + (features < r->memory ? features : r->memory) + OWN;
+    return pg_weights_bytes(r->m->weights) + (r->opt.kind == PG_ADAMW ? 3 : r->opt.momentum > 0 ? 2 : 1) * trained + pg_grads_bytes(r->m) + (features < r->memory ? features : r->memory) + OWN;
+}
+
+/* Not where the whole gradient is wanted, to clip it or to add to it: that of other ranks, other batches, other groups of this one. */
+void train_share_gradients(run *r, size_t rows)
+{
+    size_t all = pg_grads_bytes(r->m);
+    if (r->opt.clip > 0 || r->link || r->accumulate > 1 || !pg_loss_in_one(r->m, rows, r->batch)) return;
+    TRY(pg_grads_share(r->m, e));
+    size_t one = pg_grads_bytes(r->m);
+    if (one >> 20 < all >> 20) tool_note(&r->t, "%zu MiB of gradients instead of %zu: a layer's weights change as soon as its own is complete", one >> 20, all >> 20);
 }
 
 void train_fit_memory(run *r, size_t rows)

@@ -11,6 +11,7 @@ enum {
     TASKS = 16,
     MIN_ROWS = 60,
     STREAM_COLS = 2048,    /* columns of a streaming task: a row is read in runs of 4 KiB */
+    DIRECT_COLS = 8192,    /* the same where nothing is packed: longer runs are read faster */
     STREAM_ROWS = 8,       /* of a block that is asked for while the one before is worked on: rows that are a multiple of 4 KiB
                             * apart share a set of the first-level cache, which holds 8 */
     PACK_ROWS = 64         /* the same where the block is packed */
@@ -68,6 +69,7 @@ static void ask(const job *j, size_t k, size_t kn, size_t col, size_t n, size_t 
     for (size_t r = runs * i / of; r < runs * (i + 1) / of; r++) {
         const unsigned char *p = b->trans ? at(j->B, k, col + r) : at(j->B, k + r, col);
         for (size_t x = 0; x < bytes; x += 64) __builtin_prefetch(p + x, 0, 2);
+        __builtin_prefetch(p + bytes - 1, 0, 2); /* where it begins within a line it ends in one more */
     }
 }
 
@@ -222,7 +224,8 @@ static void few_rows(pg_kern *k, job *j)
     if (b->trans) {
         j->cols = round_to(pg_div_up(j->N, 4 * TASKS), 16);
     } else {
-        j->cols = j->B->blocks > 1 && !j->B->down ? pg_min_size(STREAM_COLS, b->cols) : STREAM_COLS;
+        j->cols = j->M <= PG_HALF_DIRECT ? DIRECT_COLS : STREAM_COLS;
+        if (j->B->blocks > 1 && !j->B->down) j->cols = pg_min_size(j->cols, b->cols);
         size_t tiles = pg_div_up(j->N, j->cols);
         if (tiles < TASKS && j->K >= 2 * PACK_ROWS) {
             j->part = round_to(pg_div_up(j->K, pg_div_up(TASKS, tiles)), PACK_ROWS);

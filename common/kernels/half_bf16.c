@@ -142,6 +142,9 @@ ALWAYS void pack_wide_as(uint32_t *out, size_t step, const unsigned char *B, pg_
             _mm512_store_si512(to, lo);
             if (take > 16) _mm512_store_si512(to + 16, hi);
         }
+        /* Where rows begin within a line they end in one more. */
+        _mm_prefetch((const char *)r0 + (2 * ldb + n) * w - 1, _MM_HINT_T0);
+        _mm_prefetch((const char *)r0 + (3 * ldb + n) * w - 1, _MM_HINT_T0);
     }
 }
 

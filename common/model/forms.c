@@ -2,8 +2,6 @@
  * embedding as the right side of the logits. */
 #include "model/open.h"
 
-enum { LINEARS = 7 };
-
 static size_t vit_linears(pg_vit_layer *l, pg_linear **out)
 {
     pg_linear *all[] = {&l->q, &l->k, &l->v, &l->o, &l->fc1, &l->fc2};
@@ -22,8 +20,7 @@ static size_t dec_linears(pg_dec_layer *l, pg_linear **out)
     return n;
 }
 
-/* The linear layers of step i of the model: tower, head, decoder. */
-static size_t linears(pg_model *m, size_t i, pg_linear *out[LINEARS])
+size_t pg_model_linears(pg_model *m, size_t i, pg_linear *out[PG_LINEARS])
 {
     if (i < m->s.vit_depth)
         return vit_linears(&m->vit[i], out);
@@ -44,13 +41,13 @@ static int make(pg_model *m, pg_linear *l, size_t *bytes, pg_err *e)
 
 int pg_model_quantise(pg_model *m, size_t *bytes, pg_err *e)
 {
-    pg_linear *some[LINEARS];
+    pg_linear *some[PG_LINEARS];
     size_t total = 0;
     int rc = PG_OK;
     if (m->n_params)
         return pg_error(e, PG_EINVAL, "a model that is trained cannot have 8-bit weights");
     for (size_t i = 0; i < m->s.vit_depth + 1 + m->s.depth; i++) {
-        size_t n = linears(m, i, some);
+        size_t n = pg_model_linears(m, i, some);
         for (size_t j = 0; j < n; j++)
             if ((rc = make(m, some[j], &total, e)))
                 return rc;
@@ -75,12 +72,12 @@ static pg_half_mat turned(pg_half_mat b)
 
 int pg_model_pack(pg_model *m, bool back, pg_err *e)
 {
-    pg_linear *some[LINEARS];
+    pg_linear *some[PG_LINEARS];
     int rc = PG_OK;
     if (m->s.parameters > PG_SMALL_MODEL)
         return PG_OK;
     for (size_t i = 0; i < m->s.vit_depth + 1 + m->s.depth && !rc; i++) {
-        size_t n = linears(m, i, some);
+        size_t n = pg_model_linears(m, i, some);
         for (size_t j = 0; j < n && !rc; j++) {
             pg_linear *l = some[j];
             pg_half_mat all = {.m = l->w, .blocks = l->blocks, .step = l->block_bytes}, below = turned(all);
@@ -105,9 +102,9 @@ int pg_model_pack(pg_model *m, bool back, pg_err *e)
 
 void pg_model_free_forms(pg_model *m)
 {
-    pg_linear *some[LINEARS];
+    pg_linear *some[PG_LINEARS];
     for (size_t i = 0; m->vit && m->dec && i < m->s.vit_depth + 1 + m->s.depth; i++) {
-        size_t n = linears(m, i, some);
+        size_t n = pg_model_linears(m, i, some);
         for (size_t j = 0; j < n; j++) {
             pg_quant_free(some[j]->quant);
             pg_packed_free(some[j]->packed);

@@ -161,9 +161,8 @@ static int new_factor(maker *k, slot *s, size_t which, size_t rows, size_t cols,
     if (!(s->params[which] = param_name(s->name, which ? 'B' : 'A'))) return pg_error_nomem(e);
     p->name = s->params[which];
     p->w = pg_work_rows(w, rows, cols, e);
-    p->g = p->w ? pg_work_rows(w, rows, cols, e) : NULL;
-    if (!p->g) return e && e->code ? e->code : PG_ENOMEM;
-    memset(p->g, 0, p->count * sizeof *p->g);
+    if (!p->w) return e && e->code ? e->code : PG_ENOMEM;
+    if (!(p->g = pg_floats(p->count))) return pg_error_nomem(e);
     memset(p->w, 0, p->count * sizeof *p->w);
     double most = 1.0 / sqrt((double)cols);
     for (size_t i = 0; !which && i < p->count; i++) p->w[i] = (float)(most * (2 * pg_rng_double(&k->rng) - 1));

@@ -31,11 +31,6 @@ typedef struct group {
     bool last; /* of its batch */
 } group;
 
-void pg_grads_zero(pg_model *m)
-{
-    for (size_t i = 0; i < m->n_params; i++) memset(m->params[i].g, 0, m->params[i].count * sizeof(float));
-}
-
 bool pg_trains_image(const pg_model *m)
 {
     for (size_t i = 0; i < m->n_params; i++)
@@ -331,7 +326,10 @@ static int cross_entropy(group *g, losses *o, bool grad, double smoothing, doubl
 
 static void tell(const group *g, size_t stage)
 {
-    if (g->last && g->m->ready) g->m->ready(g->m->ready_ctx, stage);
+    pg_model *m = g->m;
+    if (!g->last || !m->ready) return;
+    m->ready(m->ready_ctx, stage);
+    pg_grads_pass_on(m, stage);
 }
 
 static void image_back(group *g, const float *dx, bool tower)
@@ -389,6 +387,14 @@ static int backward(group *g, losses *o)
     return PG_OK;
 }
 
+/* A loss that is no number has no gradient: no stage is completed, so nothing is changed before the caller has seen it. */
+static bool losses_finite(const group *g, const double *loss_of)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (!isfinite(loss_of[g->p[i].index])) return false;
+    return true;
+}
+
 static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool last_group, bool grad, double weight, double smoothing, double *loss_of, pg_err *e)
 {
     group g = {.m = m, .w = w, .e = e, .p = p, .n = n, .last = last_group};
@@ -420,7 +426,7 @@ static int run_group(pg_model *m, pg_work *w, plan *p, size_t n, bool last_group
         pg_dec_last_forward(m, o.x, g.x, &g.rows, &o.pick, &a, &s);
     }
     if ((rc = cross_entropy(&g, &o, grad, smoothing, loss_of))) return rc;
-    return grad ? backward(&g, &o) : PG_OK;
+    return grad && losses_finite(&g, loss_of) ? backward(&g, &o) : PG_OK;
 }
 
 /* Floats that one text or image row keeps in one layer. */
@@ -439,10 +445,20 @@ static size_t floats_per_row(const pg_model_shape *s, bool grad, bool image)
     return layer * s->depth + once;
 }
 
+static size_t rows_of_budget(const pg_model_shape *s, bool image)
+{
+    return default_budget / (floats_per_row(s, true, image) * sizeof(float));
+}
+
+bool pg_loss_in_one(const pg_model *m, size_t rows, size_t batch)
+{
+    return batch == 1 || rows <= rows_of_budget(&m->s, pg_trains_image(m)) / batch;
+}
+
 /* saved: floats of a row that are computed again instead of being kept. */
 static size_t loss_bytes(const pg_model_shape *s, bool image, size_t saved, size_t rows, size_t batch)
 {
-    size_t per_row = floats_per_row(s, true, image), rows_of_group = default_budget / (per_row * sizeof(float));
+    size_t per_row = floats_per_row(s, true, image), rows_of_group = rows_of_budget(s, image);
     if (rows_of_group < rows) rows_of_group = rows;
     else if (rows_of_group / rows >= batch) rows_of_group = rows * batch;
     size_t logits = rows_of_group > XENT_FLOATS / s->vocab ? XENT_FLOATS : rows_of_group * s->vocab;
@@ -489,6 +505,10 @@ int pg_loss_share(pg_model *m, pg_work *w, const pg_example *ex, size_t n, size_
             if (take && (rows + more) > budget / per_row) break;
             rows += more;
             take++;
+        }
+        if (grad && m->grads_shared && (take < kept || !m->ready)) {
+            rc = pg_error(e, PG_EINVAL, "gradients of one layer at a time need a batch in one group, and somebody to take them");
+            break;
         }
         pg_mark inner = pg_work_mark(w);
         rc = run_group(m, w, p + i, take, i + take == kept, grad, 1.0 / (double)of, label_smoothing, own, e);

@@ -12,7 +12,7 @@ typedef struct pg_example {
     size_t n;
 } pg_example;
 
-/* loss_of [n]: each example's loss; *loss their mean. token_logp (may be NULL): per example an array [n] receiving log p of
+/* loss_of [n]: each example's loss; *loss their mean; where one is not finite its group has no backward pass. token_logp (may be NULL): per example an array [n] receiving log p of
  * tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds d loss * grad_scale into the params' g (zero them
  * first with pg_grads_zero). Examples are worked on in groups whose activations, all kept, fit `budget` bytes (0: 1.25 GiB): a
  * constant, so that the bits do not depend on the machine. Whether they are kept or computed again (m->recompute) does not change
@@ -28,6 +28,17 @@ int pg_loss_share(pg_model *m, pg_work *w, const pg_example *ex, size_t n, size_
  * each stage as it is complete; not of one in which nothing was done, so that after pg_loss all are. */
 size_t pg_grad_stages(const pg_model *m);
 size_t pg_grad_stage(const pg_model *m, const pg_param *p, size_t layer); /* of layer `layer` of p */
+bool pg_grad_layer(const pg_model *m, const pg_param *p, size_t stage, size_t *layer); /* which of p that stage completes; false: none */
+
+/* Gradients are those of all layers, unless pg_grads_share was called: then the layers of a tensor have one memory, in which each finds
+ * zeros when its turn comes. m->ready must use a gradient at once, and may change the weights that it is of, which backward has no more use
+ * for. A batch must be worked on in one group (pg_loss_in_one), else pg_loss is PG_EINVAL, as it is without
+ * m->ready. Does nothing where no tensor has layers. Once, before gradients are used. */
+int pg_grads_share(pg_model *m, pg_err *e) PG_MUST_CHECK;
+bool pg_loss_in_one(const pg_model *m, size_t rows, size_t batch); /* with the default budget; rows: image and text */
+float *pg_grad_of(const pg_model *m, const pg_param *p, size_t layer); /* [per_layer] */
+size_t pg_grads_bytes(const pg_model *m);
+void pg_grads_pass_on(pg_model *m, size_t stage); /* pg_loss's: clears what layers share, for the next stage */
 
 /* Bytes that a batch with gradients takes, its longest sequence having so many rows (at least 1), image and text; about. */
 size_t pg_loss_bytes(const pg_model *m, size_t rows, size_t batch);

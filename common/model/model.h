@@ -14,11 +14,12 @@
 #include "kernels/kernels.h"
 #include "weights/weights.h"
 
-/* One trainable tensor (all layers of it): master copy and gradient in the canonical layout, layers in front. */
+/* One trainable tensor (all layers of it): master copy and gradient in the canonical layout, layers in front. g may be one layer's
+ * (pg_grads_share); pg_grad_of finds a layer's. */
 typedef struct pg_param {
     const char *name; /* canonical */
     size_t layers, per_layer, count; /* layers: at least 1; count = layers * per_layer */
-    float *w, *g;     /* dense f32, C order of the canonical shape */
+    float *w, *g;     /* dense f32, C order of the canonical shape; g: malloc'ed */
 } pg_param;
 
 /* y[R,out] = x[R,in] · W + bias, W in `blocks` column blocks of equal width (one per head where the file has it so). */
@@ -72,6 +73,7 @@ typedef struct pg_model {
     size_t recompute;    /* decoder layers, from the first on, whose activations training computes again instead of keeping them */
     pg_param *params;    /* the trainable ones */
     size_t n_params;
+    bool grads_shared;   /* the layers of a tensor have one memory for their gradients: pg_grads_share */
     float *rope_cos, *rope_sin; /* [rope_positions, head_dim/2], grown on demand by pg_model_positions */
     size_t rope_positions;
     void *owned;         /* widened vectors */

@@ -69,10 +69,10 @@ static int make_param(opener *o, const pg_canonical *c, pg_param *p)
             if (!p->w) {
                 p->per_layer = v.count * parts;
                 p->count = p->per_layer * p->layers;
-                if (!(p->w = pg_work_rows(o->own->vectors, p->layers, p->per_layer, o->e)) ||
-                    !(p->g = pg_work_rows(o->own->vectors, p->layers, p->per_layer, o->e)))
+                if (!(p->w = pg_work_rows(o->own->vectors, p->layers, p->per_layer, o->e)))
                     return code_of(o->e);
-                memset(p->g, 0, p->count * sizeof *p->g);
+                if (!(p->g = pg_floats(p->count))) /* not touched here: pg_grads_share may do with less */
+                    return pg_error_nomem(o->e);
             }
             pg_view_widen(&v, p->w + at);
             at += v.count;
@@ -413,6 +413,8 @@ void pg_model_close(pg_model *m)
     pg_lora_free(m);
     free(m->vit);
     free(m->dec);
+    for (size_t i = 0; i < m->n_params; i++)
+        free(m->params[i].g);
     free(m->params);
     free(m->rope_cos);
     free(m->rope_sin);

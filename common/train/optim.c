@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/guard.h"
 #include "base/num.h"
+#include "model/loss.h"
 
 enum { CHUNK = 1 << 16 }; /* of a task over a parameter's values */
 
@@ -104,49 +105,124 @@ static void trace_chunk(void *ctx, size_t i, size_t thread)
     for (size_t k = i * CHUNK; k < end; k++) t->mu[k] = t->momentum * t->mu[k] + t->scale * t->g[k];
 }
 
-static void sgd(pg_optim *o, pg_model *m, size_t i, double lr, double scale)
+/* Values of a parameter that are updated together: all of them, or those of a layer. */
+typedef struct part {
+    const pg_param *p;
+    size_t i, at, n; /* p's number; from where on, how many */
+    const float *g;  /* [n] */
+} part;
+
+static void sgd(pg_optim *o, const part *t, double lr, double scale)
 {
-    pg_param *p = &m->params[i];
+    float *w = t->p->w + t->at;
     if (!o->mu) {
-        pg_sgd(m->kern, p->w, p->g, (float)(lr * scale), p->count);
+        pg_sgd(o->m->kern, w, t->g, (float)(lr * scale), t->n);
         return;
     }
-    trace t = {o->mu[i], p->g, (float)o->momentum, (float)scale, p->count};
-    pg_pool_run(pg_kern_pool(m->kern), (p->count + CHUNK - 1) / CHUNK, trace_chunk, &t);
-    pg_sgd(m->kern, p->w, o->mu[i], (float)lr, p->count);
+    trace mu = {o->mu[t->i] + t->at, t->g, (float)o->momentum, (float)scale, t->n};
+    pg_pool_run(pg_kern_pool(o->m->kern), (t->n + CHUNK - 1) / CHUNK, trace_chunk, &mu);
+    pg_sgd(o->m->kern, w, mu.mu, (float)lr, t->n);
 }
 
-static void update(pg_optim *o, pg_model *m, size_t i, double schedule, double scale)
+static void update(pg_optim *o, const part *t, double scale)
 {
-    pg_param *p = &m->params[i];
-    double wd = o->weight_decay * (o->decay ? o->decay[i] : pg_ends_with(p->name, "/kernel")), lr = o->lr * (o->lr_mult ? o->lr_mult[i] : 1);
+    pg_kern *k = o->m->kern;
+    float *w = t->p->w + t->at;
+    double wd = o->weight_decay * (o->decay ? o->decay[t->i] : pg_ends_with(t->p->name, "/kernel")), lr = o->lr * (o->lr_mult ? o->lr_mult[t->i] : 1);
     if (o->kind == PG_SGD) {
-        if (wd > 0) pg_axpy(m->kern, p->w, (float)(-schedule * wd), p->w, p->count);
-        sgd(o, m, i, lr * schedule, scale);
+        if (wd > 0) pg_axpy(k, w, (float)(-o->schedule * wd), w, t->n);
+        sgd(o, t, lr * o->schedule, scale);
         return;
     }
-    pg_adamw_args a = {(float)lr, (float)schedule, (float)wd, (float)o->b1, (float)o->b2, (float)o->eps, (float)(1 - pow(o->b1, (double)o->count)),
+    pg_adamw_args a = {(float)lr, (float)o->schedule, (float)wd, (float)o->b1, (float)o->b2, (float)o->eps, (float)(1 - pow(o->b1, (double)o->count)),
                        (float)(1 - pow(o->b2, (double)o->count)), (float)scale};
-    pg_adamw(m->kern, p->w, o->mu[i], o->nu[i], p->g, &a, p->count);
+    pg_adamw(k, w, o->mu[t->i] + t->at, o->nu[t->i] + t->at, t->g, &a, t->n);
+}
+
+static int apply(pg_optim *o, const part *t, double scale)
+{
+    pg_kern *k = o->m->kern;
+    const float *w = t->p->w + t->at;
+    double before = o->changed ? 0 : pg_sum_squares(k, w, t->n);
+    update(o, t, scale);
+    /* A sum of squares in double moves with any change that matters; equal sums mean the step was lost in rounding. */
+    double after = o->changed ? 0 : pg_sum_squares(k, w, t->n);
+    if (!pg_all_finite(k, w, t->n)) return pg_error(&o->err, PG_FAIL, "a weight of '%s' is not finite any more", t->p->name);
+    o->changed = o->changed || before > after || before < after;
+    return PG_OK;
+}
+
+static double grad_scale(const pg_optim *o)
+{
+    return o->grad_scale > 0 ? o->grad_scale : 1.0;
+}
+
+/* Adds to the sum of squares; what it has become must be a number before anything is changed. */
+static int measure(pg_optim *o, const float *g, size_t n)
+{
+    o->squares += pg_sum_squares(o->m->kern, g, n);
+    return isfinite(o->squares) ? PG_OK : pg_error(&o->err, PG_FAIL, "the gradient is not finite");
+}
+
+/* All at once: measured first, since clipping wants its length. */
+static void whole(pg_optim *o)
+{
+    const pg_model *m = o->m;
+    double scale = grad_scale(o);
+    for (size_t i = 0; !o->rc && i < m->n_params; i++) o->rc = measure(o, m->params[i].g, m->params[i].count);
+    o->count += !o->rc;
+    double norm = scale * sqrt(o->squares);
+    if (o->clip > 0 && norm >= o->clip) scale *= o->clip / norm;
+    for (size_t i = 0; !o->rc && i < m->n_params; i++) o->rc = apply(o, &(part){&m->params[i], i, 0, m->params[i].count, m->params[i].g}, scale);
+}
+
+/* Up to a stage whose gradients are complete; those before it are, too. */
+static void staged(void *ctx, size_t stage)
+{
+    pg_optim *o = ctx;
+    const pg_model *m = o->m;
+    size_t l;
+    for (; o->stage <= stage; o->stage++)
+        for (size_t i = 0; !o->rc && i < m->n_params; i++) {
+            const pg_param *p = &m->params[i];
+            if (!pg_grad_layer(m, p, o->stage, &l)) continue;
+            part t = {p, i, l * p->per_layer, p->per_layer, pg_grad_of(m, p, l)};
+            if (!(o->rc = measure(o, t.g, t.n))) o->rc = apply(o, &t, grad_scale(o));
+        }
+}
+
+void pg_optim_begin(pg_optim *o, pg_model *m, double schedule)
+{
+    o->m = m;
+    o->schedule = schedule;
+    o->squares = 0;
+    o->stage = 0;
+    o->changed = false;
+    o->rc = PG_OK;
+    if (!m->grads_shared) return;
+    o->count++;
+    m->ready = staged;
+    m->ready_ctx = o;
+    if (o->clip > 0) o->rc = pg_error(&o->err, PG_EINVAL, "a gradient cannot be clipped layer by layer");
+}
+
+int pg_optim_end(pg_optim *o, double *norm, bool *changed, pg_err *e)
+{
+    pg_model *m = o->m;
+    if (m->grads_shared) {
+        m->ready = NULL;
+        staged(o, pg_grad_stages(m) - 1);
+    } else {
+        whole(o);
+    }
+    *norm = grad_scale(o) * sqrt(o->squares);
+    *changed = o->changed;
+    if (o->rc && e) *e = o->err;
+    return o->rc;
 }
 
 int pg_optim_step(pg_optim *o, pg_model *m, double schedule, double *norm, bool *changed, pg_err *e)
 {
-    double sum = 0, scale = o->grad_scale > 0 ? o->grad_scale : 1.0;
-    for (size_t i = 0; i < m->n_params; i++) sum += pg_sum_squares(m->kern, m->params[i].g, m->params[i].count);
-    *norm = scale * sqrt(sum);
-    if (!isfinite(*norm)) return pg_error(e, PG_FAIL, "the gradient is not finite");
-    if (o->clip > 0 && *norm >= o->clip) scale *= o->clip / *norm;
-    o->count++;
-    *changed = false;
-    for (size_t i = 0; i < m->n_params; i++) {
-        pg_param *p = &m->params[i];
-        double before = *changed ? 0 : pg_sum_squares(m->kern, p->w, p->count);
-        update(o, m, i, schedule, scale);
-        /* A sum of squares in double moves with any change that matters; equal sums mean the step was lost in rounding. */
-        double after = pg_sum_squares(m->kern, p->w, p->count);
-        if (!pg_all_finite(m->kern, p->w, p->count)) return pg_error(e, PG_FAIL, "a weight of '%s' is not finite any more", p->name);
-        if (!*changed) *changed = before > after || before < after;
-    }
-    return PG_OK;
+    pg_optim_begin(o, m, schedule);
+    return pg_optim_end(o, norm, changed, e);
 }

@@ -40,6 +40,31 @@ train() { "$B/pg-train" "$@"; }
     cmp "$W/a.npz" "$W/b.npz"
 }
 
+@test "where nothing wants the whole gradient one layer's is held: the same bytes, less memory" {
+    "$B/data/init" --image 56 --patch 14 --vit-width 32 --vit-depth 2 --vit-mlp 64 --vit-heads 2 --width 128 --depth 6 --mlp 1024 --vocab 320 "$W/m.npz"
+    "$A" make pg1 >"$W/in.pgs"
+    about() { sed -n 's/.*about \([0-9]*\) MiB of memory.*/\1/p' "$1"; }
+    for o in "--optimizer sgd" "--optimizer sgd --momentum 0.9 --weight-decay 0.1" "--optimizer adamw --lr 0.001"; do
+        # shellcheck disable=SC2086
+        set -- -v -m "$W/m.npz" --train all --steps 3 --batch 4 $o
+        train "$@" -o "$W/a.npz" <"$W/in.pgs" 2>"$W/a.err" | "$A" show | sed 's/examples_per_s.*//' >"$W/a"
+        train "$@" -o "$W/b.npz" --clip 1e30 <"$W/in.pgs" 2>"$W/b.err" | "$A" show | sed 's/examples_per_s.*//' >"$W/b" # wants it, and never clips
+        cmp "$W/a.npz" "$W/b.npz"
+        diff <(sed 's/[ab].npz//' "$W/a") <(sed 's/[ab].npz//' "$W/b") # losses and lengths of gradients, to 4 digits
+        grep 'pg-train: 1 MiB of gradients instead of 10: ' "$W/a.err"
+        [ "$(grep -c 'of gradients' "$W/b.err")" -eq 0 ]
+        [ "$(about "$W/a.err")" -le $(($(about "$W/b.err") - 8)) ]
+    done
+    # What is added up over batches is held; so it is where batches of what length will come is not known.
+    for o in "--accumulate 2 --batch 2" "--stream --batch 2"; do
+        # shellcheck disable=SC2086
+        train -v -m "$W/m.npz" --train all --steps 2 $o -o "$W/c.npz" <"$W/in.pgs" 2>"$W/c.err" >/dev/null
+        [ "$(grep -c 'of gradients' "$W/c.err")" -eq 0 ]
+    done
+    train -v -m "$W/m.npz" --train all --steps 2 --stream --batch 1 -o "$W/c.npz" <"$W/in.pgs" 2>"$W/c.err" >/dev/null
+    grep 'of gradients' "$W/c.err"
+}
+
 @test "bfloat16 products: near the exact losses, the same bytes for any number of threads" {
     "$A" make pg1 >"$W/in.pgs"
     for t in 1 3; do
