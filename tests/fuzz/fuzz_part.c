@@ -35,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(p.have == (p.from.source ? sizeof bytes : 0)); /* bytes that nobody knows are not kept */
     pg_origin from = {.source = copy(p.from.source ? p.from.source : source), .etag = copy(p.from.etag ? p.from.etag : etag),
                       .generation = copy(p.from.generation), .size = p.from.size, .sums = p.from.sums};
+    FUZZ_CHECK(from.source && from.etag);
     if (p.from.etag || p.from.generation || p.from.sums.have) FUZZ_CHECK(pg_origin_same(&p.from, &from));
     FUZZ_CHECK(!pg_part_begin(&p, &from, &e) && !pg_part_write(&p, "new", 3, &e));
     pg_part_close(&p, false);
