@@ -6,6 +6,9 @@ CFLAGS ?= -O2 -g
 CXXFLAGS ?= -O2 -g
 PYTHON ?= python3
 
+# A command is shown as `CC file`, whole with V=1, not at all with make -s.
+short = $(if $(filter-out 0,$(V))$(findstring s,$(firstword -$(MAKEFLAGS))),,@printf '  %-3s  %s\n' $(1) $@; )
+
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(WERROR)
 SAN = $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer) $(FUZZ_SAN)
 comma := ,
@@ -62,10 +65,10 @@ all: $(TOOLS:%=$(BUILD)/%) $(MPI_PLUGIN)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call short,CC)$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/%.o: %.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CXXFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
+	$(call short,CXX)$(CXX) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CXXFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 # Files that hold code for one instruction set; only called where the CPU has it.
 $(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
@@ -74,15 +77,15 @@ $(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(call short,AR)$(AR) rcsD $@ $^
 $(TOOLS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tools/%.o $(TOOL_COMMON) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread -Wl,--wrap=bli_abort $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(call short,LD)$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread -Wl,--wrap=bli_abort $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 part_of = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tools/$(1)_*.c)))
 $(BUILD)/pg-render: $(call part_of,render) $(BUILD)/tools/render_assets.o
 # The report's style and script go into the program as they are.
 $(BUILD)/tools/render_assets.o: tools/render_assets.S $(wildcard tools/render/*)
 	@mkdir -p $(@D)
-	$(CC) -c $< -o $@
+	$(call short,CC)$(CC) -c $< -o $@
 $(BUILD)/pg-fetch: $(call part_of,fetch)
 $(BUILD)/pg-fetch: LDLIBS += $(LIBS_FETCH)
 $(BUILD)/pg-convert: $(call part_of,convert)
@@ -93,20 +96,20 @@ $(BUILD)/pg-train: $(call part_of,train)
 # pg-train loads it when mpirun has started it.
 $(BUILD)/pg-mpi.so: tools/mpi_link.c tools/mpi_link.h common/train/link.h common/base/err.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) $(MPI_CFLAGS) $(LDFLAGS) -fPIC -shared $< -o $@ $(MPI_LIBS)
+	$(call short,CC)$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) $(MPI_CFLAGS) $(LDFLAGS) -fPIC -shared $< -o $@ $(MPI_LIBS)
 $(BUILD)/pg-serve: $(call part_of,serve) $(BUILD)/tools/serve_assets.o
 $(BUILD)/pg-serve: LDLIBS += $(LIBS_SERVE)
 # The page's files go into the program as they are.
 $(BUILD)/tools/serve_assets.o: tools/serve_assets.S $(wildcard tools/serve/*)
 	@mkdir -p $(@D)
-	$(CC) -c $< -o $@
+	$(call short,CC)$(CC) -c $< -o $@
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
+	$(call short,LD)$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $^ -o $@ -lcmocka $(LIBS) $(LDLIBS)
 $(BUILD)/data/emoji: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/emoji_*.c)))
 $(BUILD)/data/augment: $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard data/augment_*.c)))
 $(BUILD)/data/emoji: LDLIBS += $(LIBS_DATA)
 $(HELPERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(call short,LD)$(CXX) $(SAN) $(HARD_LDFLAGS) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 
 # Fuzz targets (tests/fuzz/fuzz.h): with replay.c they run kept inputs; in a build of `make fuzz`, with libFuzzer, they search.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -115,7 +118,7 @@ $(BUILD)/tests/fuzz/%.o: PG_CPPFLAGS += -Itests/fuzz
 # A tool's files as parts of a target: exit comes back to it.
 $(BUILD)/tests/fuzz/tools/%.o: tools/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -Dexit=fuzz_exit -MMD -MP -c $< -o $@
+	$(call short,CC)$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) $(CFLAGS) -Dexit=fuzz_exit -MMD -MP -c $< -o $@
 FUZZ_COMMON = $(TOOL_COMMON:$(BUILD)/tools/%=$(BUILD)/tests/fuzz/tools/%)
 fuzz_part = $(patsubst $(BUILD)/tools/%,$(BUILD)/tests/fuzz/tools/%,$(filter-out %_assets.o,$(call part_of,$(1)))) $(FUZZ_COMMON)
 FETCH_FUZZERS = $(addprefix $(BUILD)/tests/fuzz/fuzz_,jsonl coco tar)
@@ -128,7 +131,7 @@ $(SERVE_FUZZERS): $(call fuzz_part,serve) $(BUILD)/tools/serve_assets.o
 $(SERVE_FUZZERS): LDLIBS += $(LIBS_SERVE)
 $(BUILD)/tests/fuzz/fuzz_net: FUZZ_WRAP = -Wl,--wrap=pg_net_fetch
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/fuzz/support.o $(FUZZ_MAIN) $(BUILD)/libpg.a
-	$(CXX) $(SAN) $(HARD_LDFLAGS) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
+	$(call short,LD)$(CXX) $(SAN) $(HARD_LDFLAGS) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)
 fuzzers: $(FUZZERS)
 # Kernels read no strangers' data, and an instrumented one takes a compiler a quarter of an hour.
 ifdef FUZZ_SAN
@@ -164,7 +167,7 @@ everything: all $(UNIT) $(HELPERS) $(FUZZERS) $(FAULTS)
 # Calls that fail on purpose: never built with a sanitizer, which replaces some of them itself.
 $(FAULTS): tests/faults/inject.c Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -fPIC -shared $(WARN) $(CFLAGS) $(CPPFLAGS) $< -o $@
+	$(call short,CC)$(CC) -std=gnu11 -fPIC -shared $(WARN) $(CFLAGS) $(CPPFLAGS) $< -o $@
 faults: everything
 	@PG_BUILD=$(BUILD) tests/faults/run.sh
 kills: everything

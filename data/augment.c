@@ -88,7 +88,7 @@ static size_t pick_language(const lists *l, const thing *t, double amount, pg_rn
     return t->name[lang] ? lang : 0;
 }
 
-static void put_example(output *out, const options *o, const lists *l, const thing *t, size_t i, pg_rng *r, unsigned char *rgb)
+static void put_example(output *out, const options *o, const lists *l, thing *t, size_t i, pg_rng *r, unsigned char *rgb)
 {
     char id[256], prefix[64], suffix[512];
     double amount = i < o->ramp ? (double)i / (double)o->ramp : 1; /* from easy to the full range: a small model starts faster */
@@ -97,6 +97,7 @@ static void put_example(output *out, const options *o, const lists *l, const thi
     if (pg_rng_double(r) >= white) colour = (size_t)pg_rng_below(r, WHITE);
     bool mix = !strcmp(o->text, "mix"), full = !strcmp(o->text, "full");
     if (mix) full = pg_rng_double(r) < 0.4 && t->described[lang] && text_describes(l->lang[lang]);
+    if (!t->rgba) picture_load(t, o->size); /* a small set uses a part of the things */
     picture_draw(t, r, o->size, colour, amount, rgb);
     snprintf(id, sizeof id, "%06zu-%s", i, t->code);
     snprintf(prefix, sizeof prefix, "%s %s", mix && full ? "describe" : "caption", l->lang[lang]);
@@ -149,7 +150,7 @@ int main(int argc, char **argv)
     if (parse(&o, argc, argv)) return 2;
     lists l = {.things = pg_calloc(MAX_THINGS, sizeof *l.things)};
     if (!l.things) die("memory", "none left");
-    for (int i = optind; i < argc; i++) lists_read(&l, argv[i], o.size);
+    for (int i = optind; i < argc; i++) lists_read(&l, argv[i]);
     if (!strcmp(o.text, "full") && !text_describes(l.lang[0])) die(l.lang[0], "no form for descriptions in this language");
     size_t kept = 0;
     size_t *use = pg_calloc(l.n + 1, sizeof *use), *perm = pg_calloc(l.n + 1, sizeof *perm);

@@ -14,8 +14,9 @@ typedef uint8_t u4 __attribute__((vector_size(4)));
 static const float colours[N_COLOURS][3] = {{205, 40, 40}, {245, 140, 30}, {250, 225, 70}, {60, 160, 70}, {50, 95, 205}, {130, 60, 165},
                                             {250, 160, 195}, {125, 80, 45}, {130, 130, 130}, {20, 20, 20}, {255, 255, 255}};
 
-void picture_load(thing *t, const char *path, size_t size)
+void picture_load(thing *t, size_t size)
 {
+    const char *path = t->path;
     png_image p = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_file(&p, path)) die(path, p.message);
     p.format = PNG_FORMAT_RGBA;

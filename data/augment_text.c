@@ -53,7 +53,7 @@ static thing *find(lists *l, const char *code)
     return NULL;
 }
 
-static void add_line(lists *l, json_t *o, const char *file, const char *dir, size_t size)
+static void add_line(lists *l, json_t *o, const char *file, const char *dir)
 {
     const char *image = json_string_value(json_object_get(o, "image")), *name = json_string_value(json_object_get(o, "suffix"));
     const char *concept = json_string_value(json_object_get(o, "concept"));
@@ -71,19 +71,16 @@ static void add_line(lists *l, json_t *o, const char *file, const char *dir, siz
     }
     if (!t) {
         if (l->n == MAX_THINGS) die(file, "too many lines");
-        char *path = image[0] == '/' ? pg_strdup(image) : pg_path_join(dir, image);
-        if (!path) die(file, "out of memory");
         t = &l->things[l->n++];
         t->code = code;
-        picture_load(t, path, size);
-        free(path);
+        if (!(t->path = image[0] == '/' ? pg_strdup(image) : pg_path_join(dir, image))) die(file, "out of memory");
     } else free(code);
     if (t->name[lang]) free(t->name[lang]);
     t->name[lang] = copy;
     t->described[lang] = concept_hash(concept ? concept : t->code, l->lang[lang]) & 1;
 }
 
-void lists_read(lists *l, const char *file, size_t size)
+void lists_read(lists *l, const char *file)
 {
     FILE *in = fopen(file, "r");
     char *line = NULL, *dir = pg_path_dir(file);
@@ -98,7 +95,7 @@ void lists_read(lists *l, const char *file, size_t size)
     while (getline(&line, &room, in) >= 0) {
         json_error_t e;
         json_t *o = json_loads(line, 0, &e);
-        add_line(l, o, file, dir, size);
+        add_line(l, o, file, dir);
         json_decref(o);
     }
     l->n_langs++;

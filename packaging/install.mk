@@ -18,9 +18,9 @@ PUBLIC_HEADERS = $(sort $(filter common/%.h,$(shell $(CC) -MM $(PG_CPPFLAGS) $(s
 FOLDERS := prefix bindir libdir libexecdir includedir datadir mandir pkgconfigdir completionsdir
 INSTALLER = DESTDIR='$(DESTDIR)' $(foreach d,$(FOLDERS),$d='$($d)') packaging/install.sh
 
-$(BUILD)/pg.bash: packaging/completion.sh $(TOOLS:%=$(BUILD)/%)
-	packaging/completion.sh $(TOOLS:%=$(BUILD)/%) >$@.new
-	mv $@.new $@
+$(BUILD)/pg.bash: packaging/completion.sh packaging/pg-demo $(TOOLS:%=$(BUILD)/%)
+	$(call short,GEN)packaging/completion.sh $(TOOLS:%=$(BUILD)/%) packaging/pg-demo >$@.new
+	@mv $@.new $@
 
 install: all $(BUILD)/pg.bash $(DATA_PROGRAMS)
 	@BUILD='$(BUILD)' VERSION='$(VERSION)' TOOLS='$(TOOLS)' PROGRAMS='$(DATA_PROGRAMS)' HEADERS='$(PUBLIC_HEADERS)' PLUGIN='$(MPI_PLUGIN)' \

@@ -39,9 +39,8 @@ link() { # link PATH FOLDER NAME: a relative link to PATH
 # Scripts find the tools where they are installed, from any working directory; PG_BIN still goes first.
 placed() { # placed FILE: with the names of installed folders, to standard output
     # shellcheck disable=SC2016 # $PG_BIN is the script's
-    sed -e 's|${PG_BIN:+$PG_BIN:}|${PG_BIN:-@bindir@}:|' -e 's|^PG_BIN ?= build$|PG_BIN ?= @bindir@|' \
-        -e 's|^MODEL ?= data/nano$|MODEL ?= @share@/data/nano|' -e 's|^OUT ?= build/sweep$|OUT ?= sweep|' \
-        -e 's|^DEMO ?= build/demo$|DEMO ?= pg-demo|' -e 's|^MAKE_DEMO ?= .*|MAKE_DEMO ?= pg-demo $(DEMO)|' "$1" |
+    sed -e 's|${PG_BIN:+$PG_BIN:}|${PG_BIN:-@bindir@}:|' -e 's|^PG_BIN ?= .*|PG_BIN ?= @bindir@|' \
+        -e 's|^DEMO ?= .*|DEMO ?= pg-demo|' -e 's|^MAKE_DEMO ?= .*|MAKE_DEMO ?= pg-demo $(DEMO)|' "$1" |
         sed -e "s|@bindir@|$bindir|g" -e "s|@share@|$share|g" -e "s|@programs@|$libexecdir/pg|g" -e "s|@version@|$VERSION|g" \
             -e "s|@prefix@|$prefix|g" -e "s|@libdir@|$libdir|g" -e "s|@includedir@|$includedir|g" -e "s|@link@|$LINK|g"
 }
@@ -64,6 +63,7 @@ put_all() {
     if [ -n "${PLUGIN:-}" ]; then put 644 "$PLUGIN" "${bindir%/*}/lib/pg"; fi
     for f in $PROGRAMS; do put 755 "$f" "$libexecdir/pg/data"; done
     put_placed 755 packaging/pg-demo "$bindir"
+    link "$share/pg.bash" "$completionsdir" pg-demo
     for f in man/*.[1-8]; do put 644 "$f" "$mandir/man${f##*.}"; done
     put 644 "$BUILD/libpg.a" "$libdir"
     for f in $HEADERS; do # common/ROOM/NAME.h

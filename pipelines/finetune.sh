@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The notebook's job. Without MODEL TRAIN OUT all of it: fetch PaliGemma, its tokenizer and the pictures of longcap100, fine-tune the
 # language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again;
-# a folder that was made with other options is refused. `--save-every 16 --resume` lets training that was killed go on, too.
+# a folder that was made with other options is refused. Training that was stopped goes on behind the last 16 steps that it did, to the same bits;
+# its report shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
 # Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN, MPIRUN ('mpirun -n 4': trains on so many
-# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8);
+# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY
+# (16 steps: when what was trained is saved; 0: never);
 # credentials as in pg-fetch(1).
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
@@ -34,9 +36,9 @@ mkdir -p "$dir"
 . "$(dirname "$(readlink -f "$0")")/made.sh"
 made_of "$dir/examples.made-of" 'name another DIR, or remove it' model "${MODEL_SOURCE:-}" tokenizer "${TOKENIZER_SOURCE:-}" train "${TRAIN_SOURCE:-}" \
     val "${VAL_SOURCE:-}" options "PREFIX=${PREFIX:-caption en} LENGTH=${LENGTH:-128} SIZE=${SIZE:-}"
-# Asked for nothing in particular, what is there is what is wanted.
-if [ -n "${STEPS:-}${BATCH:-}$*" ] || [ ! -e "$dir/tuned.made-of" ]; then
-    made_of "$dir/tuned.made-of" 'to fine-tune again, remove tuned.made-of, events.pgs, after.pgs and report.html there' \
+# Asked for nothing in particular, what is done is what is wanted.
+if [ -n "${STEPS:-}${BATCH:-}$*" ] || [ ! -e "$dir/tuned.made-of" ] || [ ! -e "$dir/events.pgs" ]; then
+    made_of "$dir/tuned.made-of" 'to fine-tune again, remove tuned.made-of, tuned.state, events.pgs, after.pgs and report.html there' \
         options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
 fi
 
@@ -53,7 +55,12 @@ step() {
 }
 
 caption() { pg-infer -m "$1" <"$dir/val.pgs"; }
-train() { $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" <"$dir/train.pgs"; }
+train() {
+    local save=()
+    [ "${SAVE_EVERY:-16}" -eq 0 ] || save=(--save-every "${SAVE_EVERY:-16}")
+    [ ! -e "$dir/tuned.state" ] || save+=(--resume)
+    $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "${save[@]}" "$@" <"$dir/train.pgs"
+}
 report() { pg-render -f html --label before --label after "$dir/before.pgs" "$dir/after.pgs" "$dir/events.pgs"; }
 
 step "$dir/model.files" 'fetching the model and its tokenizer' pg-fetch -o "$dir/model" \
@@ -61,7 +68,12 @@ step "$dir/model.files" 'fetching the model and its tokenizer' pg-fetch -o "$dir
 step "$dir/train.pgs" 'training examples' examples "${TRAIN_SOURCE:-gs://longcap100/data_train90.jsonl}" "$dir/model" --drop-image
 step "$dir/val.pgs" 'held-out examples' examples "${VAL_SOURCE:-gs://longcap100/data_val10.jsonl}" "$dir/model"
 step "$dir/before.pgs" 'captions before' caption "$dir/model"
+# Events of an attempt that was stopped.
+if [ -e "$dir/tuned.state" ] && [ -s "$dir/events.pgs.new" ]; then
+    mv "$dir/events.pgs.new" "$dir/events-$(find "$dir" -maxdepth 1 -name 'events-*.pgs' | wc -l).pgs"
+fi
 step "$dir/events.pgs" 'fine-tuning' train "$@"
+rm -f "$dir/tuned.state" # as large as what was trained, and of no further use
 step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
 step "$dir/report.html" 'report' report
 echo "report: $dir/report.html"

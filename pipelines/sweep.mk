@@ -1,17 +1,19 @@
 # An experiment over learning rates and seeds: every run is a few files that are made once, so an interrupted sweep goes on, and another
-# learning rate adds its runs to those that are there. All of them end in one report and one table.
+# learning rate adds its runs to those that are there. All of them end in one report and one table. From any folder: what is relative is
+# relative to it.
 #
 #     make -f pipelines/sweep.mk -j2
 #     make -f pipelines/sweep.mk -j2 MODEL=DIR TRAIN=train.pgs VAL=val.pgs LRS="0.01 0.03 0.1" SEEDS="0 1 2" ARGS="--train llm"
 #
 # A changed MODEL, STEPS, BATCH or ARGS makes all runs anew. Makes: OUT/events/RUN.pgs, OUT/captions/RUN.pgs (with scores), OUT/tuned/RUN,
 # OUT/scores.tsv, OUT/report.html.
-MODEL ?= data/nano
-DEMO ?= build/demo
-MAKE_DEMO ?= $(MAKE) -f Makefile demo
+top := $(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))))
+MODEL ?= $(top)/data/nano
+DEMO ?= $(top)/build/demo
+MAKE_DEMO ?= $(MAKE) -C $(top) demo
 TRAIN ?= $(DEMO)/train.pgs
 VAL ?= $(DEMO)/val.pgs
-OUT ?= build/sweep
+OUT ?= $(if $(filter $(top),$(CURDIR)),build/sweep,sweep)
 LRS ?= 0.03 0.1 0.3
 SEEDS ?= 0 1
 STEPS ?= 64
@@ -20,7 +22,7 @@ VAL_EVERY ?= 16
 LENGTH ?= 32
 THREADS ?= 1
 ARGS ?=
-PG_BIN ?= build
+PG_BIN ?= $(top)/build
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -67,8 +67,8 @@ typedef struct fetch {
     bool listed; /* the current source is one of a list in braces */
     char *unknown[16]; /* unknown keys, and endings of a tar's members, that were said */
     size_t n_unknown;
-    size_t left, rendered; /* pictures that are not read; captions that pg-render wrote */
-    char first_left[256];
+    size_t left, rendered, renamed; /* pictures that are not read; captions that pg-render wrote; ids that are not the name's bytes */
+    char first_left[256], first_renamed[256];
     pg_written written;
     const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
@@ -105,6 +105,7 @@ void fetch_damaged(fetch *f, const char *name, const char *fmt, ...) PG_PRINTF(3
 void fetch_free(fetch *f);
 
 /* Steps of one record, for the sources: more; wanted; begin; then keys; then put or put_later, which check that the id is new. */
+char *fetch_id(fetch *f, const char *name); /* the name, or where it is not UTF-8 a form of it that is (pg_utf8_name); ends the run on no memory */
 bool fetch_more(const fetch *f); /* false: enough */
 bool fetch_wanted(fetch *f);     /* once for each record that there is; false: it is another shard's, and nothing is to be done for it */
 bool fetch_skims(const fetch *f); /* the record will be left out: its picture is not needed */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "fetch.h"
+#include "stream/name.h"
 
 enum { MAX_DEPTH = 64 };
 
@@ -23,19 +24,30 @@ static void must(fetch *f, int rc, const pg_err *e)
     if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
 }
 
-/* Names of files are any bytes; they must open the same file again, so nothing is replaced. */
-static int set_name(fetch *f, const char *key, const char *s, pg_err *e)
+char *fetch_id(fetch *f, const char *name)
 {
-    size_t n = strlen(s);
-    return pg_utf8_valid(s, n) ? pg_rec_set_str(f->p.rec, key, s, n, e) : pg_rec_set_bin(f->p.rec, key, s, n, e);
+    pg_err e = {0};
+    pg_buf b = {0};
+    must(f, pg_utf8_name(&b, name, strlen(name) + 1, &e), &e); /* with the 0 */
+    return (char *)b.data;
+}
+
+/* Names of files are any bytes. As the source they must open the same file again, so nothing is replaced; as the id they are text. */
+static void set_names(fetch *f, const char *id, const char *source)
+{
+    pg_err e = {0};
+    char *text = fetch_id(f, id);
+    if (strcmp(text, id) && !f->renamed++) snprintf(f->first_renamed, sizeof f->first_renamed, "%s", text);
+    must(f, pg_rec_set_str(f->p.rec, "id", text, strlen(text), &e), &e);
+    free(text);
+    size_t n = strlen(source);
+    must(f, pg_utf8_valid(source, n) ? pg_rec_set_str(f->p.rec, "source", source, n, &e) : pg_rec_set_bin(f->p.rec, "source", source, n, &e), &e);
 }
 
 void fetch_begin(fetch *f, const char *id, const char *source)
 {
-    pg_err e = {0};
     pg_rec_clear(f->p.rec);
-    must(f, set_name(f, "id", id, &e), &e);
-    must(f, set_name(f, "source", source, &e), &e);
+    set_names(f, id, source);
 }
 
 /* The image key; false: the record carries an error now. */

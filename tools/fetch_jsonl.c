@@ -105,6 +105,8 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     const char *image = json_string_value(json_object_get(o, "image"));
     if (!image) return NULL;
     if (base) return pg_source_beside(base, image);
+    char *file = pg_url_file(image);
+    if (file) return file;
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
@@ -194,6 +196,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
     }
     int errno_was = errno;
     order_drain(f);
+    if (!f->order.number && fetch_more(f)) tool_warn(&f->t, "no lines in '%s'", name);
     if (ferror(in)) tool_die(&f->t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno_was));
     pg_buf_free(&line);
 }

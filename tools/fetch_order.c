@@ -99,7 +99,8 @@ void fetch_put_later(fetch *f, const char *id, item *given)
     item i = *given;
     i.rec = f->p.rec;
     f->p.rec = pg_rec_new();
-    if (!(i.id = pg_strdup(id)) || !f->p.rec) nomem(f);
+    i.id = fetch_id(f, id);
+    if (!f->p.rec) nomem(f);
     if (!o->room) {
         pass(f, &i);
         return;

@@ -43,5 +43,8 @@ void fetch_remarks(fetch *f)
     if (f->rendered)
         tool_warn(&f->t, "%zu caption%s beside the pictures, now their suffix, %s by pg-render: a model's, not a reference", f->rendered,
                   f->rendered == 1 ? "" : "s", f->rendered == 1 ? "was written" : "were written");
+    if (f->renamed)
+        tool_warn(&f->t, "%zu name%s not UTF-8: as id, bytes that are not are written as \\xHH, the first is '%s'", f->renamed, f->renamed == 1 ? " is" : "s are",
+                  f->first_renamed);
     pg_written_free(&f->written);
 }

@@ -52,7 +52,7 @@ typedef struct infer {
     size_t n_slots, come, gone;
     pg_rec *partial_rec;
     pg_buf text;
-    uint64_t done, tokens, cut, no_newline, no_eos;
+    uint64_t done, tokens, cut, no_newline, no_eos, beyond;
     char first_no_newline[128];
     tool_same same;
     /* shared with the replicas */

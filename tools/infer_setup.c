@@ -47,11 +47,11 @@ enum { MAX_BATCH = 4096, MAX_LENGTH = 1 << 20 };
 enum { LEAST_SEATS = 4 }; /* of a replica */
 
 /* What excludes what. */
-static void check_options(const infer *f, bool seed)
+static void check_options(const infer *f, bool seed, bool length)
 {
     const pg_tool *t = &f->t;
     const pg_decoding *h = &f->how;
-    bool draws = h->temperature > 0 || h->samples;
+    bool draws = h->temperature > 0 || h->samples, decodes = length || h->beams || draws || h->final_softcap > 0;
     if (!f->model)
         tool_usage(t, "no model: give one with -m");
     if (h->beams && draws)
@@ -60,9 +60,9 @@ static void check_options(const infer *f, bool seed)
         tool_usage(t, "%s without --temperature or --best-of: nothing is drawn", h->top_p > 0 ? "--top-p" : "--seed");
     if (f->partial && h->samples)
         tool_usage(t, "--partial and --best-of exclude each other: which sample will be kept is known at the end");
-    if (f->score && (f->partial || h->beams || draws || h->final_softcap > 0))
+    if (f->score && (f->partial || decodes))
         tool_usage(t, "--score-only does not decode: it excludes %s", f->partial ? "--partial" : "options of decoding");
-    if (f->features && (f->score || f->partial || h->beams || draws || h->final_softcap > 0))
+    if (f->features && (f->score || f->partial || decodes))
         tool_usage(t, "--features does not decode: it excludes %s", f->score ? "--score-only" : f->partial ? "--partial" : "options of decoding");
     if (f->half && !f->features)
         tool_usage(t, "--dtype f16 is a type to store features in: it goes with --features");
@@ -89,14 +89,14 @@ void infer_parse(infer *f, int argc, char **argv)
         {"final-softcap", required_argument, NULL, OPT_SOFTCAP},
         {0}};
     pg_tool *t = &f->t;
-    bool seed = false;
+    bool seed = false, length = false;
     f->how.max_len = 128;
     f->batch = 8;
     tool_start(t, "pg-infer", help, argc, argv);
     for (int c; (c = tool_getopt(t, "m:n:b:t:", opts, true)) != -1;)
         switch (c) {
         case 'm': f->model = optarg; break;
-        case 'n': f->how.max_len = tool_size(t, "--max-length", optarg, 1, MAX_LENGTH); break;
+        case 'n': length = true; f->how.max_len = tool_size(t, "--max-length", optarg, 1, MAX_LENGTH); break;
         case 'b': f->batch = tool_size(t, "--batch", optarg, 1, MAX_BATCH); break;
         case 't': f->how.temperature = tool_double(t, "--temperature", optarg, 1e-6, 1e6); break;
         case OPT_BEAM: f->how.beams = tool_size(t, "--beam", optarg, 1, PG_MAX_BEAMS); break;
@@ -124,7 +124,7 @@ void infer_parse(infer *f, int argc, char **argv)
         }
     if (optind < argc)
         tool_usage(t, "'%s': unexpected operand", argv[optind]);
-    check_options(f, seed);
+    check_options(f, seed, length);
     if (f->how.samples && !(f->how.temperature > 0))
         f->how.temperature = 1;
 }

@@ -32,15 +32,6 @@ typedef struct options {
     size_t resolution, shard;
 } options;
 
-/* A folder of such a name is hardly meant; with a slash behind it it is. */
-static void check_ending(const pg_tool *t, const char *dst)
-{
-    static const char *const mistaken[] = {".npy", ".safetensor", ".safetensors.index.json", ".tensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".gguf", ".zip", ".pgs"};
-    for (size_t i = 0; i < sizeof mistaken / sizeof *mistaken; i++)
-        if (pg_ends_with(dst, mistaken[i]) && !pg_is_dir(dst))
-            tool_usage(t, "'%s': files are written as *.npz and *.safetensors; for a folder of this name write '%s/'", dst, dst);
-}
-
 static void parse(pg_tool *t, options *o, int argc, char **argv)
 {
     static const struct option list[] = {{"dtype", 1, NULL, O_DTYPE}, {"resolution", 1, NULL, O_RESOLUTION}, {"format", 1, NULL, O_FORMAT},
@@ -68,7 +59,7 @@ static void parse(pg_tool *t, options *o, int argc, char **argv)
     if (argc - optind != want)
         tool_usage(t, argc - optind < want ? "too few operands: %s are wanted" : "too many operands: %s are wanted", o->merge ? "BASE, ADAPTER and DST" : "SRC and DST");
     const char *dst = argv[argc - 1];
-    check_ending(t, dst);
+    tool_checkpoint_name(t, dst);
     bool file = pg_ends_with(dst, ".npz") || pg_ends_with(dst, ".safetensors");
     if (file && o->format) tool_usage(t, "--format is for a folder; '%s' says itself what it is", dst);
     if (o->convert && o->dtype == PG_I8 && (file ? pg_ends_with(dst, ".npz") : o->npz)) tool_usage(t, "--dtype int8: only safetensors files hold it");
@@ -87,8 +78,7 @@ static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const cha
         pg_adapter_is_foreign(g->adapter, base, &foreign, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
     if (foreign) tool_warn(t, "the adapter '%s' was trained on other weights than '%s'", path, pg_weights_path(base));
-    how->replace = pg_merge_replace;
-    how->ctx = g->merge;
+    how->merge = g->merge;
 }
 
 int main(int argc, char **argv)

@@ -134,14 +134,12 @@ static char **public_arguments(fetch *f, int argc, char **argv)
     return all;
 }
 
-/* file:///a%20b is the path /a b; other schemes that are not known are no paths either. */
+/* Schemes that are not known are no paths. */
 static char *source_of(fetch *f, const char *s)
 {
     char *copy = NULL;
-    if (!strncasecmp(s, "file://", 7)) {
-        s += 7;
-        if (!strncasecmp(s, "localhost/", 10)) s += 9;
-        if (*s != '/' || !(copy = pg_url_decode(s))) tool_usage(&f->t, "'file://%s': want file:///PATH", s);
+    if (pg_url_is_file(s)) {
+        if (!(copy = pg_url_file(s))) tool_usage(&f->t, "'%s': want file:///PATH", s);
         return copy;
     }
     size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");

@@ -87,7 +87,11 @@ static void set_caption(infer *f, slot *s)
 static uint64_t stream_of(const infer *f, const pg_rec *r)
 {
     size_t len;
-    const unsigned char *id = raw_id(r, &len);
+    const char *text;
+    int rc = pg_rec_str(r, "id", &text, &len, NULL);
+    if (rc > 0) /* its bytes, in whichever of msgpack's widths it is written */
+        return pg_mix(PG_MIX, text, len);
+    const unsigned char *id = rc < 0 ? raw_id(r, &len) : NULL;
     return id ? pg_mix(PG_MIX, id, len) : f->come + 1;
 }
 
@@ -148,6 +152,8 @@ static void remarks(infer *f)
                   f->no_newline == 1 ? " ends" : "es end", f->first_no_newline);
     if (f->score && f->no_eos)
         tool_warn(&f->t, "%" PRIu64 " suffix%s lost the eos: the score is of a text that goes on", f->no_eos, f->no_eos == 1 ? " has" : "es have");
+    if (f->beyond)
+        tool_warn(&f->t, "%" PRIu64 " picture%s pixels outside of [-1, 1]: not what pg-resize makes", f->beyond, f->beyond == 1 ? " has" : "s have");
     tool_same_warn(&f->t, &f->same, "captions");
 }
 
@@ -174,6 +180,7 @@ static int come(infer *f, pg_err *e)
     } else if (f->score && !s->sample.n_loss) {
         tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
     } else {
+        f->beyond += s->sample.beyond;
         if (!f->features)
             look_at(f, s);
         s->caption = (pg_caption){.pixels = s->sample.pixels, .features = s->sample.has_features ? s->sample.features : NULL,

@@ -271,15 +271,23 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
 
 /* ---- an adapter ---- */
 
-static int adapter(pg_tool *t, const char *path)
+static int adapter(pg_tool *t, const char *path, const wishes *wish)
 {
     pg_err e = {0};
     pg_adapter *a;
+    pg_weights *w = NULL;
+    int status = EXIT_OK;
     size_t language = 0, tower = 0, head = 0, rank = 0, values = 0;
     if (pg_adapter_open(&a, path, &e)) {
         complain(t, "%s", e.msg);
         return EXIT_FAIL;
     }
+    if (wish->checksums || pg_weights_open(&w, pg_adapter_path(a), &e)) {
+        complain(t, "%s", wish->checksums ? "--checksums names tensors as big_vision does, which has no adapters" : e.msg);
+        pg_adapter_close(a);
+        return EXIT_FAIL;
+    }
+    if (wish->tensors) put_tensors(w);
     for (size_t i = 0; i < pg_adapter_count(a); i++) {
         const pg_lora_module *m = pg_adapter_at(a, i);
         *(!strncmp(m->name, "language", 8) ? &language : !strncmp(m->name, "vision", 6) ? &tower : &head) += 1;
@@ -292,8 +300,10 @@ static int adapter(pg_tool *t, const char *path)
     put_name(pg_adapter_base(a) ? pg_adapter_base(a) : "not said");
     printf("\n%-16s%zu of the language model, %zu of the image tower%s\n%-16s%zu, scaled by %g\n%-16s%zu\n", "layers", language, tower,
            head ? ", and its head" : "", "rank", rank, pg_adapter_at(a, 0)->scale, "parameters", values);
+    if (wish->verify) status = verify(t, w);
+    pg_weights_close(w);
     pg_adapter_close(a);
-    return EXIT_OK;
+    return status;
 }
 
 /* A folder that PEFT or pg-train wrote, or the file in it. */
@@ -455,7 +465,7 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
         if (isatty(STDIN_FILENO)) tool_usage(t, "no input: '-' is a stream on standard input, which is a terminal");
         return stream(t, STDIN_FILENO, "standard input");
     }
-    if (is_adapter(path)) return adapter(t, path);
+    if (is_adapter(path)) return adapter(t, path, wish);
     if (pg_is_dir(path) || pg_ends_with(path, ".npz") || pg_ends_with(path, ".safetensors") || pg_ends_with(path, ".json"))
         return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;

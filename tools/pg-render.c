@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -7,6 +6,7 @@
 
 #include "base/file.h"
 #include "render.h"
+#include "stream/name.h"
 #include "text/written.h"
 
 static const char help[] =
@@ -120,16 +120,33 @@ static double number(const pg_rec *r, const char *key)
     return pg_rec_double(r, key, &v, NULL) == 1 ? v : 0;
 }
 
+/* Names that are no UTF-8, as pg-fetch makes ids of them; false where value i is none. */
+static bool name_json(const pg_rec *rec, size_t i, pg_buf *b, pg_err *e, int *rc)
+{
+    const char *key = pg_rec_key(rec, i), *s;
+    size_t n;
+    pg_buf text = {0};
+    if ((strcmp(key, "id") && strcmp(key, "source")) || pg_rec_str(rec, key, &s, &n, NULL) != 1 || pg_utf8_valid(s, n)) return false;
+    pg_rec *one = pg_rec_new();
+    *rc = !one ? pg_error_nomem(e) : pg_utf8_name(&text, s, n, e);
+    if (!*rc) *rc = pg_rec_set_str(one, key, (char *)text.data, text.len, e);
+    if (!*rc) *rc = pg_rec_json(one, 0, false, b, e);
+    pg_rec_free(one);
+    pg_buf_free(&text);
+    return true;
+}
+
 static void put_json(pg_tool *t, FILE *f, const pg_rec *rec, bool with_tensors, pg_buf *b)
 {
     pg_err e;
+    int rc = PG_OK;
     b->len = 0;
     for (size_t i = 0; i < pg_rec_count(rec); i++) {
         pg_rec *key = NULL;
         /* The key as JSON through the same writer as values. */
         if (!(key = pg_rec_new()) || pg_rec_set_str(key, "k", pg_rec_key(rec, i), strlen(pg_rec_key(rec, i)), &e) ||
             pg_buf_addf(b, &e, i ? "," : "{") || pg_rec_json(key, 0, false, b, &e) || pg_buf_addf(b, &e, ":") ||
-            pg_rec_json(rec, i, with_tensors, b, &e))
+            (!name_json(rec, i, b, &e, &rc) && (rc = pg_rec_json(rec, i, with_tensors, b, &e))) || rc)
             tool_die(t, EXIT_FAIL, "cannot write a record as JSON: %s", key ? e.msg : "out of memory");
         pg_rec_free(key);
     }
@@ -280,11 +297,10 @@ typedef struct shown {
 static void render_stream(pg_tool *t, const options *o, const char *file, shown *s)
 {
     tool_pipe p = {0};
-    int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : 0;
+    int fd = tool_open_file(t, &file);
     bool rest = s->c->n_train > 0;
 
-    if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", file, strerror(errno));
-    tool_open_in(t, &p, fd, file ? file : "standard input", NULL);
+    tool_open_in(t, &p, fd, file, NULL);
     s->c->cut = false;
     while (next(t, &p, o->format, s->c)) {
         s->errors += pg_rec_has_error(p.rec);
@@ -305,7 +321,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
         if (!o->output && fflush(s->f)) break;
     }
     tool_finish(t, &p, NULL);
-    if (file) close(fd);
+    if (fd) close(fd);
 }
 
 /* Returns the exit status. files: n of them, else standard input. */
@@ -313,7 +329,7 @@ static int render_records(pg_tool *t, const options *o, char *const *files, size
 {
     shown s = {.f = f, .c = pg_calloc(1, sizeof *s.c)};
     if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
-    for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : NULL, &s);
+    for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
         if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");
         render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);

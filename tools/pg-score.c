@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,9 +105,7 @@ static int seekable(pg_tool *t, int fd, const char *name)
 
 static int open_input(pg_tool *t, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        tool_die(t, EXIT_FAIL, "cannot open '%s': %s", path, strerror(errno));
+    int fd = tool_open_file(t, &path);
     return seekable(t, fd, path);
 }
 

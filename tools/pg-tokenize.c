@@ -72,6 +72,8 @@ static void parse(pg_tool *t, options *o)
     }
     if (optind < t->argc)
         tool_usage(t, "unexpected operand '%s'", t->argv[optind]);
+    if (o->prefix && !pg_utf8_valid(o->prefix, strlen(o->prefix)))
+        tool_usage(t, "--prefix '%s': not valid UTF-8", o->prefix);
     if (!o->model)
         tool_usage(t, "no model given: use -m MODEL");
 }

@@ -108,6 +108,7 @@ static bool report_data(run *r)
     if (d->unusable) tool_warn(&r->t, "%zu record%s left out, the first %s", d->unusable, d->unusable == 1 ? " does not fit and was" : "s do not fit and were", d->first_unusable);
     if (d->no_suffix) tool_warn(&r->t, "%zu example%s", d->no_suffix, d->no_suffix == 1 ? " has no suffix: its loss is 0" : "s have no suffix: their loss is 0");
     if (d->no_eos) tool_warn(&r->t, "%zu example%s eos: the model is not taught to stop there", d->no_eos, d->no_eos == 1 ? " has lost its" : "s have lost their");
+    if (d->beyond) tool_warn(&r->t, "%zu picture%s pixels outside of [-1, 1]: not what pg-resize makes", d->beyond, d->beyond == 1 ? " has" : "s have");
     return d->errors || d->unusable;
 }
 

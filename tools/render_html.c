@@ -1,6 +1,5 @@
 /* The report. Cards go to a temporary file while records stream by; the summary, known only then, is written before them. */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -211,13 +210,12 @@ typedef struct input {
 
 static void open_input(report *r, input *in, const char *name)
 {
+    in->fd = tool_open_file(r->t, &name);
     const char *base = strrchr(name, '/');
     in->name = name;
     in->label = pg_strdup(base ? base + 1 : name);
     if (!in->label) no_memory(r);
     if (pg_ends_with(in->label, ".pgs")) in->label[strlen(in->label) - 4] = 0;
-    in->fd = strcmp(name, "standard input") ? open(name, O_RDONLY | O_CLOEXEC) : 0;
-    if (in->fd < 0) tool_die(r->t, EXIT_FAIL, "cannot open '%s': %s", name, strerror(errno));
     tool_open_in(r->t, &in->p, in->fd, name, NULL);
     put_chain(r, in->p.header, name);
     text_view kind = view(in->p.header, "kind");
@@ -278,7 +276,7 @@ void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report
     if (!r.columns || !in || !r.curves || !r.curve_labels) no_memory(&r);
     if (!r.cards || !r.chains) tool_die(t, EXIT_FAIL, "cannot open a temporary file: %s", strerror(errno));
     if (pg_image_new(&r.image, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    for (size_t i = 0; i < total; i++) open_input(&r, &in[i], n ? files[i] : "standard input");
+    for (size_t i = 0; i < total; i++) open_input(&r, &in[i], n ? files[i] : "-");
     for (size_t i = 0; i < total; i++) label(&r, &in[i], o);
     if (o->n_labels > total) tool_usage(t, "%zu labels for %zu streams", o->n_labels, total);
     if (o->compare && r.n_columns < 2) tool_usage(t, "--compare needs two streams of examples");

@@ -12,7 +12,8 @@
 enum { SAID = 5 }; /* messages of one kind */
 
 static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", TWICE[] = "its id is in the input twice, the first is scored",
-                  NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error";
+                  NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error",
+                  BAD_REFERENCES[] = "'references' is not a list of strings";
 
 _Noreturn static void no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
 
@@ -64,11 +65,15 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
     int rc = pg_rec_strs(rec, "references", &it->references, &it->n_references, &e);
     if (rc == PG_ENOMEM)
         no_memory(t);
+    if (rc < 0) { /* the suffix in their place would be another score, and nobody would know */
+        it->why_not = BAD_REFERENCES;
+        return;
+    }
     if (rc == 1 && it->n_references == 0) {
         pg_strs_free(it->references, 0);
         it->references = NULL;
     }
-    if ((rc != 1 || it->n_references == 0) && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
+    if (it->n_references == 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
         it->references = pg_calloc(1, sizeof *it->references);
         if (!it->references || !(it->references[0] = pg_strndup(suffix, n)))
             no_memory(t);
@@ -117,6 +122,8 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
 {
     const json_t *list = json_object_get(o, "references"), *suffix = json_object_get(o, "suffix");
     size_t n = json_is_string(list) ? 1 : json_array_size(list);
+    if (list && !json_is_null(list) && !json_is_string(list) && !json_is_array(list))
+        it->why_not = BAD_REFERENCES;
     if (n == 0 && json_is_string(suffix)) {
         list = suffix;
         n = 1;
@@ -126,7 +133,9 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
         no_memory(t);
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_is_string(list) ? list : json_array_get(list, i));
-        if (text && !(it->references[it->n_references++] = pg_strdup(text)))
+        if (!text)
+            it->why_not = BAD_REFERENCES;
+        else if (!(it->references[it->n_references++] = pg_strdup(text)))
             no_memory(t);
     }
 }
@@ -209,17 +218,24 @@ static int by_id(const void *a, const void *b)
     return order ? order : x < y ? -1 : x > y;
 }
 
+/* Of those that can be scored the first of each id is. */
 static void mark_repeated(pg_tool *t, set *s)
 {
     item **order = pg_alloc(s->n, sizeof *order);
+    const item *first = NULL;
     if (!order)
         no_memory(t);
     for (size_t i = 0; i < s->n; i++)
         order[i] = &s->items[i];
     qsort(order, s->n, sizeof *order, by_id);
-    for (size_t i = 1; i < s->n; i++)
-        if (!strcmp(order[i]->id, order[i - 1]->id) && !order[i]->why_not)
+    for (size_t i = 0; i < s->n; i++) {
+        if (order[i]->why_not)
+            continue;
+        if (first && !strcmp(order[i]->id, first->id))
             order[i]->why_not = TWICE;
+        else
+            first = order[i];
+    }
     free(order);
 }
 
@@ -236,23 +252,26 @@ static void say(pg_tool *t, const set *s, const char *why)
 static void sort_out(pg_tool *t, set *s, const pg_coco *coco)
 {
     size_t found = 0;
-    mark_repeated(t, s);
     for (size_t i = 0; i < s->n; i++) {
         item *it = &s->items[i];
         if (it->image) {
             it->references = it->image->captions;
             it->n_references = it->image->n;
         }
-        if (it->why_not)
-            continue;
-        it->why_not = !it->caption ? NO_CAPTION : coco->n && !it->image ? NOT_IN_FILE : it->n_references == 0 ? NO_REFERENCE : NULL;
+        if (!it->why_not)
+            it->why_not = !it->caption ? NO_CAPTION : coco->n && !it->image ? NOT_IN_FILE : it->n_references == 0 ? NO_REFERENCE : NULL;
+    }
+    mark_repeated(t, s);
+    for (size_t i = 0; i < s->n; i++) {
+        item *it = &s->items[i];
         if (!it->why_not)
             it->scored = s->scored++;
-        found += it->image != NULL;
+        found += it->image && it->why_not != TWICE && it->why_not != HAS_ERROR;
     }
     say(t, s, HAS_ERROR);
     say(t, s, NO_CAPTION);
     say(t, s, NO_REFERENCE);
+    say(t, s, BAD_REFERENCES);
     say(t, s, NOT_IN_FILE);
     say(t, s, TWICE);
     if (coco->n > found)
@@ -280,7 +299,7 @@ void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco)
     pg_buf b = {0};
     ssize_t n = path ? pg_pread_full(fd, first, sizeof first - 1, 0) : 0;
     size_t blank = n > 0 ? strspn((const char *)first, " \t\r\n\xef\xbb\xbf") : 0;
-    s->name = path ? path : "standard input";
+    s->name = path && strcmp(path, "-") != 0 ? path : "standard input";
     s->references = coco->n > 0;
     if (n > 0 && (first[blank] == '{' || first[blank] == '[')) {
         read_all(t, s, fd, &b);

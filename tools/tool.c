@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -86,6 +87,17 @@ static void list_options(const pg_tool *t, const struct option *o)
     exit(tool_close_stdout(t));
 }
 
+/* What getopt_long did not take, in words. Where it stopped at a long option, that is the word before optind. */
+_Noreturn static void bad_option(const pg_tool *t, const char *letters, const struct option *all)
+{
+    const char *word = t->argv[optind - 1];
+    size_t begun = 0, len = strcspn(word, "=");
+    if (optopt && optopt < 256 && !strchr(letters, optopt)) tool_usage(t, "unknown option '-%c'", optopt);
+    if (optopt) tool_usage(t, "option '%.*s' takes no value", (int)len, word);
+    for (const struct option *o = all; o->name; o++) begun += len > 2 && !strncmp(o->name, word + 2, len - 2);
+    tool_usage(t, begun > 1 ? "option '%.*s' may be several" : "unknown option '%.*s'", (int)len, word);
+}
+
 int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads)
 {
     static const struct option common[] = {{"help", no_argument, NULL, 'h'},
@@ -106,7 +118,7 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
     snprintf(letters, sizeof letters, ":hqv%s%s", threads ? "j:" : "", shorts);
     opterr = 0;
     for (;;) {
-        int at = optind, c = getopt_long(t->argc, t->argv, letters, all, NULL);
+        int c = getopt_long(t->argc, t->argv, letters, all, NULL);
         switch (c) {
         case 'h':
             fputs(t->help, stdout);
@@ -126,8 +138,8 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
                 continue;
             }
             return c;
-        case ':': tool_usage(t, "option '%s' needs a value", t->argv[at < t->argc ? at : t->argc - 1]);
-        case '?': tool_usage(t, "unknown option '%s'", t->argv[at < t->argc ? at : t->argc - 1]);
+        case ':': tool_usage(t, "option '%s' needs a value", t->argv[optind - 1]);
+        case '?': bad_option(t, letters, all);
         default: return c;
         }
     }
@@ -204,7 +216,33 @@ double tool_double(const pg_tool *t, const char *option, const char *value, doub
     return v;
 }
 
+static bool ends_in(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n > m && !strcasecmp(name + n - m, ending);
+}
+
+void tool_checkpoint_name(const pg_tool *t, const char *name)
+{
+    static const char *const mistaken[] = {".npy", ".npz", ".safetensor", ".safetensors", ".safetensors.index.json", ".tensors", ".bin", ".pt", ".pth",
+                                           ".ckpt", ".h5", ".hdf5", ".keras", ".gguf", ".onnx", ".pkl", ".pickle", ".msgpack", ".tflite",
+                                           ".json", ".zip", ".tar", ".gz", ".pgs", ".state"};
+    if (pg_ends_with(name, ".npz") || pg_ends_with(name, ".safetensors")) return;
+    for (size_t i = 0; i < sizeof mistaken / sizeof *mistaken; i++)
+        if (ends_in(name, mistaken[i]) && !pg_is_dir(name))
+            tool_usage(t, "'%s': files are written as *.npz and *.safetensors; for a folder of this name write '%s/'", name, name);
+}
+
 static int stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
+
+int tool_open_file(const pg_tool *t, const char **path)
+{
+    bool input = !strcmp(*path, "-");
+    int fd = input ? STDIN_FILENO : open(*path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) tool_die(t, EXIT_FAIL, "cannot open '%s': %s", *path, strerror(errno));
+    if (input) *path = "standard input";
+    return fd;
+}
 
 void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind)
 {

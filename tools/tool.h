@@ -51,6 +51,9 @@ void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only 
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);
 double tool_double(const pg_tool *t, const char *option, const char *value, double min, double max);
 
+/* Where a checkpoint is to go. A folder with the ending of another kind of file is hardly meant, unless it is there or a slash follows: exit 2. */
+void tool_checkpoint_name(const pg_tool *t, const char *name);
+
 /* A filter's two ends. Opens stdin (usage error if it is a terminal) and stdout (exit 2 with advice if it is a terminal),
  * reads and writes the header, ties them. Exits 3 on a bad header. want_kind: "examples", "events" or NULL for any;
  * another kind is an error that names both. */
@@ -59,6 +62,8 @@ typedef struct tool_pipe {
     pg_writer *out;
     pg_rec *header, *rec;
 } tool_pipe;
+/* Opens *path, or is standard input where that is "-" and becomes its name for messages. Ends the program where it cannot be opened. */
+int tool_open_file(const pg_tool *t, const char **path);
 void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char *want_kind);
 void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra);
 bool tool_next(pg_tool *t, tool_pipe *p); /* true: p->rec filled; false: clean end; exits 3 on a bad stream */

@@ -69,8 +69,10 @@ int train_see(void *ctx, size_t i, const pg_rec *rec, pg_err *e)
     int32_t newline = r->tok ? pg_tokenizer_newline(r->tok) : -1;
     (void)rec;
     (void)e;
-    if (newline >= 0 && it->tokens[it->n_prefix - 1] != newline && !r->no_newline++)
-        snprintf(r->first_no_newline, sizeof r->first_no_newline, "%s", it->id);
+    if (newline >= 0 && it->tokens[it->n_prefix - 1] != newline && !r->no_newline++) {
+        if (*it->id) snprintf(r->first_no_newline, sizeof r->first_no_newline, "%s", it->id);
+        else snprintf(r->first_no_newline, sizeof r->first_no_newline, "example %zu", i + 1);
+    }
     if (!r->val) return PG_OK;
     if (*it->id) mark(r, r->held_out.by_id, by_id, it, r->held_out.same_id);
     mark(r, r->held_out.by_picture, by_picture, it, r->held_out.same_picture);
@@ -95,8 +97,8 @@ void train_report_examples(run *r)
     size_t ids = 0, pictures = 0;
     if (!r->stream) report_repeated(r);
     if (r->no_newline)
-        tool_warn(&r->t, "%zu prefixes end without the new line that parts them from the suffix (pg-tokenize adds it); the first is '%s'", r->no_newline,
-                  r->first_no_newline);
+        tool_warn(&r->t, "%zu prefix%s without the new line that parts it from the suffix (pg-tokenize adds it); the first is '%s'", r->no_newline,
+                  r->no_newline == 1 ? " ends" : "es end", r->first_no_newline);
     for (size_t i = 0; r->val && i < r->val_data.n; i++) {
         ids += r->held_out.same_id[i];
         pictures += r->held_out.same_picture[i] && !r->held_out.same_id[i];

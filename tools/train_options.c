@@ -152,6 +152,7 @@ void train_parse(run *r, int argc, char **argv)
     if (optind < argc) tool_usage(t, "unexpected operand '%s'", argv[optind]);
     if (!r->model) tool_usage(t, "no model: use -m MODEL");
     if (!r->out) tool_usage(t, "no output: use -o OUT");
+    tool_checkpoint_name(t, r->out);
     if (!*r->train) tool_usage(t, "--train '': nothing to train");
     check_lora(r);
     if (r->opt.momentum > 0 && r->opt.kind != PG_SGD) tool_usage(t, "--momentum is for sgd; adamw has --b1");

@@ -74,6 +74,12 @@ static char *weights_path(run *r, const char *mark, char **dir)
     return path;
 }
 
+/* The same command again is meant to replace what it wrote, but whoever forgot to change the name has the whole training to stop it. */
+static void say_replaced(const run *r, const char *path)
+{
+    if (pg_is_file(path)) tool_info(&r->t, "'%s' of an earlier run will be replaced", path);
+}
+
 /* Better to know now than after a night of training. */
 static void probe(run *r, const char *path)
 {
@@ -115,12 +121,14 @@ void train_choose_output(run *r)
     sweep(r, r->state_path);
     probe(r, r->weights_out);
     if (r->out_dir) check_folder(r, r->out_dir, strrchr(r->weights_out, '/') + 1);
+    say_replaced(r, r->weights_out);
     if (!r->keep_best) return;
     r->best_out = weights_path(r, ".best", &r->best_dir);
     sweep(r, r->best_out);
     sweep_folder(r, r->best_dir);
     probe(r, r->best_out);
     if (r->best_dir) check_folder(r, r->best_dir, strrchr(r->best_out, '/') + 1);
+    say_replaced(r, r->best_out);
 }
 
 static void copy_into(run *r, const char *dir, const char *from, const char *name)

@@ -119,6 +119,9 @@ void val_load(run *r)
     if (r->val_data.no_eos)
         tool_warn(&r->t, "%zu example%s of '%s' %s eos", r->val_data.no_eos, r->val_data.no_eos == 1 ? "" : "s", r->val,
                   r->val_data.no_eos == 1 ? "has lost its" : "have lost their");
+    if (r->val_data.beyond)
+        tool_warn(&r->t, "%zu picture%s of '%s' %s pixels outside of [-1, 1]: not what pg-resize makes", r->val_data.beyond,
+                  r->val_data.beyond == 1 ? "" : "s", r->val, r->val_data.beyond == 1 ? "has" : "have");
     r->progress.val = r->val_data.hash;
     train_index_val(r);
 }

@@ -88,7 +88,7 @@ int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e)
 int pg_map_open(pg_map *m, const char *path, pg_err *e)
 {
     struct stat st;
-    int rc = PG_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = PG_OK, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to is refused, not waited for */
     *m = (pg_map){0};
     if (fd < 0) return pg_error_errno(e, "cannot open '%s'", path);
     if (fstat(fd, &st)) rc = pg_error_errno(e, "cannot stat '%s'", path);

@@ -204,8 +204,8 @@ static bool as_matrix(const pg_view *v, size_t a, size_t mid, size_t b, pg_mat *
     *w = (pg_mat){.data = v->data, .type = (pg_mat_type)v->dtype, .scale = v->dtype == PG_I8 ? v->from->scale : NULL};
     if (!collapse(v, a, mid, &w->rows, &rs) || !collapse(v, mid, b, &w->cols, &cs))
         return false;
-    w->trans = cs != 1;
-    w->ld = w->trans ? cs : rs;
+    w->trans = cs != 1 || v->dtype == PG_I8; /* int8 is always (out, in), also where one of them is 1 and strides do not tell */
+    w->ld = !w->trans ? rs : w->cols == 1 ? w->rows : cs;
     if (w->trans)
         return rs == 1 && (w->cols == 1 || w->ld >= w->rows);
     if (w->rows == 1)

@@ -8,16 +8,21 @@
 #include "model/model.h"
 #include "text/text.h"
 
+/* Of pixels: 1, and room for another program's rounding. */
+static const float MOST_PIXEL = 1.01F;
+
 static int missing(pg_err *e, const char *key, const char *tool)
 {
     return pg_error(e, PG_EFORMAT, "no '%s' in the record: put %s before this tool", key, tool);
 }
 
-/* Eight at a time, and without a way out between them, so that compilers make vectors of it. */
-static bool all_finite(const float *x, size_t n)
+/* The largest magnitude, infinite for what is no number. Eight at a time, and without a way out between them, so that compilers make
+ * vectors of it; the bits of magnitudes are in the order of what they stand for. */
+static float largest(const float *x, size_t n)
 {
-    enum { WIDE = 8 };
-    uint32_t most[WIDE] = {0}, u[WIDE], bad = 0;
+    enum { WIDE = 8, INFINITE = 0x7f800000 };
+    uint32_t most[WIDE] = {0}, u[WIDE], all = 0;
+    float f;
     size_t i = 0;
     for (; i + WIDE <= n; i += WIDE) {
         memcpy(u, x + i, sizeof u);
@@ -26,11 +31,14 @@ static bool all_finite(const float *x, size_t n)
             most[j] = u[j] > most[j] ? u[j] : most[j];
         }
     }
+    memcpy(u, x + i, (n - i) * sizeof *u);
+    for (size_t j = 0; j < n - i; j++)
+        most[j] = (u[j] & 0x7fffffff) > most[j] ? u[j] & 0x7fffffff : most[j];
     for (size_t j = 0; j < WIDE; j++)
-        bad |= most[j] >= 0x7f800000;
-    for (; i < n; i++)
-        bad |= !isfinite(x[i]);
-    return !bad;
+        all = most[j] > all ? most[j] : all;
+    all = all < INFINITE ? all : INFINITE;
+    memcpy(&f, &all, sizeof f);
+    return f;
 }
 
 static int room_for(float **p, size_t *room, size_t n, pg_err *e)
@@ -45,9 +53,9 @@ static int room_for(float **p, size_t *room, size_t n, pg_err *e)
     return PG_OK;
 }
 
-static int check_finite(const float *p, size_t n, const char *key, pg_err *e)
+static int check_finite(float most, const char *key, pg_err *e)
 {
-    return all_finite(p, n) ? PG_OK : pg_error(e, PG_EFORMAT, "'%s' holds values that are not finite", key);
+    return isfinite(most) ? PG_OK : pg_error(e, PG_EFORMAT, "'%s' holds values that are not finite", key);
 }
 
 int pg_sample_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *rec, pg_err *e)
@@ -70,7 +78,9 @@ int pg_sample_pixels(pg_sample *s, const pg_model_shape *shape, const pg_rec *re
         return rc;
     memcpy(s->pixels, t.data, t.bytes);
     s->has_features = false;
-    return check_finite(s->pixels, n, "pixels", e);
+    float most = largest(s->pixels, n);
+    s->beyond = most > MOST_PIXEL;
+    return check_finite(most, "pixels", e);
 }
 
 /* ---- features instead of pixels ---- */
@@ -118,7 +128,8 @@ static int read_features(pg_sample *s, const pg_rec *rec, pg_err *e)
         s->features[i] = pg_f16_to_f32(h);
     }
     s->has_features = true;
-    rc = check_finite(s->features, n, "features", e);
+    s->beyond = false;
+    rc = check_finite(largest(s->features, n), "features", e);
     return rc ? rc : 1;
 }
 
@@ -130,7 +141,7 @@ int pg_sample_set_features(pg_rec *rec, pg_model *m, const float *features, bool
     uint16_t *h = half ? pg_alloc(n, sizeof *h) : NULL;
     int rc = half && !h ? pg_error_nomem(e) : pg_model_tower(m, &tower, e);
     if (!rc)
-        rc = check_finite(features, n, "features", e);
+        rc = check_finite(largest(features, n), "features", e);
     for (size_t i = 0; half && !rc && i < n; i++) {
         h[i] = pg_f32_to_f16(features[i]);
         if ((h[i] & 0x7c00) == 0x7c00)

@@ -14,6 +14,7 @@ typedef struct pg_sample {
     float *pixels, *features; /* [image_size,image_size,3]; [n_image,width]; kept from one read to the next */
     size_t pixels_room, features_room;
     int32_t *tokens, *mask_ar, *mask_loss, *mask_input; /* [n]; new with each read */
+    bool beyond;     /* pixels are not in [-1,1] */
     size_t n;        /* tokens with mask_input 1 (padding at the end is cut off) */
     size_t n_prefix; /* leading tokens with mask_ar 0 */
     size_t n_loss;   /* tokens, the first aside, with mask_loss 1 */

@@ -48,6 +48,18 @@ char *pg_url_decode(const char *s)
     return out;
 }
 
+static const char file_scheme[] = "file://";
+
+bool pg_url_is_file(const char *url) { return !strncasecmp(url, file_scheme, sizeof file_scheme - 1); }
+
+char *pg_url_file(const char *url)
+{
+    const char *s = url + sizeof file_scheme - 1, host[] = "localhost/";
+    if (!pg_url_is_file(url)) return NULL;
+    if (!strncasecmp(s, host, sizeof host - 1)) s += sizeof host - 2;
+    return *s == '/' ? pg_url_decode(s) : NULL;
+}
+
 char *pg_url_redact(const char *url)
 {
     const char *rest = strstr(url, "://");

@@ -11,6 +11,9 @@
 char *pg_url_encode(const char *s, bool keep_slash);
 /* The inverse; NULL also where it would hold a 0 byte. */
 char *pg_url_decode(const char *s);
+/* file:///a%20b and file://localhost/a%20b are the path /a b. NULL also where it is no path of this machine. */
+bool pg_url_is_file(const char *url);
+char *pg_url_file(const char *url);
 /* For messages, headers and logs: without user, password, query and fragment (a query may be a signature). Other text is copied. */
 char *pg_url_redact(const char *url);
 /* Holds a user or a password. */

@@ -280,8 +280,9 @@ int pg_rec_strs(const pg_rec *r, const char *key, char ***s, size_t *n, pg_err *
     else if (!(*s = pg_calloc(u.data.via.array.size, sizeof **s))) rc = pg_error_nomem(e);
     for (uint32_t i = 0; rc == 1 && i < u.data.via.array.size; i++) {
         const msgpack_object *o = &u.data.via.array.ptr[i];
-        if (o->type != MSGPACK_OBJECT_STR) rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a string", i, key);
-        else if (!((*s)[i] = pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e); /* NOLINT(clang-analyzer-core.NullDereference): as above */
+        bool bin = o->type == MSGPACK_OBJECT_BIN; /* a string that is not UTF-8 */
+        if (!bin && o->type != MSGPACK_OBJECT_STR) rc = pg_error(e, PG_EFORMAT, "element %u of '%s' is not a string", i, key);
+        else if (!((*s)[i] = bin ? pg_strndup(o->via.bin.ptr, o->via.bin.size) : pg_strndup(o->via.str.ptr, o->via.str.size))) rc = pg_error_nomem(e); /* NOLINT(clang-analyzer-core.NullDereference): as above */
         else ++*n;
     }
     if (rc != 1) {

@@ -1,3 +1,4 @@
+#include "stream/name.h"
 #include "stream/record.h"
 
 size_t pg_utf8_len(const unsigned char *s, size_t n)
@@ -24,6 +25,19 @@ int pg_utf8_add(pg_buf *out, const char *s, size_t n, pg_err *e)
         len = pg_utf8_len((const unsigned char *)s + i, n - i);
         rc = len ? pg_buf_add(out, s + i, len, e) : pg_buf_add(out, "\xef\xbf\xbd", 3, e);
         if (!len) len = 1;
+    }
+    return rc;
+}
+
+int pg_utf8_name(pg_buf *out, const char *s, size_t n, pg_err *e)
+{
+    if (pg_utf8_valid(s, n)) return pg_buf_add(out, s, n, e);
+    int rc = PG_OK;
+    for (size_t i = 0, len; !rc && i < n; i += len ? len : 1) {
+        len = pg_utf8_len((const unsigned char *)s + i, n - i);
+        if (!len) rc = pg_buf_addf(out, e, "\\x%02x", (unsigned char)s[i]);
+        else if (s[i] == '\\') rc = pg_buf_add(out, "\\\\", 2, e);
+        else rc = pg_buf_add(out, s + i, len, e);
     }
     return rc;
 }

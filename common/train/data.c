@@ -112,6 +112,7 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
     d->hash = pg_mix(pg_mix(pg_mix(d->hash, it->id, len + 1), it->tokens, 3 * bytes), &it->picture, sizeof it->picture);
     if (!s->n_loss) d->no_suffix++;
     else if (s->tokens[s->n - 1] != PG_EOS) d->no_eos++;
+    d->beyond += s->beyond;
     return PG_OK;
 }
 

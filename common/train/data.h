@@ -28,7 +28,7 @@ typedef struct pg_data {
     size_t n, cap;
     pg_store *store;
     bool pixels;   /* the store holds pixels, else features */
-    size_t errors, unusable, no_suffix, no_eos; /* records left out: with an error; that do not fit; kept: without suffix, without eos */
+    size_t errors, unusable, no_suffix, no_eos, beyond; /* records left out: with an error; that do not fit; kept: without suffix, without eos, with pixels not in [-1,1] */
     bool skip;     /* set by the caller: pictures are not looked at, the items only count */
     uint64_t hash; /* of ids, tokens and pixels, in order */
     char first_unusable[256];

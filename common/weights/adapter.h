@@ -29,11 +29,10 @@ const char *pg_adapter_path(const pg_adapter *a);
 const char *pg_adapter_base(const pg_adapter *a);
 int pg_adapter_is_foreign(const pg_adapter *a, const pg_weights *base, bool *foreign, pg_err *e) PG_MUST_CHECK;
 
-/* For a replace callback: base's weights with the adapter's products added. PG_EFORMAT where a shape does not fit. */
-typedef struct pg_merge pg_merge;
+/* For pg_save_how: the adapter's products are added to base's weights as these pass. Holds the factors of one module at a time.
+ * PG_EFORMAT where a shape does not fit. */
 int pg_merge_new(pg_merge **m, const pg_weights *base, const pg_adapter *a, pg_err *e) PG_MUST_CHECK;
 void pg_merge_free(pg_merge *m);
-const float *pg_merge_replace(void *merge, const char *canonical, size_t layer, size_t part);
 
 /* Factors to write, dense f32. */
 typedef struct pg_lora_factors {

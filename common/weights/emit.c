@@ -1,4 +1,5 @@
-/* Values on their way out: a view in pieces of a few MiB, in another type where asked for. */
+/* Values on their way out: a view in pieces of a few MiB, in another type where asked for. Each is read once; who needs all of a
+ * matrix, such as its mean row, sees it pass. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,21 +36,40 @@ static void forget(const pg_weights *w, const pg_view *v)
         pg_weights_forget(w, v);
 }
 
-static int emit_piece(const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+static void add_columns(double *sums, size_t cols, size_t at, const void *buf, pg_dtype t, size_t n)
 {
-    int rc = PG_OK;
-    if (to == v->dtype)
-        pg_view_gather(v, buf);
-    else
-        pg_view_widen(v, buf);
-    if (to != v->dtype && to != PG_F32)
-        rc = narrow(buf, v->count, to, e);
-    return rc ? rc : sink(ctx, buf, v->count * pg_dtype_size(to), e);
+    const unsigned char *p = buf;
+    for (size_t i = 0, col = at % cols; i < n; i++, col = col + 1 < cols ? col + 1 : 0)
+        sums[col] += (double)(t == PG_F32 ? ((const float *)buf)[i] : t == PG_F16 ? pg_f16_to_f32(pg_le16(p + 2 * i)) : pg_bf16_to_f32(pg_le16(p + 2 * i)));
 }
 
-int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+/* Values stay as they are stored unless they change, so that even a NaN keeps its bits. */
+static bool widened(const pg_emit *m, const pg_view *v, pg_dtype to)
 {
-    size_t size = to == v->dtype ? pg_dtype_size(to) : sizeof(float), own = pg_dtype_size(v->dtype), rows = v->ndim ? v->shape[0] : 1;
+    return to != v->dtype || m->merge;
+}
+
+static int emit_piece(const pg_emit *m, const pg_view *v, pg_dtype to, size_t at, pg_err *e)
+{
+    bool wide = widened(m, v, to);
+    int rc = PG_OK;
+    if (wide)
+        pg_view_widen(v, m->buf);
+    else
+        pg_view_gather(v, m->buf);
+    if (m->sums)
+        add_columns(m->sums, m->cols, at, m->buf, wide ? PG_F32 : v->dtype, v->count);
+    if (m->merge)
+        rc = pg_merge_add(m->merge, at, m->buf, v->count, e);
+    if (!rc && wide && to != PG_F32)
+        rc = narrow(m->buf, v->count, to, e);
+    return rc || !m->sink ? rc : m->sink(m->ctx, m->buf, v->count * pg_dtype_size(to), e);
+}
+
+/* at: values before this view, of the one that was asked for. */
+static int emit(const pg_emit *m, const pg_view *v, pg_dtype to, size_t at, pg_err *e)
+{
+    size_t size = widened(m, v, to) ? sizeof(float) : pg_dtype_size(to), own = pg_dtype_size(v->dtype), rows = v->ndim ? v->shape[0] : 1;
     if (!v->count)
         return PG_OK;
     size_t row = v->count / rows, step = row * size < PG_EMIT_BYTES ? PG_EMIT_BYTES / (row * size) : 1;
@@ -66,10 +86,10 @@ int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, 
             s.ndim--;
             memmove(s.shape, s.shape + 1, s.ndim * sizeof *s.shape);
             memmove(s.stride, s.stride + 1, s.ndim * sizeof *s.stride);
-            rc = pg_emit_view(w, &s, to, buf, sink, ctx, e);
+            rc = emit(m, &s, to, at + i * row, e);
         } else {
-            rc = emit_piece(&s, to, buf, sink, ctx, e);
-            forget(w, &s);
+            rc = emit_piece(m, &s, to, at + i * row, e);
+            forget(m->w, &s);
         }
         if (rc)
             return rc;
@@ -77,31 +97,9 @@ int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, 
     return PG_OK;
 }
 
-/* ---- the mean row of a matrix ---- */
-typedef struct summer {
-    double *sum;
-    size_t cols;
-} summer;
-
-static int add_rows(void *ctx, const void *p, size_t n, pg_err *e)
+int pg_emit_view(const pg_emit *m, const pg_view *v, pg_dtype to, pg_err *e)
 {
-    (void)e;
-    summer *m = ctx;
-    const float *f = p;
-    for (size_t i = 0; i < n / sizeof *f; i++)
-        m->sum[i % m->cols] += (double)f[i];
-    return PG_OK;
-}
-
-int pg_mean_row(const pg_weights *w, const pg_view *v, float *row, void *buf, pg_err *e)
-{
-    size_t rows = v->shape[0], cols = v->shape[1];
-    summer m = {pg_calloc(cols, sizeof(double)), cols};
-    int rc = m.sum ? pg_emit_view(w, v, PG_F32, buf, add_rows, &m, e) : pg_error_nomem(e);
-    for (size_t i = 0; !rc && i < cols; i++)
-        row[i] = (float)(m.sum[i] / (double)rows);
-    free(m.sum);
-    return rc;
+    return emit(m, v, to, 0, e);
 }
 
 /* ---- int8 ---- */
@@ -146,12 +144,15 @@ static int quantize(void *ctx, const void *p, size_t n, pg_err *e)
     return q->sink(q->ctx, q->out, values, e);
 }
 
-int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e)
+int pg_emit_int8(const pg_emit *m, const pg_view *v, size_t cols, float *scale, pg_err *e)
 {
-    quantizer q = {.sink = sink, .ctx = ctx, .out = pg_alloc(PG_EMIT_BYTES / sizeof(float), 1), .scale = scale, .cols = cols};
+    quantizer q = {.sink = m->sink, .ctx = m->ctx, .out = pg_alloc(PG_EMIT_BYTES / sizeof(float), 1), .scale = scale, .cols = cols};
+    pg_emit rows = *m;
+    rows.sink = quantize;
+    rows.ctx = &q;
     int rc = !q.out ? pg_error_nomem(e)
              : cols > PG_EMIT_BYTES / sizeof(float) ? pg_error(e, PG_ELIMIT, "rows of %zu values are too long for int8", cols)
-                                                   : pg_emit_view(w, v, PG_F32, buf, quantize, &q, e);
+                                                   : pg_emit_view(&rows, v, PG_F32, e);
     free(q.out);
     return rc;
 }

@@ -37,7 +37,7 @@ int pg_weights_checksum(const pg_weights *w, size_t i, uint32_t *crc, pg_dtype *
     for (size_t k = 0; !rc && k < layers * parts; k++) {
         pg_view v;
         if (!(rc = pg_weights_view(w, c->name, k / parts, c->parts ? k % parts : PG_WHOLE, &v, e))) {
-            rc = pg_emit_view(w, &v, *t, buf, sum, crc, e);
+            rc = pg_emit_view(&(pg_emit){.w = w, .buf = buf, .sink = sum, .ctx = crc}, &v, *t, e);
             pg_weights_forget(w, &v);
         }
     }
@@ -111,7 +111,7 @@ static int check_values(const pg_weights *w, void *buf, void (*say)(void *, cons
     for (size_t i = 0; i < w->n; i++) {
         pg_view v = pg_view_raw(&w->t[i].w);
         counter c = {0};
-        int rc = pg_emit_view(w, &v, PG_F32, buf, count_bad, &c, e);
+        int rc = pg_emit_view(&(pg_emit){.w = w, .buf = buf, .sink = count_bad, .ctx = &c}, &v, PG_F32, e);
         pg_weights_forget(w, &v);
         if (rc)
             return rc;

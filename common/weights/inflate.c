@@ -9,11 +9,11 @@
 
 #include "weights/internal.h"
 
-enum { PIECE = 1 << 30, MOST_RATIO = 1032 }; /* deflate's best: 258 bytes from 2 bits */
+enum { PIECE = 1 << 23, MOST_RATIO = 1032 }; /* deflate's best: 258 bytes from 2 bits */
 
-/* A writable map of n bytes in a file that has no name any more. Its blocks are taken first: a full disk is an error, not a signal. */
-static int anonymous_file(pg_map *m, size_t n, pg_err *e)
+int pg_map_temp(pg_map *m, size_t n, pg_err *e)
 {
+    *m = (pg_map){0};
     int fd, bad, rc = pg_temp_file(&fd, e);
     if (rc)
         return rc;
@@ -30,8 +30,10 @@ static int anonymous_file(pg_map *m, size_t n, pg_err *e)
     return rc;
 }
 
-static bool unpack(unsigned char *out, const pg_zip_member *z)
+/* Piece by piece: its checksum is computed while it is at hand, then its pages leave this process. */
+static bool unpack(const pg_map *m, const pg_zip_member *z, uint32_t *crc)
 {
+    unsigned char *out = (unsigned char *)(uintptr_t)m->data;
     z_stream s = {0};
     size_t in = 0, at = 0;
     int rc = Z_OK;
@@ -44,6 +46,8 @@ static bool unpack(unsigned char *out, const pg_zip_member *z)
         s.next_out = out + at;
         s.avail_out = (uInt)room;
         rc = inflate(&s, Z_NO_FLUSH);
+        *crc = (uint32_t)crc32(*crc, out + at, (uInt)(room - s.avail_out));
+        pg_map_forget(m, out + at, room - s.avail_out);
         in += give - s.avail_in;
         at += room - s.avail_out;
         if (rc == Z_OK && s.avail_in == give && s.avail_out == room)
@@ -59,16 +63,13 @@ int pg_zip_inflate(pg_map *m, const pg_zip_member *z, const char *path, pg_err *
     if (!z->len || z->packed < z->len / MOST_RATIO)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' claims %zu bytes from %zu, which no compression does", path, (int)z->name_len,
                         z->name, z->len, z->packed);
-    int rc = anonymous_file(m, z->len, e);
+    int rc = pg_map_temp(m, z->len, e);
     if (rc)
         return pg_error_context(e, "cannot read '%s'", path);
-    unsigned char *out = (unsigned char *)(uintptr_t)m->data;
-    if (!unpack(out, z))
+    uint32_t crc = 0;
+    if (!unpack(m, z, &crc))
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' is damaged: its compressed data do not unpack to %zu bytes", path,
                       (int)z->name_len, z->name, z->len);
-    uint32_t crc = 0;
-    for (size_t at = 0; !rc && at < z->len; at += PIECE)
-        crc = (uint32_t)crc32(crc, out + at, (uInt)(z->len - at < PIECE ? z->len - at : PIECE));
     if (!rc && crc != z->crc)
         rc = pg_error(e, PG_EFORMAT, "cannot read '%s': member '%.*s' has checksum %08x, the directory says %08x", path, (int)z->name_len, z->name,
                       crc, z->crc);

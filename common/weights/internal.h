@@ -36,12 +36,18 @@ typedef struct pg_zip_member {
 /* Calls fn for every member of an archive, in directory order; stops at the first failure. */
 int pg_zip_each(const pg_map *m, const char *path, int (*fn)(void *ctx, const pg_zip_member *z, pg_err *e), void *ctx, pg_err *e) PG_MUST_CHECK;
 
+/* A writable map of n > 0 bytes in a file without a name, in TMPDIR. Its blocks are taken first: a full disk is an error, not a signal. */
+int pg_map_temp(pg_map *m, size_t n, pg_err *e) PG_MUST_CHECK;
 /* Unpacks a deflated member into a file without a name (in TMPDIR), mapped: memory stays free. Its checksum is checked. */
 int pg_zip_inflate(pg_map *m, const pg_zip_member *z, const char *path, pg_err *e) PG_MUST_CHECK;
 
 /* ---- npy ---- */
-/* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. */
-int pg_npy_parse(pg_npy *a, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e) PG_MUST_CHECK;
+enum { PG_NPY_FORTRAN = 1, PG_NPY_BIG_ENDIAN = 2 };
+/* Reads the header and checks that the data fill the rest of the member exactly. key is for messages and kept. *odd: in which way the data
+ * are not what pg_npy promises; 0 where they are, or where it makes no difference. */
+int pg_npy_parse(pg_npy *a, unsigned *odd, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e) PG_MUST_CHECK;
+/* Puts them in C order and little endian, in a file without a name, mapped at m; the same bits of each number. */
+int pg_npy_reorder(pg_map *m, pg_npy *a, unsigned odd, pg_err *e) PG_MUST_CHECK;
 
 /* ---- the parts of an open checkpoint ---- */
 typedef struct pg_tensor_entry {
@@ -131,13 +137,27 @@ int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, c
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
 /* What a tensor of type own becomes; PG_I8 only where it is a matrix. */
 pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
-/* Streams a view of w in pieces of a few MiB as `to`, which is not PG_I8 unless the view is; buf: PG_EMIT_BYTES. */
-int pg_emit_view(const pg_weights *w, const pg_view *v, pg_dtype to, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
+/* Where values go that are read once, and what else sees them as they pass. */
+typedef struct pg_emit {
+    const pg_weights *w; /* whose pages are let go of behind */
+    void *buf;           /* PG_EMIT_BYTES */
+    pg_sink_fn sink;     /* NULL: nowhere */
+    void *ctx;
+    double *sums;        /* NULL, or `cols` sums: those of the columns of a matrix are added, as they are in w */
+    size_t cols;
+    pg_merge *merge;     /* NULL, or one that began with this view (pg_merge_begin): its products are added */
+} pg_emit;
+/* Streams a view in pieces of a few MiB as `to`, which is not PG_I8 unless the view is. */
+int pg_emit_view(const pg_emit *m, const pg_view *v, pg_dtype to, pg_err *e) PG_MUST_CHECK;
 /* A view in the order of safetensors as int8; scale receives those of each row of cols values. */
-int pg_emit_int8(const pg_weights *w, const pg_view *v, size_t cols, float *scale, void *buf, pg_sink_fn sink, void *ctx, pg_err *e) PG_MUST_CHECK;
-int pg_mean_row(const pg_weights *w, const pg_view *v, float *row, void *buf, pg_err *e) PG_MUST_CHECK; /* of [rows, cols], summed in double */
+int pg_emit_int8(const pg_emit *m, const pg_view *v, size_t cols, float *scale, pg_err *e) PG_MUST_CHECK;
 float pg_rounded(float f, pg_dtype t); /* through f16 or bf16 */
 enum { PG_EMIT_BYTES = 8 << 20 };
+/* Whether an adapter changes a layer (PG_WHOLE: any) of a canonical tensor, or its part. */
+bool pg_merge_touches(const pg_merge *m, const char *canonical, size_t layer, size_t part);
+/* A view of it is about to pass, axes in safetensors' order or big_vision's; then its values from the at-th on. */
+int pg_merge_begin(pg_merge *m, size_t canon, size_t layer, size_t part, bool as_hf, pg_err *e) PG_MUST_CHECK;
+int pg_merge_add(pg_merge *m, size_t at, float *values, size_t n, pg_err *e) PG_MUST_CHECK;
 bool pg_dtype_of_descr(const char *descr, pg_dtype *t); /* "<f4", "<f2", "|V2" */
 bool pg_one_dtype(const pg_resolved *r, const pg_canonical *c, pg_dtype *t);
 /* Pages that a view lies on may leave this process: a long walk over a large file stays small. */

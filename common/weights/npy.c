@@ -80,28 +80,28 @@ static int bad(pg_err *e, const char *path, const char *key, const char *why)
     return pg_error(e, PG_EFORMAT, "cannot read '%s': array '%s': %s", path, key, why);
 }
 
-/* numpy's type strings: byte order, kind, bytes. */
-static const char *check_descr(pg_npy *a, const char *d)
+/* numpy's type strings: byte order, kind, bytes. Raw bytes have no order. */
+static const char *check_descr(pg_npy *a, unsigned *odd, const char *d)
 {
     static const char kinds[] = "fiubV";
     if (strlen(d) >= sizeof a->descr || strlen(d) < 3)
         return "unknown dtype";
     if (d[1] == 'O')
         return "holds Python objects, not numbers";
-    if (d[0] == '>')
-        return "big-endian numbers are not supported";
-    if ((d[0] != '<' && d[0] != '|' && d[0] != '=') || !strchr(kinds, d[1]))
+    if (!strchr("<>|=", d[0]) || !strchr(kinds, d[1]) || (d[0] == '>' && d[1] == 'V'))
         return "unknown dtype";
     if (d[3] || d[2] < '1' || d[2] > '8')
         return "unknown dtype";
     a->itemsize = (size_t)(d[2] - '0');
+    *odd |= d[0] == '>' && a->itemsize > 1 ? PG_NPY_BIG_ENDIAN : 0;
     memcpy(a->descr, (char[]){d[1] == 'V' || a->itemsize == 1 ? '|' : '<', d[1], d[2], 0}, 4);
     return NULL;
 }
 
-int pg_npy_parse(pg_npy *a, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e)
+int pg_npy_parse(pg_npy *a, unsigned *odd, const char *path, const char *key, const unsigned char *p, size_t n, pg_err *e)
 {
     *a = (pg_npy){.key = key, .count = 1};
+    *odd = 0;
     if (n < 10 || memcmp(p, "\x93NUMPY", 6))
         return bad(e, path, key, "not a .npy file");
     if (p[6] < 1 || p[6] > 3)
@@ -139,15 +139,16 @@ int pg_npy_parse(pg_npy *a, const char *path, const char *key, const unsigned ch
     }
     if (!seen[0] || !seen[1] || !seen[2])
         return bad(e, path, key, "npy header without descr, fortran_order or shape");
-    const char *why = check_descr(a, descr);
+    const char *why = check_descr(a, odd, descr);
     if (why)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': array '%s': %s (dtype '%s')", path, key, why, descr);
-    size_t bytes;
-    for (size_t i = 0; i < a->ndim; i++)
+    size_t bytes, long_axes = 0;
+    for (size_t i = 0; i < a->ndim; i++) {
         if (!pg_mul(a->count, a->shape[i], &a->count))
             return bad(e, path, key, "shape overflows");
-    if (fortran && a->ndim > 1)
-        return bad(e, path, key, "Fortran order is not supported: save it with numpy.ascontiguousarray");
+        long_axes += a->shape[i] > 1;
+    }
+    *odd |= fortran && long_axes > 1 ? PG_NPY_FORTRAN : 0;
     if (!pg_mul(a->count, a->itemsize, &bytes) || bytes != n - head - len)
         return pg_error(e, PG_EFORMAT, "cannot read '%s': array '%s': %zu bytes of data, its shape needs another number", path, key, n - head - len);
     a->data = p + head + len;

@@ -12,7 +12,8 @@ struct pg_npz {
         const unsigned char *p; /* the whole member, npy header too */
         size_t n;
         uint32_t crc;
-        pg_map unpacked; /* of a deflated member */
+        pg_map unpacked;  /* of a deflated member */
+        pg_map reordered; /* data of one in Fortran order or big-endian */
     } *s;
     size_t n, cap;
 };
@@ -38,11 +39,14 @@ static int add(void *ctx, const pg_zip_member *m, pg_err *e)
         return pg_error_nomem(e);
     struct stored *s = &z->s[z->n];
     *s = (struct stored){.p = m->data, .n = m->len, .crc = m->crc};
+    unsigned odd;
     int rc = m->deflated ? pg_zip_inflate(&s->unpacked, m, z->path, e) : PG_OK;
     if (m->deflated)
         s->p = s->unpacked.data;
     if (!rc)
-        rc = pg_npy_parse(&z->a[z->n], z->path, key, s->p, s->n, e);
+        rc = pg_npy_parse(&z->a[z->n], &odd, z->path, key, s->p, s->n, e);
+    if (!rc && odd && z->a[z->n].count && (rc = pg_npy_reorder(&s->reordered, &z->a[z->n], odd, e)))
+        (void)pg_error_context(e, "cannot read '%s': array '%s'", z->path, key);
     if (!rc) {
         z->n++;
         return PG_OK;
@@ -100,6 +104,7 @@ void pg_npz_close(pg_npz *z)
     for (size_t i = 0; i < z->n; i++) {
         free((void *)(uintptr_t)z->a[i].key);
         pg_map_close(&z->s[i].unpacked);
+        pg_map_close(&z->s[i].reordered);
     }
     free(z->a);
     free(z->s);
@@ -140,6 +145,8 @@ const unsigned char *pg_npz_member(const pg_npz *z, size_t i, size_t *n)
 void pg_npz_forget(const pg_npz *z, const void *p, size_t n)
 {
     pg_map_forget(&z->map, p, n);
-    for (size_t i = 0; i < z->n; i++)
+    for (size_t i = 0; i < z->n; i++) {
         pg_map_forget(&z->s[i].unpacked, p, n);
+        pg_map_forget(&z->s[i].reordered, p, n);
+    }
 }

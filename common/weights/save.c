@@ -49,8 +49,57 @@ static const char *descr_of(pg_dtype t)
     return t == PG_F32 ? "<f4" : t == PG_F16 ? "<f2" : "|V2";
 }
 
-static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg_save_how *how, bool replaced, void *buf, pg_err *e)
+typedef struct saver {
+    const pg_weights *w;
+    const pg_save_how *how;
+    const bool *replaced;
+    pg_npz_writer *z;
+    pg_emit m;
+    double *sums; /* of the columns of the source's embedding, where its rows that are no tokens are to be judged by them */
+} saver;
+
+static bool is_embedding(const char *name)
 {
+    return !strcmp(name, "llm/embedder/input_embedding");
+}
+
+static int emit_layer(saver *s, size_t i, size_t layer, size_t part, pg_dtype t, pg_err *e)
+{
+    const pg_weights *w = s->w;
+    const char *name = w->canon[i].name;
+    const pg_save_how *how = s->how;
+    pg_emit m = s->m;
+    pg_view v, stored;
+    int rc = pg_weights_view(w, name, layer, part, &v, e);
+    if (rc)
+        return rc;
+    stored = v;
+    const float *f = s->replaced[i] && how->replace ? how->replace(how->ctx, name, layer, part) : NULL;
+    if (is_embedding(name)) {
+        m.sums = s->sums;
+        m.cols = v.shape[1];
+    }
+    if (f && m.sums) { /* what goes out is not what is judged */
+        m.sink = NULL;
+        rc = pg_emit_view(&m, &v, v.dtype, e);
+        m.sink = sink;
+        m.sums = NULL;
+    }
+    if (f)
+        v = pg_view_dense(&v, f);
+    if (!rc && how->merge && pg_merge_touches(how->merge, name, layer, part)) {
+        m.merge = how->merge;
+        rc = pg_merge_begin(m.merge, i, layer, part, false, e);
+    }
+    if (!rc)
+        rc = pg_emit_view(&m, &v, t, e);
+    pg_weights_forget(w, &stored);
+    return rc ? pg_error_context(e, "tensor '%s'", name) : PG_OK;
+}
+
+static int save_tensor(saver *s, size_t i, pg_err *e)
+{
+    const pg_weights *w = s->w;
     const pg_canonical *c = &w->canon[i];
     pg_dtype own, t;
     bool one = pg_one_dtype(&w->res[i], c, &own);
@@ -59,52 +108,58 @@ static int save_tensor(const pg_weights *w, pg_npz_writer *z, size_t i, const pg
         shape[ndim++] = c->layers;
     for (size_t k = 0; k < c->ndim && ndim < PG_MAX_DIMS; k++)
         shape[ndim++] = c->shape[k];
-    t = pg_saved_dtype(how, one ? own : PG_F32, replaced, true);
+    t = pg_saved_dtype(s->how, one ? own : PG_F32, s->replaced[i], true);
     if (t == PG_I8)
         return pg_error(e, PG_EINVAL, "tensor '%s' is int8, which an npz does not hold: choose f32, bf16 or f16", c->name);
     char *key = pg_format("params/%s", c->name);
     if (!key)
         return pg_error_nomem(e);
-    int rc = pg_npz_begin(z, key, descr_of(t), ndim, shape, e);
+    int rc = pg_npz_begin(s->z, key, descr_of(t), ndim, shape, e);
     free(key);
-    for (size_t l = 0; !rc && l < layers * parts; l++) {
-        size_t part = c->parts ? l % parts : PG_WHOLE;
-        pg_view v, stored;
-        if ((rc = pg_weights_view(w, c->name, l / parts, part, &v, e)))
-            break;
-        PG_KNOWN(!replaced || how->replace); /* pg_weights_save_as asked it what is replaced */
-        const float *f = replaced ? how->replace(how->ctx, c->name, l / parts, part) : NULL;
-        stored = v;
-        if (f)
-            v = pg_view_dense(&v, f);
-        if ((rc = pg_emit_view(w, &v, t, buf, sink, z, e)))
-            (void)pg_error_context(e, "tensor '%s'", c->name);
-        pg_weights_forget(w, &stored);
-    }
+    for (size_t l = 0; !rc && l < layers * parts; l++)
+        rc = emit_layer(s, i, l / parts, c->parts ? l % parts : PG_WHOLE, t, e);
     return rc;
 }
 
-/* Rows that emit_extra_rows made (savehf.c) carry nothing: it would make them again. */
-static int made_of_mean(const pg_weights *w, const pg_view *tokens, const pg_view *extra, void *buf, bool *made, pg_err *e)
+/* Rows that emit_embedding made (savehf.c) carry nothing: it would make them again. */
+static int made_of_mean(const saver *s, const pg_view *extra, bool *made, pg_err *e)
 {
     size_t cols = extra->shape[1];
-    float *mean = pg_alloc(cols, sizeof *mean), *rows = pg_alloc(extra->count, sizeof *rows);
-    int rc = mean && rows ? pg_mean_row(w, tokens, mean, buf, e) : pg_error_nomem(e);
-    if (!rc) {
-        pg_view_widen(extra, rows);
-        *made = true;
-        for (size_t i = 0; i < extra->count && *made; i++)
-            *made = rows[i] == pg_rounded(mean[i % cols], extra->dtype);
+    float *row = pg_alloc(cols, sizeof *row);
+    if (!row)
+        return pg_error_nomem(e);
+    pg_view one = *extra;
+    one.shape[0] = 1;
+    one.count = cols;
+    *made = true;
+    for (size_t i = 0; i < extra->shape[0] && *made; i++, one.data += cols * pg_dtype_size(one.dtype)) {
+        pg_view_widen(&one, row);
+        for (size_t k = 0; k < cols && *made; k++)
+            *made = row[k] == pg_rounded((float)(s->sums[k] / (double)s->w->shape.vocab), extra->dtype);
     }
-    free(mean);
-    free(rows);
-    return rc;
+    free(row);
+    return PG_OK;
 }
 
-/* The rows of a safetensors embedding that are no tokens go into an array of their own, which big_vision does not look at. */
-static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_how *how, void *buf, pg_err *e)
+static int emit_rows(saver *s, const pg_view *rows, pg_dtype own, pg_err *e)
 {
-    const pg_weight *m = pg_weights_find(w, "language_model.embed_tokens.weight");
+    pg_dtype to = pg_saved_dtype(s->how, own, false, true);
+    int rc = pg_npz_begin(s->z, PG_EXTRA_ROWS, descr_of(to), 2, rows->shape, e);
+    return rc ? rc : pg_emit_view(&s->m, rows, to, e);
+}
+
+/* The rows of a safetensors embedding that are no tokens: w's own, those behind the tokens. */
+static const pg_weight *extra_rows(const pg_weights *w)
+{
+    bool more = w->format == PG_SAFETENSORS && w->shape.vocab_rows > w->shape.vocab;
+    return more ? pg_weights_find(w, "language_model.embed_tokens.weight") : NULL;
+}
+
+/* They go into an array of their own, which big_vision does not look at; last, when all rows that are tokens have passed. */
+static int save_extra_rows(saver *s, pg_err *e)
+{
+    const pg_weights *w = s->w;
+    const pg_weight *m = extra_rows(w);
     const pg_npy *kept = w->npz ? pg_npz_find(w->npz, PG_EXTRA_ROWS) : NULL;
     pg_weight stored = {0};
     if (kept && kept->ndim == 2 && pg_dtype_of_descr(kept->descr, &stored.dtype)) { /* from one npz to another */
@@ -113,39 +168,36 @@ static int save_extra_rows(const pg_weights *w, pg_npz_writer *z, const pg_save_
         stored.count = kept->count;
         stored.data = kept->data;
         pg_view rows = pg_view_raw(&stored);
-        pg_dtype to = pg_saved_dtype(how, stored.dtype, false, true);
-        int rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(to), 2, rows.shape, e);
-        return rc ? rc : pg_emit_view(w, &rows, to, buf, sink, z, e);
+        return emit_rows(s, &rows, stored.dtype, e);
     }
-    if (w->format != PG_SAFETENSORS || !m || w->shape.vocab_rows == w->shape.vocab)
+    if (!m)
         return PG_OK;
     pg_view v = pg_view_raw(m);
-    pg_dtype t = pg_saved_dtype(how, m->dtype, false, true);
-    pg_view tokens = v;
     bool made = false;
-    tokens.shape[0] = w->shape.vocab;
-    tokens.count = tokens.shape[0] * tokens.shape[1];
-    v.data += tokens.count * pg_dtype_size(m->dtype);
+    v.data += w->shape.vocab * v.shape[1] * pg_dtype_size(m->dtype);
     v.shape[0] -= w->shape.vocab;
-    v.count -= tokens.count;
-    int rc = made_of_mean(w, &tokens, &v, buf, &made, e);
-    pg_weights_forget(w, &tokens);
-    if (rc || made)
-        return rc;
-    rc = pg_npz_begin(z, PG_EXTRA_ROWS, descr_of(t), 2, v.shape, e);
-    return rc ? rc : pg_emit_view(w, &v, t, buf, sink, z, e);
+    v.count = v.shape[0] * v.shape[1];
+    int rc = made_of_mean(s, &v, &made, e);
+    return rc || made ? rc : emit_rows(s, &v, m->dtype, e);
 }
 
 int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e)
 {
-    pg_npz_writer *z = NULL;
+    saver s = {.w = w, .how = how, .replaced = replaced};
+    const pg_weight *more = extra_rows(w);
     void *buf = pg_alloc(PG_EMIT_BYTES, 1);
-    int rc = buf ? pg_npz_create(&z, path, e) : pg_error_nomem(e);
+    int rc = buf ? PG_OK : pg_error_nomem(e);
+    if (!rc && more && !(s.sums = pg_calloc(more->shape[1], sizeof *s.sums)))
+        rc = pg_error_nomem(e);
+    if (!rc)
+        rc = pg_npz_create(&s.z, path, e);
+    s.m = (pg_emit){.w = w, .buf = buf, .sink = sink, .ctx = s.z};
     for (size_t i = 0; !rc && i < w->n_canon; i++)
-        rc = save_tensor(w, z, i, how, replaced[i], buf, e);
-    if (!rc && !(rc = save_extra_rows(w, z, how, buf, e)) && !(rc = pg_npz_commit(z, e)))
-        z = NULL;
-    pg_npz_abort(z);
+        rc = save_tensor(&s, i, e);
+    if (!rc && !(rc = save_extra_rows(&s, e)) && !(rc = pg_npz_commit(s.z, e)))
+        s.z = NULL;
+    pg_npz_abort(s.z);
+    free(s.sums);
     free(buf);
     return rc;
 }
@@ -165,8 +217,11 @@ int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how 
     bool *replaced = pg_calloc(w->n_canon, sizeof *replaced);
     if (!replaced)
         return pg_error_nomem(e);
-    for (size_t i = 0; how->replace && i < w->n_canon; i++)
-        replaced[i] = how->replace(how->ctx, w->canon[i].name, 0, w->canon[i].parts ? 0 : PG_WHOLE);
+    for (size_t i = 0; i < w->n_canon; i++) {
+        const char *name = w->canon[i].name;
+        replaced[i] = (how->replace && how->replace(how->ctx, name, 0, w->canon[i].parts ? 0 : PG_WHOLE)) ||
+                      (how->merge && pg_merge_touches(how->merge, name, PG_WHOLE, PG_WHOLE));
+    }
     int rc = (npz ? pg_save_npz : pg_save_safetensors)(w, path, how, replaced, e);
     free(replaced);
     return rc;

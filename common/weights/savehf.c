@@ -20,7 +20,7 @@ typedef struct item {
     bool replaced;
     pg_dtype dtype;
     size_t ndim, shape[PG_MAX_DIMS], bytes;
-    float *scale;            /* of int8 made here: filled with the data, written by the item that follows */
+    float *scale;            /* of int8 made here: filled with the data, written by the item that follows and freed */
     bool is_scale;           /* that item */
 } item;
 
@@ -30,7 +30,7 @@ typedef struct saver {
     const bool *replaced;
     item *items;
     size_t n, cap;
-    void *buf;
+    pg_emit m;
     pg_outfile f;
     pg_err *e;
 } saver;
@@ -72,12 +72,14 @@ static int push_with_scales(saver *s, item *it)
     if (rc || !made_int8(it))
         return rc;
     item scale = {.name = pg_format("%s_scale", it->name), .dtype = PG_F32, .ndim = 2, .shape = {it->shape[0], pg_int8_groups(it->shape[1])}, .is_scale = true};
-    s->items[s->n - 1].scale = pg_alloc(scale.shape[0] * scale.shape[1], sizeof(float));
-    if (!scale.name || !s->items[s->n - 1].scale) {
-        free(scale.name);
-        return pg_error_nomem(s->e);
-    }
-    return push(s, &scale);
+    return scale.name ? push(s, &scale) : pg_error_nomem(s->e);
+}
+
+/* An adapter changes some layers of a tensor; the others are copied. */
+static bool is_replaced(const saver *s, size_t canon, size_t layer, size_t part)
+{
+    const pg_merge *g = s->how->merge;
+    return s->replaced[canon] && (!g || pg_merge_touches(g, s->w->canon[canon].name, layer, part));
 }
 
 /* Which canonical tensor, or part of one, a stored tensor is. */
@@ -91,7 +93,7 @@ static void locate(const saver *s, const pg_weight *x, item *it)
             if (w->res[i].src[k] == x) {
                 it->n = w->res[i].n;
                 it->canon = i, it->layer = k / parts, it->part = c->parts ? k % parts : PG_WHOLE;
-                it->replaced = s->replaced[i];
+                it->replaced = is_replaced(s, i, it->layer, it->part);
                 return;
             }
     }
@@ -155,7 +157,8 @@ static int plan_npz(saver *s)
         const pg_name *n = w->res[i].n;
         size_t layers = c->layers ? c->layers : 1, parts = n->pieces ? 2 : 1;
         for (size_t k = 0; !rc && k < layers * parts; k++) {
-            item it = {.n = n, .canon = i, .layer = k / parts, .part = n->pieces ? k % parts : PG_WHOLE, .replaced = s->replaced[i]};
+            item it = {.n = n, .canon = i, .layer = k / parts, .part = n->pieces ? k % parts : PG_WHOLE};
+            it.replaced = is_replaced(s, i, it.layer, it.part);
             pg_view v;
             if ((rc = pg_weights_view(w, c->name, it.layer, it.part, &v, s->e)))
                 return rc;
@@ -187,39 +190,59 @@ static int sink(void *ctx, const void *p, size_t n, pg_err *e)
     return PG_OK;
 }
 
-static int emit(saver *s, const item *it, const pg_view *v, size_t row)
+static int emit(saver *s, item *it, const pg_view *v, size_t row)
 {
-    if (it->dtype == PG_I8)
-        return pg_emit_int8(s->w, v, it->shape[1], it->scale + row * pg_int8_groups(it->shape[1]), s->buf, sink, s, s->e);
-    return pg_emit_view(s->w, v, it->dtype, s->buf, sink, s, s->e);
+    size_t groups = pg_int8_groups(it->shape[1]);
+    if (it->dtype != PG_I8)
+        return pg_emit_view(&s->m, v, it->dtype, s->e);
+    if (!it->scale && !(it->scale = pg_alloc(it->shape[0] * groups, sizeof *it->scale)))
+        return pg_error_nomem(s->e);
+    return pg_emit_int8(&s->m, v, it->shape[1], it->scale + row * groups, s->e);
 }
 
-/* Rows of the embedding that are no tokens: the source's own, those that an npz keeps for the way back, else copies of the mean row,
- * whose logit is the mean of all logits and so never the largest. v: the rows that are tokens. */
-static int emit_extra_rows(saver *s, const item *it, const pg_view *v)
+/* Rows of an embedding that are no tokens and were kept in an npz for the way back, if there are `more` of them. */
+static bool kept_rows(const saver *s, size_t more, size_t cols, pg_weight *rows)
+{
+    const pg_npy *kept = s->w->npz ? pg_npz_find(s->w->npz, PG_EXTRA_ROWS) : NULL;
+    *rows = (pg_weight){.ndim = 2, .shape = {more, cols}, .count = more * cols};
+    if (!kept || kept->ndim != 2 || kept->shape[0] != more || kept->shape[1] != cols || !pg_dtype_of_descr(kept->descr, &rows->dtype))
+        return false;
+    rows->data = kept->data;
+    return true;
+}
+
+/* v: the rows that are tokens. Behind them go the source's own rows that are none, those that an npz keeps for the way back, else copies
+ * of the mean row, whose logit is the mean of all logits and so never the largest. */
+static int emit_embedding(saver *s, item *it, const pg_view *v)
 {
     size_t have = v->shape[0], cols = v->shape[1], more = it->shape[0] - have;
-    pg_view x = *v;
     float *mean = NULL;
     int rc = PG_OK;
-    const pg_npy *kept = s->w->npz ? pg_npz_find(s->w->npz, PG_EXTRA_ROWS) : NULL;
-    pg_weight stored = {.ndim = 2, .shape = {more, cols}, .count = more * cols};
-    if (it->raw) {
-        x = pg_view_raw(it->raw);
-        x.data += have * x.stride[0] * pg_dtype_size(x.dtype);
-        x.shape[0] = more;
-        x.count = more * cols;
-    } else if (kept && kept->ndim == 2 && kept->shape[0] == more && kept->shape[1] == cols && pg_dtype_of_descr(kept->descr, &stored.dtype)) {
-        stored.data = kept->data;
-        x = pg_view_raw(&stored);
-    } else {
-        if (!(mean = pg_alloc(cols, sizeof *mean)))
-            return pg_error_nomem(s->e);
-        rc = pg_mean_row(s->w, v, mean, s->buf, s->e);
-        x = (pg_view){.data = (const unsigned char *)mean, .dtype = PG_F32, .ndim = 2, .shape = {more, cols}, .stride = {0, 1}, .count = more * cols};
-    }
+    pg_weight kept;
+    bool made = more && !it->raw && !kept_rows(s, more, cols, &kept);
+    if (made && (!(s->m.sums = pg_calloc(cols, sizeof *s->m.sums)) || !(mean = pg_alloc(cols, sizeof *mean))))
+        rc = pg_error_nomem(s->e);
+    s->m.cols = cols;
     if (!rc)
+        rc = emit(s, it, v, 0);
+    for (size_t i = 0; !rc && made && i < cols; i++)
+        mean[i] = (float)(s->m.sums[i] / (double)have);
+    free(s->m.sums);
+    s->m.sums = NULL;
+    if (!rc && more) {
+        pg_view x;
+        if (it->raw) {
+            x = pg_view_raw(it->raw);
+            x.data += have * x.stride[0] * pg_dtype_size(x.dtype);
+            x.shape[0] = more;
+            x.count = more * cols;
+        } else if (made) {
+            x = (pg_view){.data = (const unsigned char *)mean, .dtype = PG_F32, .ndim = 2, .shape = {more, cols}, .stride = {0, 1}, .count = more * cols};
+        } else {
+            x = pg_view_raw(&kept);
+        }
         rc = emit(s, it, &x, have);
+    }
     free(mean);
     return rc;
 }
@@ -237,13 +260,36 @@ static int copy_raw(saver *s, const pg_weight *x, size_t bytes)
     return PG_OK;
 }
 
-static int write_item(saver *s, const item *it)
+static int write_scales(saver *s, item *of, size_t bytes)
+{
+    int rc = sink(s, of->scale, bytes, s->e);
+    free(of->scale);
+    of->scale = NULL;
+    return rc;
+}
+
+/* In safetensors' order, with what the adapter adds. */
+static int emit_changed(saver *s, item *it, pg_view *v)
+{
+    const char *name = s->w->canon[it->canon].name;
+    int rc = PG_OK;
+    if (pg_view_as_hf(it->n, it->n->pieces, v))
+        return pg_error(s->e, PG_FAIL, "tensor '%s' has no place in safetensors", name);
+    if (s->how->merge && it->replaced && !(rc = pg_merge_begin(s->how->merge, it->canon, it->layer, it->part, true, s->e)))
+        s->m.merge = s->how->merge;
+    if (!rc)
+        rc = *it->n->hf_dims == 'V' ? emit_embedding(s, it, v) : emit(s, it, v, 0);
+    s->m.merge = NULL;
+    return rc;
+}
+
+static int write_item(saver *s, item *it)
 {
     const pg_weights *w = s->w;
     pg_view v, stored;
     int rc;
     if (it->is_scale) /* the item before it filled them */
-        return sink(s, (it - 1)->scale, it->bytes, s->e);
+        return write_scales(s, it - 1, it->bytes);
     if (it->raw && !it->replaced && it->dtype == it->raw->dtype) {
         stored = pg_view_raw(it->raw);
         rc = copy_raw(s, it->raw, it->bytes);
@@ -255,18 +301,14 @@ static int write_item(saver *s, const item *it)
         if ((rc = pg_weights_view(w, name, it->layer, it->part, &v, s->e)))
             return rc;
         stored = v;
-        if (it->replaced) {
+        if (it->replaced && s->how->replace) {
             /* An npz keeps k and v, gate and up, in one tensor: its replacement comes whole. */
             bool whole = !w->canon[it->canon].parts;
             const float *f = s->how->replace(s->how->ctx, name, it->layer, whole ? PG_WHOLE : it->part);
             if (f)
                 v = pg_view_dense(&v, f + (whole && it->part != PG_WHOLE ? it->part * v.count : 0));
         }
-        if (pg_view_as_hf(it->n, it->n->pieces, &v))
-            return pg_error(s->e, PG_FAIL, "tensor '%s' has no place in safetensors", name);
-        rc = emit(s, it, &v, 0);
-        if (!rc && *it->n->hf_dims == 'V' && it->shape[0] > v.shape[0])
-            rc = emit_extra_rows(s, it, &v);
+        rc = emit_changed(s, it, &v);
     }
     pg_weights_forget(w, &stored);
     return rc ? pg_error_context(s->e, "tensor '%s'", it->name) : PG_OK;
@@ -377,7 +419,8 @@ int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how
     size_t total = 0, shards = 0;
     bool int8;
     int rc = PG_OK;
-    if (!(s.buf = pg_alloc(PG_EMIT_BYTES, 1)))
+    s.m = (pg_emit){.w = w, .buf = pg_alloc(PG_EMIT_BYTES, 1), .sink = sink, .ctx = &s};
+    if (!s.m.buf)
         rc = pg_error_nomem(s.e);
     else
         rc = w->format == PG_SAFETENSORS ? plan_safetensors(&s) : plan_npz(&s);
@@ -400,6 +443,6 @@ int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how
         free(s.items[i].scale);
     }
     free(s.items);
-    free(s.buf);
+    free(s.m.buf);
     return rc;
 }

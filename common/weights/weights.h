@@ -114,10 +114,12 @@ int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace
 
 /* The same with a choice of types. Narrowing rounds to nearest even; a finite value beyond the new type's range is PG_EFORMAT.
  * PG_I8 turns the matrices of linear layers and the embedding to int8 (safetensors alone); all others keep their type. */
+typedef struct pg_merge pg_merge; /* adapter.h */
 typedef struct pg_save_how {
     pg_replace_fn replace;
     void *ctx;
-    bool own;       /* replaced values in the type that the source has; false: as f32 */
+    pg_merge *merge; /* an adapter whose products are added, or NULL */
+    bool own;       /* replaced and merged values in the type that the source has; false: as f32 */
     bool convert;   /* all tensors as dtype */
     pg_dtype dtype;
     size_t shard;   /* most bytes of a safetensors file that holds more than one tensor; 0: 5 GB */

@@ -3,6 +3,7 @@
 #SBATCH --open-mode=append
 # One part of a large job, a task of the array that submit.sh submits: examples (a stream, as pg-train reads it) or captions (JSON lines).
 # Usage: part.sh examples|captions PARTS MODEL SOURCE OUT     the part is SLURM_ARRAY_TASK_ID, counted from 0
+# submit.sh sees that OUT is of this model, source and options, which a part.sh that is submitted alone does not.
 # Its output has a temporary name until it is whole and on the disk, so what has its name is done. A part that is there is not made again.
 set -euo pipefail
 [ $# -eq 5 ] || { echo 'usage: part.sh examples|captions PARTS MODEL SOURCE OUT' >&2; exit 2; }

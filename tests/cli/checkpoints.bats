@@ -41,9 +41,24 @@ refused() {
     diff <(sums $G/pg1.npz) <(sums "$BATS_TEST_TMPDIR/plain.npz")
 }
 
-@test "refused: types and orders that are no weights" {
-    refused fortran.npz fortran.npz img/head/kernel 'Fortran order'
-    refused big-endian.npz img/head/kernel big-endian
+@test "read like the plain file: Fortran order, big-endian, compressed or not" {
+    grep -q "'fortran_order': True" "$ODD/transposed.npz"
+    grep -q "'>f2'" "$ODD/big-endian.f16.npz"
+    for f in transposed fortran big-endian fortran-big-compressed fortran.f16 big-endian.f16 fortran.bf16; do
+        plain=$G/pg1
+        [[ $f != *.* ]] || plain+=.${f#*.}
+        diff <(sums $plain.npz) <(sums "$ODD/$f.npz") || { echo $f; false; }
+        "$B/pg-convert" $plain.npz "$BATS_TEST_TMPDIR/a.npz"
+        "$B/pg-convert" "$ODD/$f.npz" "$BATS_TEST_TMPDIR/b.npz"
+        cmp "$BATS_TEST_TMPDIR/a.npz" "$BATS_TEST_TMPDIR/b.npz"
+        "$B/pg-info" --verify "$ODD/$f.npz" | grep -q '^verified  *0 faults'
+    done
+    run --separate-stderr env TMPDIR=/nonexistent "$B/pg-info" "$ODD/transposed.npz"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *img/head/kernel*/nonexistent* ]]
+}
+
+@test "refused: types that are no weights" {
     refused double.npz img/head/kernel "'<f8'"
     refused integers.npz img/head/kernel "'<i4'"
     refused st-f64 "'F64'"

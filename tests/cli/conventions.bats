@@ -34,6 +34,30 @@ setup() {
     done
 }
 
+@test "messages name the option that is meant" {
+    says() { run "$B/$1" "${@:3}" </dev/null; [ "$status" -eq 2 ] && [[ $output == "$1: $2"* ]] || { echo "${*:3}: $status $output"; false; }; }
+    says pg-convert "option '--dtype' needs a value" a b --dtype
+    says pg-convert "unknown option '--dtipe'" a b --dtipe f16
+    says pg-resize "unknown option '-z'" -qz
+    says pg-resize "unknown option '-z'" --size=5 -zq
+    says pg-resize "option '--no-orient' takes no value" --no-orient=1
+    says pg-resize "option '--quiet' takes no value" --quiet=yes
+    says pg-resize "option '--max' may be several" --max 5
+    says pg-resize "option '-s' needs a value" -q -s
+    says pg-resize "unknown option '--'" --=5
+}
+
+@test "- is standard input where a file is wanted, and a file of a long name is itself" {
+    "$B/pg-fetch" tests/golden/image/png-rgb8.png >"$BATS_TEST_TMPDIR/one.pgs"
+    for f in jsonl text html; do cmp <("$B/pg-render" -f $f - <"$BATS_TEST_TMPDIR/one.pgs") <("$B/pg-render" -f $f <"$BATS_TEST_TMPDIR/one.pgs"); done
+    echo '{"id": "a", "caption": "a cat", "references": ["a dog"]}' >"$BATS_TEST_TMPDIR/a.jsonl"
+    cmp <("$B/pg-score" -q -f json - <"$BATS_TEST_TMPDIR/a.jsonl") <("$B/pg-score" -q -f json "$BATS_TEST_TMPDIR/a.jsonl")
+    cp "$BATS_TEST_TMPDIR/one.pgs" "$BATS_TEST_TMPDIR/standard input"
+    B=$(realpath "$B")
+    cd "$BATS_TEST_TMPDIR"
+    "$B/pg-render" -f html 'standard input' </dev/null | grep -q png-rgb8
+}
+
 @test "--help to a full disk fails with 1" {
     for t in $tools; do
         run bash -c "'$B/$t' --help >/dev/full"

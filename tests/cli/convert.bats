@@ -115,6 +115,21 @@ END
     [ ! -e "$T/no.npz" ]
 }
 
+@test "int8: matrices of one row or one column" {
+    for o in "--vit-mlp 1 --mlp 1" "--vit-width 1 --vit-heads 1" "--width 1 --head-dim 2"; do
+        rm -rf "$T/i8" "$T"/*.npz
+        # shellcheck disable=SC2086
+        "$B/data/init" --image 8 --patch 4 --vit-width 20 --vit-mlp 30 --vit-heads 2 --width 12 --mlp 20 --head-dim 4 --vocab 760 $o "$T/m.npz"
+        "$B/pg-convert" -q --dtype int8 "$T/m.npz" "$T/i8"
+        "$B/pg-convert" -q --dtype f32 "$T/i8" "$T/back.npz"
+        printf '{"image":"png-rgb8.png","suffix":"a red cat"}\n' >"$T/x.jsonl"
+        cp tests/golden/image/png-rgb8.png "$T"
+        "$B/pg-fetch" "$T/x.jsonl" | "$B/pg-resize" -q -s 8 | "$B/pg-tokenize" -q -m tests/golden/text/small-b.model >"$T/in"
+        for m in i8 back.npz; do "$B/pg-infer" -q -m "$T/$m" --score-only <"$T/in" | "$B/pg-render" -f jsonl | sed 's/.*"logprob"://; s/,.*//' >"$T/p-$m"; done
+        awk 'NR == FNR { a = $1; next } { d = a - $1; exit !($1 < 0 && d < 1e-4 && d > -1e-4) }' "$T/p-i8" "$T/p-back.npz" || { echo "$o"; cat "$T"/p-*; false; }
+    done
+}
+
 @test "nothing is overwritten by mistake, nothing half done is left" {
     mkdir "$T/full" "$T/empty"
     touch "$T/full/file"
@@ -165,4 +180,40 @@ END
     [ "$status" -eq 1 ]
     run "$B/pg-convert" $G/pg1_in.npz "$T/o.npz"
     [ "$status" -eq 1 ]
+}
+
+@test "memory: a layer of 32 MiB as float32 passes through 24 MB, merged or not, into any format" {
+    python=$(tests/find-python json) || skip 'no Python'
+    [ -x "$B/data/init" ] || make -s BUILD="$B" "$B/data/init"
+    "$B/data/init" --image 28 --patch 14 --depth 1 --width 128 --mlp 32768 --bf16 1 --quick 1 "$T/base.npz" >/dev/null
+    "$python" - "$T/ad" <<'END'
+import array, json, os, struct, sys
+os.mkdir(sys.argv[1])
+head, body = {}, b""
+for name, inputs, outputs in (("gate", 128, 32768), ("up", 128, 32768), ("down", 32768, 128)):
+    for factor, shape in (("A", (2, inputs)), ("B", (outputs, 2))):
+        data = array.array("f", (((i * 7919) % 101 - 50) / 500 for i in range(shape[0] * shape[1]))).tobytes()
+        key = f"base_model.model.model.language_model.layers.0.mlp.{name}_proj.lora_{factor}.weight"
+        head[key] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+text = json.dumps(head).encode()
+open(sys.argv[1] + "/adapter_model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + body)
+json.dump({"peft_type": "LORA", "r": 2, "lora_alpha": 4}, open(sys.argv[1] + "/adapter_config.json", "w"))
+END
+    (
+        ulimit -d 24000
+        "$B/pg-convert" "$T/base.npz" "$T/hf"
+        "$B/pg-convert" "$T/hf" "$T/back.npz"
+        "$B/pg-convert" "$T/hf" "$T/i8" --dtype int8
+        for from in base.npz hf i8; do "$B/pg-convert" --merge "$T/$from" "$T/ad" "$T/$from-merged"; done
+        "$B/pg-convert" --merge "$T/base.npz" "$T/ad" "$T/merged.npz"
+        "$B/pg-convert" --merge "$T/hf" "$T/ad" "$T/hf-merged.npz"
+    )
+    cmp "$T/merged.npz" "$T/hf-merged.npz"
+    diff <(sums "$T/merged.npz") <(sums "$T/base.npz-merged")
+    diff <(sums "$T/merged.npz") <(sums "$T/hf-merged")
+    # What the adapter does not name keeps its bits, also in int8.
+    for pair in base.npz:merged.npz i8:i8-merged; do
+        [ "$(diff <(sums "$T/${pair%:*}") <(sums "$T/${pair#*:}") | grep '^>' | sed 's/^> *//; s/ .*//' | sort | tr '\n' ' ')" = "llm/layers/mlp/gating_einsum llm/layers/mlp/linear " ]
+    done
 }

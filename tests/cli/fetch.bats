@@ -51,7 +51,27 @@ line() { sed -n "$1p" "$T/out"; }
     fetch "$T/in"
     [ "$rc" -eq 4 ]
     [[ $(line 1) == *'"error":'*'not UTF-8'* ]]
-    [[ $(line 2) == *'"image":'* && $(line 2) != *error* ]]
+    # The id is text in which no byte is lost; the source opens the file.
+    [[ $(line 2) == '{"id":"caf\\xe9.png","source":"'*'caf\\xe9.png"'*'"image":'* && $(line 2) != *error* ]] || { line 2; false; }
+    [ "$(grep -c 'name is not UTF-8.*caf.xe9.png' "$T/err")" -eq 1 ]
+    "$B/pg-render" -f captions <"$T/pgs" >/dev/null 2>&1 || true
+    # Backslashes count only where bytes do.
+    cp "$PNG" "$T/in/"'a\b.png'
+    cp "$PNG" "$T/in/$(printf 'a\\b\xff').png"
+    fetch "$T/in"
+    grep -qF '{"id":"a\\b.png",' "$T/out"
+    grep -qF '{"id":"a\\\\b\\xff.png",' "$T/out"
+    grep -q '2 names are not UTF-8' "$T/err"
+    # Through all tools: one id, the caption beside the picture.
+    rm "$T"/in/a*
+    echo 'a thing' >"$T/in/$(printf 'caf\xe9').txt"
+    "$B/pg-fetch" -q "$T/in" 2>/dev/null | "$B/pg-resize" -m data/nano | "$B/pg-tokenize" -m data/nano | "$B/pg-infer" -m data/nano -n 4 >"$T/pgs"
+    [[ $("$B/pg-render" -f jsonl <"$T/pgs" | grep -F 'caf') == '{"id":"caf\\xe9.png",'*'"caption":'* ]]
+    "$B/pg-score" -q --results "$T/r.json" "$T/pgs" >"$T/scores"
+    grep -qF '"image_id":"caf\\xe9.png"' "$T/r.json" || { cat "$T/r.json"; false; }
+    "$B/pg-render" -q -f sidecar --overwrite <"$T/pgs"
+    ! grep -qx 'a thing' "$T/in/$(printf 'caf\xe9').txt"
+    fetch "$T/in"
     if command -v iconv >/dev/null; then iconv -f utf-8 -t utf-8 "$T/out" >/dev/null; fi
 }
 
@@ -217,6 +237,26 @@ J
     [[ $(line 1) == '{"id":"first","source":"'"$T"'/in/b/x.png","prefix":"caption de","suffix":"a cat","references":["one","zwei ü"],"image":{"bytes":'* ]] || { line 1; false; }
     [[ $(line 2) == '{"id":"7",'*'"references":["single"]'* ]]
     [[ $(line 3) == '{"id":"b/x.png",'* && $(line 3) != *suffix* ]]
+}
+
+@test "JSON lines: pictures as file: URLs; a file without a line is said to be one" {
+    mkdir "$T/a b"
+    cp "$PNG" "$T/a b/x.png"
+    for url in "file://$T/a%20b/x.png" "FILE://localhost$T/a%20b/x.png"; do
+        echo "{\"image\": \"$url\"}" >"$T/in/url.jsonl"
+        fetch "$T/in/url.jsonl"
+        [ "$rc" -eq 0 ] || { cat "$T/err"; false; }
+        [[ $(line 1) == *"\"source\":\"$T/a b/x.png\""*'"image":{"bytes":'* ]] || { line 1; false; }
+    done
+    echo '{"image": "file://elsewhere/x.png"}' >"$T/in/url.jsonl"
+    fetch "$T/in/url.jsonl"
+    [ "$rc" -eq 4 ]
+    for text in '' '\n \n'; do
+        printf '%b' "$text" >"$T/in/none.jsonl"
+        fetch "$T/in/none.jsonl"
+        [ "$rc" -eq 0 ]
+        grep -q "warning: no lines in '$T/in/none.jsonl'" "$T/err"
+    done
 }
 
 @test "JSON lines: each thing wrong becomes an error in its place, status 4" {

@@ -50,6 +50,7 @@ tree() { (cd "$1" && find . -printf '%p %y %m %s %l\n' | LC_ALL=C sort); }
     [ "$(ls "$T/root" | grep -vx lib)" = "$(printf '%s\n' b d e i l m)" ]
     [ ! -e "$T/root/lib" ] || [ "$(find "$T/root/lib" -type f)" = "$T/root/lib/pg/pg-mpi.so" ]
     [ -f "$T/root/d/bash-completion/completions/pg-train" ]
+    [ -f "$T/root/d/bash-completion/completions/pg-demo" ]
     [ "$("$T/root/e/pg/pg-info" --version)" = "$("$B/pg-info" --version)" ]
     run grep -rIl -e "$T" -e '@[a-z]*@' "$T/root"
     [ "$status" -eq 1 ]
@@ -107,6 +108,11 @@ program
     run "$T/p/share/pg/pipelines/finetune.sh" "$T/p/share/pg/data/nano" train.jsonl tuned --steps 1
     [ "$status" -eq 0 ]
     [ -f tuned/model.npz ]
+    "$T/p/bin/pg-fetch" train.jsonl | "$T/p/bin/pg-resize" -s 64 | "$T/p/bin/pg-tokenize" -m "$T/p/share/pg/data/nano" >x.pgs
+    run make -f "$T/p/share/pg/pipelines/sweep.mk" TRAIN=x.pgs VAL=x.pgs STEPS=1 BATCH=1 LRS=0.1 SEEDS=0
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -s sweep/report.html ]
     run "$T/p/share/pg/pipelines/transfer.sh" cococap pg-infer
     [ "$status" -eq 0 ]
     run "$T/p/share/pg/pipelines/caption.sh" "$T/p/share/pg/data/none" pictures
@@ -125,7 +131,7 @@ program
     [ -f out/report.html ]
     [ -f out/tuned/model.npz ]
     [[ ${lines[-1]} == *"$T/p/share/pg/pipelines/serve.sh $T/elsewhere/out/tuned" ]]
-    [[ $output == *"MODEL is $T/p/share/pg/data/nano"* ]]
+    [[ $output == *"$T/p/share/pg/pipelines/finetune.sh $T/p/share/pg/data/nano pictures/"* ]]
     run "$T/p/bin/pg-demo" --no-such
     [ "$status" -eq 2 ]
     run "$T/p/bin/pg-demo" a b
@@ -178,6 +184,9 @@ complete() {
     [ "$(complete pg-infer --tokenizer '')" = 'c.model folder' ]
     [ "$(complete pg-resize '')" = '' ]
     [[ " $(complete pg-serve -- ba) " == *' bash '* ]]
+    grep -qE '^complete -F _pg.* pg-demo( |$)' "$T/pg.bash"
+    [ "$(complete pg-demo --)" = '--help --version' ]
+    [ "$(complete pg-demo '')" = folder ]
 }
 
 @test "completion: values that a table says are all there are, are taken by the tool, and another is not" {

@@ -183,3 +183,38 @@ END
         [ "$status" -eq 2 ] || { echo "$o: $status $output"; false; }
     done
 }
+
+@test "an adapter that would make weights infinite is not merged" {
+    python=$(tests/find-python json) || skip 'no Python'
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/ad" --steps 2 <"$W/in.pgs" >/dev/null
+    "$python" - "$W/ad/adapter_config.json" <<'END'
+import json, sys
+c = json.load(open(sys.argv[1]))
+json.dump(dict(c, lora_alpha=1e300), open(sys.argv[1], "w"))
+END
+    for to in m.npz m; do
+        run --separate-stderr "$B/pg-convert" --merge $G/pg1.npz "$W/ad" "$W/$to"
+        [ "$status" -eq 1 ]
+        [[ $stderr == *"$W/ad"*"not finite"* ]]
+        [ ! -e "$W/$to" ]
+    done
+}
+
+@test "pg-info lists and verifies an adapter's tensors" {
+    python=$(tests/find-python json) || skip 'no Python'
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/ad" --steps 1 <"$W/in.pgs" >/dev/null
+    "$B/pg-info" --verify "$W/ad" | grep -q '^verified  *0 faults'
+    "$B/pg-info" --tensors "$W/ad" | grep -q 'lora_A.weight f32 \['
+    run -1 --separate-stderr "$B/pg-info" --checksums "$W/ad"
+    [[ $stderr == *big_vision* ]]
+    "$python" - "$W/ad/adapter_model.safetensors" <<'END'
+import struct, sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(-4, 2)
+    f.write(struct.pack("<f", float("nan")))
+END
+    run -1 --separate-stderr "$B/pg-info" --verify "$W/ad"
+    [[ $stderr == *"lora_B.weight' holds 1 values that are not finite"* ]]
+}

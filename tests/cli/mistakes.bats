@@ -122,6 +122,18 @@ both() {
     [ "$(wc -l <"$T/newlines")" -eq 20 ]
 }
 
+@test "pixels that are not in [-1, 1], as from another program: a warning" {
+    pictures
+    examples | change 'if i < 2: r["pixels"] = {**r["pixels"], b"data": ((numpy.frombuffer(r["pixels"][b"data"], "<f4") + 1) * 127.5).astype("<f4").tobytes()}' >"$T/bad.pgs"
+    says 0 '2 pictures have pixels outside of [-1, 1]' bash -c "'$B/pg-train' -q -m $M -o '$T/out.npz' --steps 1 --batch 2 <'$T/bad.pgs' >/dev/null"
+    says 0 "2 pictures of '$T/bad.pgs' have pixels outside of [-1, 1]" bash -c "'$B/pg-train' -q -m $M -o '$T/out.npz' --steps 1 --batch 2 --val '$T/bad.pgs' <'$T/bad.pgs' >/dev/null"
+    says 0 '2 pictures have pixels outside of [-1, 1]' bash -c "'$B/pg-infer' -m $M -n 4 <'$T/bad.pgs' >/dev/null"
+    says 0 '2 pictures have pixels outside of [-1, 1]' bash -c "'$B/pg-infer' -m $M --features <'$T/bad.pgs' >/dev/null"
+    examples >"$T/good.pgs"
+    run bash -c "'$B/pg-infer' -m $M -n 4 <'$T/good.pgs' 2>&1 >/dev/null"
+    [[ $output != *outside* ]]
+}
+
 @test "bos twice or missing: errors; written out in a text: a warning" {
     pictures
     examples | change 'for k in "tokens", "mask_ar", "mask_loss", "mask_input": r[k] = r[k][1:]' >"$T/bad.pgs"

@@ -136,6 +136,47 @@ J
     [[ $output == *"'99' is not scored: no such image in the references"* ]]
 }
 
+@test "references that are no list of strings are said, and the suffix does not take their place" {
+    for r in '["x", 5]' '[null]' 5 '{"a": "x"}'; do
+        (cat a.jsonl; echo "{\"id\": 4, \"caption\": \"x\", \"suffix\": \"x\", \"references\": $r}") >odd.jsonl
+        run "$B/pg-score" odd.jsonl
+        [ "$status" -eq 4 ] || { echo "$r: $status $output"; false; }
+        [[ $output == *"'4' is not scored: 'references' is not a list of strings"* ]]
+    done
+    (cat a.jsonl; echo '{"id": 4, "caption": "x", "suffix": "x", "references": null}') >odd.jsonl
+    run "$B/pg-score" odd.jsonl
+    [ "$status" -eq 0 ]
+    [[ $output == "N         4"* ]]
+    for r in '["x", 5]' '"x"'; do
+        (cat a.jsonl; echo "{\"id\": 4, \"caption\": \"x\", \"suffix\": \"x\", \"references\": $r}") >odd.jsonl
+        stream odd.jsonl odd.pgs
+        run "$B/pg-score" odd.pgs
+        [ "$status" -eq 4 ]
+        [[ $output == *"'4' is not scored: 'references' is not a list of strings"* ]]
+    done
+}
+
+@test "strings of a list may be bytes, as those that are not UTF-8 are" {
+    [ -n "$PY" ] || skip "no python3-msgpack"
+    "$PY" - <<'P' >bin.pgs
+import msgpack, sys
+records = [{"id": str(i), "caption": c, "references": [c.encode(), b"caf\xe9 x"], "suffix": "nothing of it"} for i, c in enumerate(["a cat sleeps", "two dogs run"])]
+for m in ({"pg-stream": [1, 0], "kind": "examples", "chain": []}, *records, {"pg-end": 2, "errors": 0}):
+    sys.stdout.buffer.write(msgpack.packb(m))
+P
+    run "$B/pg-score" bin.pgs
+    [ "$status" -eq 0 ]
+    [[ $output == *"exact     1.0000"* ]]
+}
+
+@test "a record that cannot be scored does not shut out a later one of its id" {
+    (echo '{"id": 1, "references": ["A dog runs on the beach", "a dog on sand"]}'; cat a.jsonl) >late.jsonl
+    run --separate-stderr "$B/pg-score" -f json late.jsonl
+    [ "$status" -eq 4 ]
+    [[ $stderr == *"'1' is not scored: no caption"* && $stderr != *twice* ]]
+    [ "$output" = "$("$B/pg-score" -f json a.jsonl)" ]
+}
+
 @test "one caption, equal captions, empty captions, equal references: explained" {
     head -n 1 a.jsonl >one.jsonl
     run "$B/pg-score" one.jsonl

@@ -56,6 +56,46 @@ pictures() {
     [ ! -e "$T/report.html" ]
 }
 
+@test "finetune.sh DIR: training that was killed goes on behind its last save, to the same weights; with other options it is refused" {
+    mkdir "$T/m" "$T/bin"
+    small
+    pictures
+    ln -s "$B"/pg-* "$T/bin/"
+    rm "$T/bin/pg-train"
+    # The first time it is killed once something was saved.
+    cat >"$T/bin/pg-train" <<S
+#!/bin/sh
+[ -n "\$KILL" ] || exec "$B/pg-train" "\$@"
+exec 3<&0 # sh gives a background job no stdin of its own
+"$B/pg-train" "\$@" <&3 &
+for i in \$(seq 1000); do [ -e "$T/job/tuned.state" ] && break; sleep 0.01; done
+kill -9 \$!; exit 137
+S
+    chmod +x "$T/bin/pg-train"
+    export PG_BIN=$T/bin MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl
+    export VAL_SOURCE=$TRAIN_SOURCE STEPS=3000 BATCH=2 LENGTH=8
+    KILL=1 SAVE_EVERY=20 run pipelines/finetune.sh "$T/job" --lr 0.1
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [ -e "$T/job/tuned.state" ] && [ ! -e "$T/job/events.pgs" ] && [ ! -e "$T/job/report.html" ]
+    run pipelines/finetune.sh "$T/job" --lr 0.2
+    [ "$status" -eq 1 ]
+    [[ $output == *"remove tuned.made-of, tuned.state, events.pgs"*"--lr 0.2"* ]]
+    run env -u STEPS -u BATCH pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 1 ]
+    [[ $output == *"then"*"--lr 0.1"* ]]
+    SAVE_EVERY=1000 run pipelines/finetune.sh "$T/job" --lr 0.1
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"held-out examples: done before"*"resuming after step "*" of 3000"*"report: $T/job/report.html" ]]
+    [ ! -e "$T/job/tuned.state" ]
+    SAVE_EVERY=0 pipelines/finetune.sh "$T/whole" --lr 0.1
+    cmp "$T/job/tuned/model.npz" "$T/whole/tuned/model.npz"
+    # The curve of both attempts together begins with the first step.
+    "$B/pg-render" -q -o "$T/loss.svg" "$T/job"/events-*.pgs "$T/job/events.pgs"
+    [ "$("$B/pg-render" -f text "$T/job/events-0.pgs" 2>/dev/null | grep -c '^step:  1/3000 ')" -eq 1 ]
+}
+
 @test "demo.sh: names in four languages, ten captions before and after, a report with both and the loss" {
     [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || skip 'no fonts-noto-color-emoji'
     [ -d /usr/share/unicode/cldr/common/annotations ] || skip 'no unicode-cldr-core'
@@ -81,6 +121,14 @@ pictures() {
     [ -z "$(comm -12 <(things train) <(things val))" ]
     [ "$(grep -o '<img' "$T/build/demo/report.html" | wc -l)" -ge 100 ]
     grep -q '<svg' "$T/build/demo/report.html"
+    # The report's commands, pasted from it anywhere, do the same again.
+    rm -r "$T/build/demo/"{tuned,*.pgs}
+    sed -n '/<h2>The commands/,/<\/section>/{s/^<pre>//;s/<\/pre>//;/^</d;p}' "$T/build/demo/report.html" |
+        sed 's/&quot;/"/g; s/&#39;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' >"$T/commands"
+    cat "$T/commands"
+    (cd / && bash -euo pipefail "$T/commands")
+    "$B/pg-render" -f captions "$T/build/demo/after.pgs" | cut -f2 | cmp - "$T/after"
+    "$B/pg-render" -f captions "$T/build/demo/before.pgs" | cut -f2 | cmp - "$T/before"
 }
 
 @test "demo.sh run twice: the same captions and the same weights" {
@@ -119,7 +167,7 @@ pictures() {
     [ "$status" -eq 0 ]
     grep -q 'install .*unicode-cldr-core' "$T/called"
     rm "$T/called"
-    printf '#!/bin/sh\necho "install ok installed"\n' >"$T/bin/dpkg-query"
+    printf '#!/bin/sh\nfor p; do echo "$p install ok installed"; done\n' >"$T/bin/dpkg-query"
     PATH=$T/bin:$PATH run env -u PG_NO_INSTALL pipelines/packages.sh build demo check nano
     [ "$status" -eq 0 ]
     [ -z "$output" ]
@@ -203,4 +251,13 @@ J
     [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
     run sweep LRS=0.1 SEEDS=0 ARGS="--optimizer adamw"
     [ "$(grep -c '^training' <<<"$output")" -eq 1 ]
+    # From another folder, with the model that lies beside the script.
+    top=$PWD
+    cd "$T"
+    "$B/pg-fetch" pictures/train.jsonl | "$B/pg-resize" -s 64 | "$B/pg-tokenize" -q -m m >y.pgs
+    run make --no-print-directory -f "$top/pipelines/sweep.mk" PG_BIN="$B" TRAIN=y.pgs VAL=y.pgs STEPS=1 BATCH=1 LRS=0.1 SEEDS=0 LENGTH=4
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *'report: sweep/report.html' ]]
+    [ "$(wc -l <sweep/scores.tsv)" -eq 2 ]
 }

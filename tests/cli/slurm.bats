@@ -21,6 +21,25 @@ setup() {
     [ "${lines[0]}" = 'parts to make: 1,4-6,8-9' ]
     [[ $output == *--array=1,4-6,8-9%3* ]]
     [[ $output == *$'\n--time\n10\n'* ]]
+    # The same for other pictures, another model, another prompt is refused; examples in the same folder are a job of their own.
+    refused() { # refused NAME=VALUE MODEL SOURCE
+        PATH=$T/bin:$PATH run -1 env "$1" pipelines/slurm/submit.sh captions 10 "$2" "$3" "$T/out"
+        [[ $output == *"submit.sh: '$T/out' was made with something else; name another OUT, or remove it"* ]] || { echo "$*: $output"; false; }
+    }
+    refused PREFIX=x m s
+    refused LENGTH=8 m s
+    refused SIZE=8 m s
+    refused PREFIX= other s
+    refused PREFIX= m other
+    PATH=$T/bin:$PATH LENGTH=8 run -0 pipelines/slurm/submit.sh examples 2 m s "$T/out"
+    mkdir "$T/s"
+    touch "$T/s/1.png" "$T/s/2.png"
+    PATH=$T/bin:$PATH run -0 pipelines/slurm/submit.sh captions 2 m "$T/s" "$T/out2"
+    touch -d yesterday "$T/s/1.png"
+    PATH=$T/bin:$PATH run -0 pipelines/slurm/submit.sh captions 2 m "$T/s" "$T/out2"
+    touch "$T/s/3.png"
+    PATH=$T/bin:$PATH run -1 pipelines/slurm/submit.sh captions 2 m "$T/s" "$T/out2"
+    [[ $output == *"then  source"*"now   source"* ]]
     for i in 1 4 5 6 8 9; do touch "$T/out/part-00000$i-of-000010.jsonl"; done
     PATH=$T/bin:$PATH run -0 pipelines/slurm/submit.sh captions 10 m s "$T/out"
     [[ $output == "all 10 parts are in "* ]]

@@ -79,6 +79,12 @@ print(eval(sys.argv[1]))' "$1"
     [[ $output == *"'a'"*UTF-8* ]]
 }
 
+@test "a prefix on the command line that is not UTF-8 is a usage error" {
+    run bash -c "'$B/pg-tokenize' -m tests/golden/text/small-a.model -p $'caf\\xe9' </dev/null"
+    [ "$status" -eq 2 ]
+    [[ $output == *"--prefix 'caf"*"': not valid UTF-8"* ]]
+}
+
 @test "a record with an error passes untouched" {
     make_stream '{"id": "a", "error": {"tool": "pg-resize", "message": "bad"}}' >"$T/in"
     run bash -c "'$B/pg-tokenize' -m $M <'$T/in' >'$T/out'"

@@ -421,6 +421,41 @@ train() { "$B/pg-train" "$@"; }
     done
 }
 
+@test "an earlier run of the same name: said before it is replaced" {
+    "$A" make pg1 >"$W/in.pgs"
+    for how in o.npz d 'd --train lora' 'k.npz --keep-best --val-every 1 --val '"$W/in.pgs"; do
+        rm -rf "$W/d"
+        # shellcheck disable=SC2086
+        train -m $G/pg1.npz -o "$W/"$how --steps 1 --batch 2 <"$W/in.pgs" 2>"$W/first" >"$W/events"
+        ! grep 'earlier run' "$W/first"
+        # shellcheck disable=SC2086
+        train -m $G/pg1.npz -o "$W/"$how --steps 1 --batch 2 <"$W/in.pgs" 2>"$W/again" >"$W/events"
+        grep "'$W/.*' of an earlier run will be replaced" "$W/again"
+    done
+    grep "k.best.npz' of an earlier run" "$W/again"
+    train -q -m $G/pg1.npz -o "$W/o.npz" --steps 1 --batch 2 <"$W/in.pgs" 2>"$W/quiet" >"$W/events"
+    ! grep "earlier run" "$W/quiet"
+}
+
+@test "an OUT that looks like a file of another kind is refused, with the formats that are written" {
+    for out in o.npy o.pt dir.2/o.bin o.NPZ o.safetensor; do
+        for lora in '' '--train lora'; do
+            # shellcheck disable=SC2086
+            run train -m $G/pg1.npz -o "$W/$out" $lora </dev/null
+            [ "$status" -eq 2 ]
+            [[ $output == *"'$W/$out': files are written as *.npz and *.safetensors"* ]]
+            [ ! -e "$W/$out" ]
+        done
+    done
+    "$A" make pg1 >"$W/in.pgs"
+    mkdir "$W/there.pt"
+    for out in v1.5 slash.bin/ there.pt .npy/x; do
+        mkdir -p "$W/.npy"
+        train -q -m $G/pg1.npz -o "$W/$out" --steps 1 --batch 2 <"$W/in.pgs" >/dev/null
+        [ -s "$W/$out/model.npz" ]
+    done
+}
+
 @test "a run that wrote nothing leaves no empty folder, and lets one be that was there" {
     "$A" make pg1 >"$W/in.pgs"
     run train -q -m $G/pg1.npz -o "$W/new" --steps 1 --batch 2 --keep-best --val "$W/none.pgs" <"$W/in.pgs"

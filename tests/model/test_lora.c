@@ -33,7 +33,7 @@ static void merge(const char *base, const char *adapter, const char *to)
     must(pg_weights_open(&w, base, &err));
     must(pg_adapter_open(&a, adapter, &err));
     must(pg_merge_new(&g, w, a, &err));
-    must(pg_weights_save_as(w, to, &(pg_save_how){.replace = pg_merge_replace, .ctx = g, .own = true}, &err));
+    must(pg_weights_save_as(w, to, &(pg_save_how){.merge = g, .own = true}, &err));
     pg_merge_free(g);
     pg_adapter_close(a);
     pg_weights_close(w);

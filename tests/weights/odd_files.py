@@ -31,8 +31,14 @@ def changed(key, a):
 # ---- npz ----
 np.savez_compressed(name("compressed.npz"), **plain)
 head = "params/img/head/kernel"
-npz("fortran.npz", changed(head, np.asfortranarray(plain[head])))
-npz("big-endian.npz", changed(head, plain[head].astype(">f4")))
+# A kernel that somebody transposed, the whole file in the other order, the other end first, and all of it at once.
+npz("transposed.npz", changed(head, np.ascontiguousarray(plain[head].T).T))
+for kind in ("", ".f16", ".bf16"):
+    arrays = dict(np.load(golden.replace(".npz", kind + ".npz")))
+    npz(f"fortran{kind}.npz", [(k, np.asfortranarray(a)) for k, a in arrays.items()])
+    if kind != ".bf16":  # raw bytes have no end
+        npz(f"big-endian{kind}.npz", [(k, a.astype(a.dtype.newbyteorder(">"))) for k, a in arrays.items()])
+np.savez_compressed(name("fortran-big-compressed.npz"), **{k: np.asfortranarray(a.astype(">f4")) for k, a in plain.items()})
 npz("double.npz", changed(head, plain[head].astype("f8")))
 npz("integers.npz", changed(head, plain[head].astype("i4")))
 npz("extra.npz", [*plain.items(), ("opt/step", np.int64(3)), ("params/mine", np.ones(3, "f4"))])

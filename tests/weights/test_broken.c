@@ -16,7 +16,46 @@ static void write_file(const char *path, const void *p, size_t n)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Index by index, in every order of axes that are long, short and 1; more elements than one block has. */
+static void test_orders(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t ndim, shape[PG_MAX_DIMS];
+    } shapes[] = {{2, {3, 5}}, {2, {120, 77}}, {3, {2, 70, 130}}, {3, {90, 1, 101}}, {5, {3, 2, 4, 33, 17}}, {6, {2, 3, 1, 5, 67, 7}}, {1, {9000}}, {0, {0}}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (unsigned how = 1; how <= 3; how++)
+            for (size_t size = 2; size <= 8; size *= 2) {
+                pg_npy a = {.ndim = shapes[i].ndim, .count = 1, .itemsize = size};
+                for (size_t k = 0; k < a.ndim; k++) a.count *= a.shape[k] = shapes[i].shape[k];
+                unsigned char *in = calloc(a.count, size);
+                assert_non_null(in);
+                for (size_t c = 0; c < a.count; c++) { /* the c-th in C order */
+                    size_t f = c;
+                    if (how & PG_NPY_FORTRAN) {
+                        f = 0;
+                        for (size_t k = 0, left = c, all = a.count; k < a.ndim; k++) {
+                            all /= a.shape[k];
+                            size_t index = left / all, step = 1;
+                            left %= all;
+                            for (size_t j = 0; j < k; j++) step *= a.shape[j];
+                            f += index * step;
+                        }
+                    }
+                    for (size_t b = 0; b < 2; b++) in[f * size + (how & PG_NPY_BIG_ENDIAN ? size - 1 - b : b)] = (unsigned char)(c >> 8 * b);
+                }
+                a.data = in;
+                pg_map m;
+                assert_int_equal(pg_npy_reorder(&m, &a, how, &err), 0);
+                for (size_t c = 0; c < a.count; c++)
+                    if (pg_le16(a.data + c * size) != (c & 0xffff)) fail_msg("shape %zu, size %zu, way %u: element %zu", i, size, how, c);
+                pg_map_close(&m);
+                free(in);
+            }
+}
+
 /* ---- .npy: a header of version 1 and `data` bytes ---- */
+static unsigned odd;
 static int npy(pg_npy *a, const char *header, size_t data)
 {
     unsigned char buf[512] = "\x93NUMPY\1";
@@ -24,7 +63,7 @@ static int npy(pg_npy *a, const char *header, size_t data)
     assert_true(10 + n + data <= sizeof buf);
     buf[8] = (unsigned char)n; /* all are shorter than 256 */
     memcpy(buf + 10, header, n);
-    return pg_npy_parse(a, "x.npz", "a", buf, 10 + n + data, &err);
+    return pg_npy_parse(a, &odd, "x.npz", "a", buf, 10 + n + data, &err);
 }
 
 static void test_npy(void **state)
@@ -54,10 +93,10 @@ static void test_npy(void **state)
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 2)}", "shape overflows"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,)}", "its shape needs another number"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", "8 bytes of data, its shape needs another number"},
-        {"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", "Fortran order"},
         {"{'descr': '|O', 'fortran_order': False, 'shape': (2,)}", "unknown dtype"},
         {"{'descr': '|O8', 'fortran_order': False, 'shape': (1,)}", "Python objects"},
-        {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", "big-endian"},
+        {"{'descr': '>V2', 'fortran_order': False, 'shape': (4,)}", "unknown dtype"},
+        {"{'descr': '^f4', 'fortran_order': False, 'shape': (2,)}", "unknown dtype"},
         {"{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", "unknown dtype"},
         {"{'descr': '<f9', 'fortran_order': False, 'shape': (1,)}", "unknown dtype"},
         {"{'descr': '<f16', 'fortran_order': False, 'shape': (1,)}", "unknown dtype"},
@@ -69,13 +108,29 @@ static void test_npy(void **state)
     assert_int_equal(a.count, 2);
     assert_int_equal(npy(&a, "{'descr': '=i8', 'fortran_order': True, 'shape': ()}", 8), PG_OK);
     assert_int_equal(a.count, 1);
+    static const struct {
+        const char *header;
+        unsigned odd;
+    } orders[] = {
+        {"{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", 0},
+        {"{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", 0},
+        {"{'descr': '<f2', 'fortran_order': True, 'shape': (2, 2)}", PG_NPY_FORTRAN},
+        {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}", PG_NPY_BIG_ENDIAN},
+        {"{'descr': '>f2', 'fortran_order': True, 'shape': (2, 1, 2)}", PG_NPY_BIG_ENDIAN | PG_NPY_FORTRAN},
+        {"{'descr': '>u1', 'fortran_order': False, 'shape': (2, 4)}", 0},
+        {"{'descr': '|V2', 'fortran_order': False, 'shape': (2, 2)}", 0},
+    };
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        assert_int_equal(npy(&a, orders[i].header, 8), PG_OK);
+        assert_int_equal(odd, orders[i].odd);
+    }
     unsigned char head[] = "\x93NUMPY\1\0\xff\0{}";
-    says(pg_npy_parse(&a, "x.npz", "a", head, 9, &err), "not a .npy file");
-    says(pg_npy_parse(&a, "x.npz", "a", head, 12, &err), "longer than the member");
+    says(pg_npy_parse(&a, &odd, "x.npz", "a", head, 9, &err), "not a .npy file");
+    says(pg_npy_parse(&a, &odd, "x.npz", "a", head, 12, &err), "longer than the member");
     head[6] = 2; /* four bytes of length */
-    says(pg_npy_parse(&a, "x.npz", "a", head, 11, &err), "longer than the member");
+    says(pg_npy_parse(&a, &odd, "x.npz", "a", head, 11, &err), "longer than the member");
     head[6] = 4;
-    says(pg_npy_parse(&a, "x.npz", "a", head, 12, &err), "npy version 4");
+    says(pg_npy_parse(&a, &odd, "x.npz", "a", head, 12, &err), "npy version 4");
 }
 
 static void put(unsigned char *p, uint64_t v, size_t n)
@@ -289,7 +344,7 @@ static void test_index(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_npy), cmocka_unit_test(test_zip), cmocka_unit_test(test_zip64),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_npy), cmocka_unit_test(test_orders), cmocka_unit_test(test_zip), cmocka_unit_test(test_zip64),
                                        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_index)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
