@@ -13,11 +13,10 @@ typedef struct pg_example {
 } pg_example;
 
 /* loss_of [n]: each example's loss; *loss their mean; where one is not finite its group has no backward pass. token_logp (may be NULL):
- * per example an array [n] receiving log p of tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds
- * d loss * grad_scale into the params' g (zero them
- * first with pg_grads_zero). Examples are worked on in groups whose activations, all kept, fit `budget` bytes (0: 1.25 GiB): a
- * constant, so that the bits do not depend on the machine. Whether they are kept or computed again (m->recompute) does not change
- * the bits. The last token's own row and rows after the last loss token are not computed. */
+ * per example an array [n] receiving log p of tokens[t] given what is before, for mask_loss tokens, else 0. grad: adds the gradient of
+ * *loss to the params' g (zero them first with pg_grads_zero). Examples are worked on in groups whose activations, all kept, fit `budget`
+ * bytes (0: 1.25 GiB): a constant, so that the bits do not depend on the machine. Whether they are kept or computed again (m->recompute)
+ * does not change the bits. The last token's own row and rows after the last loss token are not computed. */
 int pg_loss(pg_model *m, pg_work *w, const pg_example *ex, size_t n, bool grad, size_t budget, double *loss, double *loss_of,
             float *const *token_logp, double label_smoothing, pg_err *e) PG_MUST_CHECK;
 /* The same for n examples of a batch of `of`: gradients and *loss are their share of its mean, divided by `of`. n may be 0. */
