@@ -54,7 +54,7 @@ step() {
     "${@:3}" >"$file.new" || status=$?
     case $status in
     0) ;;
-    4) errors=4 ;;
+    4) errors=1 ;;
     *) exit "$status" ;;
     esac
     mv "$file.new" "$file"
@@ -84,4 +84,4 @@ rm -f "$dir/tuned.state" # as large as what was trained, and of no further use
 step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
 step "$dir/report.html" 'report' report
 echo "report: $dir/report.html"
-exit "$errors"
+[ "$errors" -eq 0 ] || exit 4
