@@ -41,7 +41,10 @@ print(eval(sys.argv[1]))' "$1"
 @test "the prefix: -p, else the example's, else caption en" {
     make_stream '{"id": "a"}' '{"id": "b", "prefix": "caption de"}' >"$T/in"
     "$B/pg-tokenize" -m $M <"$T/in" >"$T/own"
-    "$B/pg-tokenize" -m $M -p 'caption en' <"$T/in" >"$T/one"
+    "$B/pg-tokenize" -m $M -p 'caption en' <"$T/in" >"$T/one" 2>"$T/err"
+    grep -qxF "pg-tokenize: 1 example has a prefix of its own, which --prefix replaces; the first is 'b'" "$T/err"
+    "$B/pg-tokenize" -q -m $M -p 'caption en' <"$T/in" 2>&1 >/dev/null | cmp - /dev/null
+    "$B/pg-tokenize" -m $M -p 'caption de' <"$T/in" 2>&1 >/dev/null | cmp - /dev/null
     [ "$(show 'r[0]["tokens"] == r[1]["tokens"]' <"$T/own")" = False ]
     [ "$(show 'r[0]["tokens"] == r[1]["tokens"] == [2, 385, 382, 5]' <"$T/one")" = True ]
 }
