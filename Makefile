@@ -126,8 +126,9 @@ $(FETCH_FUZZERS): $(BUILD)/tests/fuzz/tool_fetch.o $(addprefix $(BUILD)/tests/fu
 $(FETCH_FUZZERS): LDLIBS += $(LIBS_FETCH)
 $(BUILD)/tests/fuzz/fuzz_score: $(call fuzz_part,score)
 $(BUILD)/tests/fuzz/fuzz_render: $(call fuzz_part,render) $(BUILD)/tools/render_assets.o
-$(BUILD)/tests/fuzz/fuzz_form: $(call fuzz_part,serve) $(BUILD)/tools/serve_assets.o
-$(BUILD)/tests/fuzz/fuzz_form: LDLIBS += $(LIBS_SERVE)
+SERVE_FUZZERS = $(addprefix $(BUILD)/tests/fuzz/fuzz_,form child)
+$(SERVE_FUZZERS): $(call fuzz_part,serve) $(BUILD)/tools/serve_assets.o
+$(SERVE_FUZZERS): LDLIBS += $(LIBS_SERVE)
 $(BUILD)/tests/fuzz/fuzz_net: FUZZ_WRAP = -Wl,--wrap=pg_net_fetch
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/fuzz/support.o $(FUZZ_MAIN) $(BUILD)/libpg.a
 	$(call short,LD)$(CXX) $(SAN) $(HARD_LDFLAGS) $(FUZZ_LINK) $(FUZZ_WRAP) $(LDFLAGS) -pthread $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LIBS) $(LDLIBS)

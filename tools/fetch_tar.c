@@ -99,8 +99,14 @@ static bool read_member(shard *h, struct archive_entry *entry, size_t max, pg_bu
         if (!e->code) pg_error(e, PG_ELIMIT, "'%s' is larger than %zu bytes", h->member, max);
         return false;
     }
-    while ((n = archive_read_data(h->a, buf, sizeof buf)) > 0)
+    size_t size = (size_t)archive_entry_size(entry);
+    while ((n = archive_read_data(h->a, buf, sizeof buf)) > 0) {
+        if ((size_t)n > size - out->len) { /* holes that a few bytes describe, of any size */
+            if (!e->code) pg_error(e, PG_EFORMAT, "'%s' has more bytes than the %zu that its header says", h->member, size);
+            return false;
+        }
         if (pg_buf_add(out, buf, (size_t)n, e)) nomem(h->f);
+    }
     if (n < 0) damaged(h, NULL);
     return n >= 0;
 }

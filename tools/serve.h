@@ -2,7 +2,7 @@
  *
  *   HTTP thread (libmicrohttpd)   takes uploads, admits jobs, keeps connections suspended, answers      serve_http.c
  *   feeder, one for each child    the oldest waiting job, as a record, to the command's stdin           serve_child.c
- *   collector, one for each child records from the command's stdout: partial texts and answers, by id   serve_child.c
+ *   collector, one for each child records from the command's stdout: partial texts and answers, by id   serve_child.c, serve_take.c
  *   main thread                   signals; starts, replaces and ends children; deadlines                pg-serve.c
  *
  * One mutex, server.lock, guards jobs, children, connections and counts. Nobody waits for a pipe or a socket while holding it. */
@@ -137,6 +137,9 @@ void children_kill(server *s);
 bool child_ready(const server *s); /* the header of its stream has come: what it needed is loaded */
 bool child_starts(const server *s); /* it runs, and is not ready yet */
 double child_due(const server *s, double now); /* seconds until there is a child; 0: there is one */
+
+/* serve_take.c; with the lock held. c's record; true where it answers a picture. */
+bool take_record(server *s, const child *c, const pg_rec *rec);
 
 /* serve_http.c */
 int http_start(server *s, int fd, pg_err *e) PG_MUST_CHECK;

@@ -119,74 +119,6 @@ static void *feed(void *arg)
 }
 
 /* ---- the collector ---- */
-/* Bytes that may be no UTF-8, as JSON wants it. */
-static char *clean(const char *s, size_t n)
-{
-    pg_buf b = {0};
-    bool ok = true;
-    for (size_t i = 0; ok && i < n;) {
-        size_t k = 1;
-        while (k < 4 && i + k < n && ((unsigned char)s[i + k] & 0xc0) == 0x80) k++;
-        if (!s[i] || !pg_utf8_valid(s + i, k)) ok = !pg_buf_add(&b, "\xef\xbf\xbd", 3, NULL);
-        else ok = !pg_buf_add(&b, s + i, k, NULL);
-        i += k;
-    }
-    ok = ok && !pg_buf_add(&b, "", 1, NULL);
-    if (!ok) pg_buf_free(&b);
-    return (char *)b.data;
-}
-
-/* What the command says about a picture names it by its id, which the client has never chosen: 'ID' becomes `this picture`. */
-static char *without_id(char *text, const char *id)
-{
-    char *at = text ? strstr(text, id) : NULL;
-    size_t n = strlen(id);
-    if (!at || at == text || at[-1] != '\'' || at[n] != '\'') return text;
-    char *out = pg_format("%.*sthis picture%s", (int)(at - 1 - text), text, at + n + 1);
-    if (!out) return text;
-    free(text);
-    return out;
-}
-
-/* A complete record about j. */
-static void take_answer(server *s, child *c, job *j, const pg_rec *rec)
-{
-    char *error = pg_rec_has_error(rec) ? pg_rec_error(rec) : NULL, *text = NULL;
-    const char *caption;
-    size_t n;
-    pg_err e = {0};
-    c->answered++;
-    if (error && (text = without_id(clean(error, strlen(error)), j->id))) {
-        job_done(s, j, 422, "picture", text, strlen(text));
-    } else if (pg_rec_str(rec, "caption", &caption, &n, &e) == 1 && (text = clean(caption, n))) {
-        j->scored = pg_rec_double(rec, "logprob", &j->logprob, &e) == 1;
-        j->truncated = pg_rec_has(rec, "truncated");
-        job_done(s, j, 200, NULL, text, strlen(text));
-    } else {
-        static const char none[] = "the command answered without a caption";
-        job_done(s, j, 502, "no_caption", none, sizeof none - 1);
-    }
-    free(error);
-    free(text);
-}
-
-static void take(child *c, const pg_rec *rec)
-{
-    server *s = c->s;
-    const char *id, *partial;
-    size_t id_n, n;
-    pg_err e = {0};
-    char *text;
-    c->last_word = serve_now();
-    job *j = pg_rec_str(rec, "id", &id, &id_n, &e) == 1 ? job_find(s, c, id, id_n) : NULL;
-    if (!j) s->n.strays++; /* its client has been answered: too late, or the command lost the id */
-    else if (!pg_rec_has_error(rec) && pg_rec_str(rec, "partial", &partial, &n, &e) == 1) {
-        if ((text = clean(partial, n))) job_partial(j, text);
-    } else {
-        take_answer(s, c, j, rec);
-    }
-}
-
 static void *collect(void *arg)
 {
     child *c = arg;
@@ -205,7 +137,10 @@ static void *collect(void *arg)
         pthread_mutex_unlock(&s->lock);
         rc = pg_reader_next(rd, rec, &e);
         pthread_mutex_lock(&s->lock);
-        if (rc == 1) take(c, rec);
+        if (rc == 1) {
+            c->last_word = serve_now();
+            c->answered += take_record(s, c, rec);
+        }
     }
     broke(c, rc ? e.msg : "it ended");
     /* Without a header it has looked at nothing: another one may. */

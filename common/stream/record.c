@@ -320,6 +320,8 @@ static int read_tensor(const msgpack_object *o, const char *key, pg_tensor *t, p
         return pg_error(e, PG_EFORMAT, "the tensor '%s' has a type that is not supported", key);
     memcpy(t->type, type->via.str.ptr, type->via.str.size);
     t->type[type->via.str.size] = 0;
+    if (!((t->type[1] >= 'a' && t->type[1] <= 'z') || (t->type[1] >= 'A' && t->type[1] <= 'Z'))) /* it is written as it is, in JSON too */
+        return pg_error(e, PG_EFORMAT, "the tensor '%s' has a type that is not supported", key);
     if (t->type[0] != '<' && t->type[0] != '|') return pg_error(e, PG_EFORMAT, "the tensor '%s' has type '%s', not little endian", key, t->type);
     size_t bytes = 0;
     for (const char *c = t->type + 2; *c; c++) {

@@ -50,6 +50,28 @@ python() { /usr/bin/python3 "$@"; }
     [[ $output == *'after it'* ]]
 }
 
+@test "tar: a member with holes that a few bytes describe is an error of its own and costs no memory" {
+    # 1 GiB of holes in a member of 3 bytes, then one that is whole; in 300 MB of address space.
+    python - "$T/holes.tar" <<'PY'
+import io, sys, tarfile
+with tarfile.open(sys.argv[1], "w", format=tarfile.GNU_FORMAT) as t:
+    picture = open("tests/golden/image/png-rgb8-1x1.png", "rb").read()
+    for name, data in (("a.txt", b"cat"), ("b.png", picture), ("b.txt", b"after it")):
+        i = tarfile.TarInfo(name)
+        i.size = len(data)
+        t.addfile(i, io.BytesIO(data))
+b = bytearray(open(sys.argv[1], "rb").read())
+b[386:398], b[398:410] = b"%011o\0" % (1 << 30), b"%011o\0" % 3  # GNU's list of holes: bytes of data, where they lie
+b[148:156] = b" " * 8
+b[148:156] = b"%06o\0 " % sum(b[:512])
+open(sys.argv[1], "wb").write(b)
+PY
+    run -4 --separate-stderr bash -c "ulimit -v 300000; '$B/pg-fetch' '$T/holes.tar' >'$T/out.pgs'"
+    [[ $stderr == *"'a.txt' has more bytes than the 3 that its header says"* ]]
+    run "$B/pg-render" -f jsonl "$T/out.pgs"
+    [[ $output == *'after it'* ]]
+}
+
 @test "npz: members that share their bytes are refused" {
     python - "$T/bomb.npz" <<'PY'
 import struct, sys, zlib

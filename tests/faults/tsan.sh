@@ -25,7 +25,9 @@ done
 $watched/pg-fetch tests/golden/image | $watched/pg-resize -q -s 56 -j 4 >"$work/out" 2>"$work/err" || [ $? -eq 4 ] || { cat "$work/err"; exit 1; }
 status=0
 python=$(tests/find-python msgpack) && (cd tests/serve && PG_BUILD=$plain PG_SERVE=$PWD/../../$watched/pg-serve "$python" -m unittest \
-    test_api.Api test_command test_clients 2>&1 | tail -n 3) || status=1
+    test_api.Api test_command test_clients >"$work/serve" 2>&1) || status=1
+[ $status -eq 0 ] || cat "$work/serve"
+grep -E '^(FAIL|ERROR|Ran|OK)' "$work/serve"
 PG_BUILD=$watched bats tests/cli/net.bats tests/cli/net-faults.bats || status=1
 if compgen -G "$work/report.*" >/dev/null; then
     cat "$work"/report.*

@@ -179,6 +179,16 @@ put("form", "headers", b"\1" + piece(b"Basic eDo6eQ==") + piece(b"text/event-str
 put("form", "bearer", b"\1" + piece(b"Bearer 0123456789abcdef") + piece(b"text/html") + piece(b"fe80::1"))
 put("form", "answer", b"\2" + piece("a <b>cat</b> {{text}} é".encode()) + piece(b"a c"))
 
+reply = {"id": "00000000-1", "caption": "a <b>cat</b>", "logprob": -1.5, "truncated": True}
+failure = {"id": "00000000-2", "error": {"tool": "pg-infer", "message": "record '00000000-2': too long"}}
+put("child", "captions", pack({"id": "00000000-1", "partial": "a"}) + pack(reply) + pack(failure))
+put("child", "odd", pack({"id": "00000000-3", "caption": "early"}) + pack({"id": "00000000-1", "caption": b"\xff\0a"}) + pack({"id": "00000000-2"}))
+
+# What is known of a part of a download.
+sidecar = {"source": "https://example.org/a.npz", "etag": '"x"', "generation": "17", "size": 30, "md5": "0" * 32, "crc32c": "0" * 8, "sha256": "0" * 64}
+put("part", "whole", piece(b'"y"') + piece(b"gs://b/a") + json.dumps(sidecar).encode())
+put("part", "bare", piece(b"") + piece(b"/d/\xff") + b'{"source": "a", "size": -1, "sha1": 3}')
+
 # Servers' replies.
 ok = b"\2"
 put("net", "kaggle", b"\1\0" + ok + piece(json.dumps({"files": [{"name": "a.npz", "totalBytes": "12", "creationDate": "x"}], "nextPageToken": ""}).encode()))

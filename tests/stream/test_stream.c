@@ -171,6 +171,9 @@ static void tensors(void **state)
     strcpy(t.type, ">f4");
     assert_int_equal(pg_rec_set_tensor(r, "t", &t, &e), PG_OK);
     assert_int_equal(pg_rec_tensor(r, "t", &got, &e), PG_EFORMAT);
+    strcpy(t.type, "<\"4"); /* no JSON may come of it */
+    assert_int_equal(pg_rec_set_tensor(r, "t", &t, &e), PG_OK);
+    assert_int_equal(pg_rec_tensor(r, "t", &got, &e), PG_EFORMAT);
     pg_rec_free(r);
 }
 
