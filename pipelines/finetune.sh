@@ -7,7 +7,9 @@
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
 # Environment: PREFIX (caption en; with TRAIN the examples' own, else that), LENGTH (128), SIZE (the model's), PG_BIN,
 # MPIRUN ('mpirun -n 4': trains on so many processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE,
-# VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY (16 steps: when what was trained is saved; 0: never); credentials as in pg-fetch(1).
+# VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY (16 steps: when what was trained is saved; 0: never),
+# SKIP_ERRORS (1: go on without pictures that cannot be had or read; else the job ends there, as another try may have them); credentials as
+# in pg-fetch(1).
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
@@ -47,13 +49,17 @@ fi
 
 # step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded.
 step() {
-    local file=$1
+    local file=$1 status=0
     if [ -e "$file" ]; then
         echo "$2: done before ('$file')"
         return
     fi
     echo "$2"
-    "${@:3}" >"$file.new"
+    "${@:3}" >"$file.new" || status=$?
+    if [ "$status" -eq 4 ] && [ -z "${SKIP_ERRORS:-}" ]; then
+        echo 'finetune.sh: some pictures have errors, named above: mend that and run this again, or go on without them with SKIP_ERRORS=1' >&2
+    fi
+    [ "$status" -eq 0 ] || { [ "$status" -eq 4 ] && [ -n "${SKIP_ERRORS:-}" ]; } || exit "$status"
     mv "$file.new" "$file"
 }
 

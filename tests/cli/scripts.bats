@@ -54,6 +54,23 @@ pictures() {
     cmp "$T/own/model.npz" "$T/tuned/model.npz"
 }
 
+@test "finetune.sh DIR: a picture with an error ends the job, which says how to go on, and SKIP_ERRORS=1 goes on" {
+    mkdir "$T/m"
+    small
+    pictures
+    echo 'no picture' >"$T/pictures/2.png"
+    export PG_BIN=$B MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl STEPS=1 BATCH=2
+    export VAL_SOURCE=$TRAIN_SOURCE
+    run pipelines/finetune.sh "$T/job"
+    [ "$status" -eq 4 ]
+    [[ $output == *"with SKIP_ERRORS=1" ]]
+    [ ! -e "$T/job/train.pgs" ]
+    SKIP_ERRORS=1 run pipelines/finetune.sh "$T/job"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"report: $T/job/report.html" ]]
+}
+
 @test "finetune.sh with a model alone is a usage error, and leaves the model's folder as it is" {
     mkdir "$T/m"
     cp data/nano/tokenizer.model "$T/m/"
