@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "text/text.h"
 #include "tool.h"
@@ -74,6 +75,8 @@ static void parse(pg_tool *t, options *o)
         tool_usage(t, "unexpected operand '%s'", t->argv[optind]);
     if (o->prefix && !pg_utf8_valid(o->prefix, strlen(o->prefix)))
         tool_usage(t, "--prefix '%s': not valid UTF-8", o->prefix);
+    if (o->prefix && o->prefix[0] == '/' && pg_is_dir(o->prefix)) /* PREFIX of an installation, taken for that of the scripts */
+        tool_warn(t, "the prefix '%s' is the name of a folder", o->prefix);
     if (!o->model)
         tool_usage(t, "no model given: use -m MODEL");
 }

@@ -116,3 +116,9 @@ print(eval(sys.argv[1]))' "$1"
     [ "$status" -eq 1 ]
     [[ $output == *"no tokenizer.model beside '$T/model.npz'"* ]]
 }
+
+@test "a prefix that is a folder's name, as PREFIX of an installation is, is warned of" {
+    run --separate-stderr bash -c "'$B/pg-fetch' tests/golden/image/png-rgb8.png | '$B/pg-resize' -s 8 | '$B/pg-tokenize' -m data/nano -p '$BATS_TEST_TMPDIR' >/dev/null"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"the prefix '$BATS_TEST_TMPDIR' is the name of a folder"* ]]
+}
