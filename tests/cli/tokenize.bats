@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # pg-tokenize: keys, prefix, cutting, errors. Streams come from and go to Debian's python3-msgpack.
+bats_require_minimum_version 1.5.0
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=${PG_BUILD:-build}
