@@ -7,12 +7,12 @@
 #   OUT     the folder of results: NAME.jsonl for each source (NAME.part while it is not done), then captions.jsonl, all of them
 #           in the order of the sources, and results.json, COCO results
 # Environment: SHARD (I/N: this machine does every Nth source, and the files of all are joined by a run without it), JOBS (sources at once,
-# 1), PREFIX (caption en), SIZE (the model's), PG_BIN
+# 1), PREFIX (the examples' own, else caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
 usage() { echo 'usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]' >&2; exit 2; }
 [ $# -ge 3 ] || usage
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
-export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-caption en}
+export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-}
 shift 2
 sources=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -72,7 +72,7 @@ caption() {
     fi
     n=$(go_on "$out.part" "$source") || return 1
     [ "$n" -eq 0 ] || say "'$source': $n captions are there"
-    pg-fetch -q --skip "$n" "$source" | pg-resize -q -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" -p "$PREFIX" |
+    pg-fetch -q --skip "$n" "$source" | pg-resize -q -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} |
         pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || status=$?
     # 4: some records carry errors, and have their lines
     [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status"; return 1; }

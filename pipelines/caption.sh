@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Captions the pictures of a folder (or a JSONL) into a report, or as text where no REPORT is given.
-# Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (caption en), SIZE (the model's), PG_BIN
+# Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (the examples' own, else caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
 [ $# -ge 2 ] || { echo 'usage: caption.sh MODEL SOURCE [REPORT.html]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
@@ -8,4 +8,4 @@ size=(-m "$1")
 [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
 output=(-f captions)
 [ $# -lt 3 ] || output=(-o "$3")
-pg-fetch "$2" | pg-resize "${size[@]}" | pg-tokenize -m "$1" -p "${PREFIX:-caption en}" | pg-infer -m "$1" | pg-render "${output[@]}"
+pg-fetch "$2" | pg-resize "${size[@]}" | pg-tokenize -m "$1" ${PREFIX:+-p "$PREFIX"} | pg-infer -m "$1" | pg-render "${output[@]}"

@@ -5,32 +5,37 @@
 # shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
-# Environment: PREFIX (caption en), LENGTH (128), SIZE (the model's), PG_BIN, MPIRUN ('mpirun -n 4': trains on so many
-# processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8),
-# SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all); credentials as in pg-fetch(1).
-# Exit status 4: some records carry errors and were left out.
+# Environment: PREFIX (caption en; with TRAIN the examples' own, else that), LENGTH (128), SIZE (the model's), PG_BIN,
+# MPIRUN ('mpirun -n 4': trains on so many processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE,
+# VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all),
+# SKIP_ERRORS (1: go on without pictures that cannot be had or read; else the job ends there, as another try may have them); credentials as
+# in pg-fetch(1).
 set -euo pipefail
 usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
 
-examples() { # examples SOURCE MODEL [pg-resize options]
+examples() { # examples SOURCE MODEL [pg-resize options]; $prefix: of all examples, empty: their own
     local source=$1 model=$2 size=(-m "$2")
     shift 2
     [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
-    pg-fetch "$source" | pg-resize "${size[@]}" "$@" | pg-tokenize -m "$model" -p "${PREFIX:-caption en}" -l "${LENGTH:-128}"
+    pg-fetch "$source" | pg-resize "${size[@]}" "$@" | pg-tokenize -m "$model" ${prefix:+-p "$prefix"} -l "${LENGTH:-128}"
 }
 
 if [ $# -ge 2 ] && [[ $2 != -* ]]; then
     [ $# -ge 3 ] || usage
-    model=$1 train=$2 out=$3
+    model=$1 train=$2 out=$3 prefix=${PREFIX:-}
     shift 3
     examples "$train" "$model" --drop-image | $MPIRUN pg-train -m "$model" -o "$out" "$@" | pg-render -f text
     exit
 fi
 
 [[ ${1:-} != -* ]] || usage
-dir=${1:-finetune}
+dir=${1:-finetune} prefix=${PREFIX:-caption en}
 [ $# -eq 0 ] || shift
+if compgen -G "$dir/*.npz" >/dev/null || compgen -G "$dir/*.safetensors" >/dev/null; then
+    echo "finetune.sh: '$dir' is a model, not a folder for the whole job; to fine-tune it: finetune.sh '$dir' TRAIN OUT" >&2
+    exit 2
+fi
 mkdir -p "$dir"
 # shellcheck disable=SC1091
 . "$(dirname "$(readlink -f "$0")")/made.sh"
@@ -38,12 +43,12 @@ made_of "$dir/examples.made-of" 'name another DIR, or remove it' model "${MODEL_
     val "${VAL_SOURCE:-}" options "PREFIX=${PREFIX:-caption en} LENGTH=${LENGTH:-128} SIZE=${SIZE:-}"
 # Asked for nothing in particular, what is done is what is wanted.
 if [ -n "${STEPS:-}${BATCH:-}$*" ] || [ ! -e "$dir/tuned.made-of" ] || [ ! -e "$dir/events.pgs" ]; then
-    made_of "$dir/tuned.made-of" 'to fine-tune again, remove tuned.made-of, tuned.state, events.pgs, after.pgs and report.html there' \
+    made_of "$dir/tuned.made-of" 'to go on, give the same; to fine-tune again, remove tuned.made-of, tuned.state, events.pgs, after.pgs and report.html there' \
         options "STEPS=${STEPS:-64} BATCH=${BATCH:-8} $*"
 fi
 
-errors=0
-# step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded, with errors of some records too.
+# step FILE TEXT COMMAND...: unless FILE is there. The command's output becomes FILE when it has succeeded, with SKIP_ERRORS with errors of
+# some records, too.
 step() {
     local file=$1 status=0
     if [ -e "$file" ]; then
@@ -52,11 +57,10 @@ step() {
     fi
     echo "$2"
     "${@:3}" >"$file.new" || status=$?
-    case $status in
-    0) ;;
-    4) errors=1 ;;
-    *) exit "$status" ;;
-    esac
+    if [ "$status" -eq 4 ] && [ -z "${SKIP_ERRORS:-}" ]; then
+        echo 'finetune.sh: some pictures have errors, named above: mend that and run this again, or go on without them with SKIP_ERRORS=1' >&2
+    fi
+    [ "$status" -eq 0 ] || { [ "$status" -eq 4 ] && [ -n "${SKIP_ERRORS:-}" ]; } || exit "$status"
     mv "$file.new" "$file"
 }
 
@@ -65,7 +69,11 @@ train() {
     local save=()
     [ "${SAVE_EVERY:-16}" -eq 0 ] || save=(--save-every "${SAVE_EVERY:-16}")
     [ ! -e "$dir/tuned.state" ] || save+=(--resume)
-    $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "${save[@]}" "$@" <"$dir/train.pgs"
+    # Besides the events a line for each step, for those who wait; tee outlives Ctrl-C until it has all that pg-train wrote.
+    {
+        $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "${save[@]}" "$@" <"$dir/train.pgs" |
+            tee -ip /dev/fd/3 | pg-render -f text >&2
+    } 3>&1
 }
 report() { pg-render -f html --label before --label after "$dir/before.pgs" "$dir/after.pgs" "$dir/events.pgs"; }
 
@@ -84,4 +92,3 @@ rm -f "$dir/tuned.state" # as large as what was trained, and of no further use
 step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
 step "$dir/report.html" 'report' report
 echo "report: $dir/report.html"
-[ "$errors" -eq 0 ] || exit 4

@@ -2,7 +2,8 @@
 # Fine-tunes as one of big_vision's transfer configurations: the options of a recipe, one tool a line, from pipelines/recipes.
 # Usage: transfer.sh RECIPE MODEL TRAIN OUT [pg-train options]     TRAIN: a .jsonl, or what else pg-fetch takes
 #        transfer.sh RECIPE TOOL                                   the recipe's options for pg-tokenize, pg-train or pg-infer
-# Environment: PG_BIN. The picture's size is the model's; pg-train options come after the recipe's and so decide.
+# Environment: PG_BIN. The picture's size is the model's; pg-train options come after the recipe's and so decide,
+# also --steps where the recipe has --epochs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() {
@@ -27,5 +28,8 @@ shift 4
 options pg-tokenize
 tokenize=("${of[@]}")
 options pg-train
+case " $* " in
+*' --steps '* | *' --steps='*) for i in "${!of[@]}"; do [ "${of[i]-}" != --epochs ] || unset "of[i]" "of[i+1]"; done ;;
+esac
 pg-fetch "$train" | pg-resize -m "$model" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
     pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text

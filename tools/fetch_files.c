@@ -239,5 +239,5 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
 void fetch_folder(fetch *f, const char *path)
 {
     walk(f, path, "", 0);
-    if (!f->order.number && fetch_more(f)) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", path);
+    if (!f->order.number && fetch_more(f)) tool_warn(&f->t, "no images (.png, .jpg, .jpeg, .jpe, .jfif) in '%s'", path);
 }

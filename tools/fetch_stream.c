@@ -258,7 +258,7 @@ static void remote_folder(fetch *f, const pg_source *s)
         if (pg_ends_with(l.at[i].name, ".jsonl"))
             tool_die(&f->t, EXIT_USAGE, "'%s' holds '%s': name that file for its examples, or give -o to fetch everything", s->text, l.at[i].name);
     }
-    if (!images) fetch_no_source(f, s->text, EXIT_FAIL, "no images (.png, .jpg, .jpeg) in '%s'; give -o to fetch its files", s->text);
+    if (!images) fetch_no_source(f, s->text, EXIT_FAIL, "no images (.png, .jpg, .jpeg, .jpe, .jfif) in '%s'; give -o to fetch its files", s->text);
     for (size_t i = 0; i < l.n && fetch_more(f); i++)
         if (!fetch_is_image(l.at[i].name)) fetch_leave(f, l.at[i].name);
         else if (fetch_wanted(f)) put_listed(f, &l, &l.at[i]);

@@ -238,7 +238,7 @@ static void walk(shard *h, int fd)
     if (rc != ARCHIVE_EOF) damaged(h, NULL);
     else if (!has_end_mark(fd)) damaged(h, "it is cut: no end mark follows");
     else put_sample(h);
-    if (!f->order.number) tool_warn(&f->t, "no images (.png, .jpg, .jpeg) in '%s'", h->file);
+    if (!f->order.number) tool_warn(&f->t, "no images (.png, .jpg, .jpeg, .jpe, .jfif) in '%s'", h->file);
 }
 
 void fetch_tar(fetch *f, const char *file, const char *name)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "text/text.h"
 #include "tool.h"
@@ -41,7 +42,7 @@ typedef struct oddity {
 
 typedef struct counts {
     uint64_t examples, eos_lost, lowered;
-    oddity cut, newline, control, places;
+    oddity cut, newline, control, places, replaced;
 } counts;
 
 static void parse(pg_tool *t, options *o)
@@ -74,6 +75,8 @@ static void parse(pg_tool *t, options *o)
         tool_usage(t, "unexpected operand '%s'", t->argv[optind]);
     if (o->prefix && !pg_utf8_valid(o->prefix, strlen(o->prefix)))
         tool_usage(t, "--prefix '%s': not valid UTF-8", o->prefix);
+    if (o->prefix && o->prefix[0] == '/' && pg_is_dir(o->prefix)) /* PREFIX of an installation, taken for that of the scripts */
+        tool_warn(t, "the prefix '%s' is the name of a folder", o->prefix);
     if (!o->model)
         tool_usage(t, "no model given: use -m MODEL");
 }
@@ -102,16 +105,18 @@ static pg_rec *header_keys(pg_tool *t, const pg_tokenizer *tok)
     return r;
 }
 
-static int get_prefix(const options *o, const pg_rec *rec, const char **s, size_t *n, pg_err *e)
+static int get_prefix(const options *o, const pg_rec *rec, const char **s, size_t *n, bool *replaced, pg_err *e)
 {
     int r;
 
+    *replaced = false;
+    r = pg_rec_str(rec, "prefix", s, n, e);
     if (o->prefix) {
+        *replaced = r > 0 && (*n != strlen(o->prefix) || memcmp(*s, o->prefix, *n));
         *s = o->prefix;
         *n = strlen(*s);
         return PG_OK;
     }
-    r = pg_rec_str(rec, "prefix", s, n, e);
     if (r == 0) {
         *s = "caption en";
         *n = strlen(*s);
@@ -201,16 +206,18 @@ static int tokenize(const options *o, const pg_tokenizer *tok, const tool_pipe *
 {
     const char *prefix, *suffix;
     size_t n_prefix, n_suffix;
-    bool lowered;
+    bool lowered, replaced;
     int r;
 
-    if ((r = get_prefix(o, p->rec, &prefix, &n_prefix, e)) < 0 ||
+    if ((r = get_prefix(o, p->rec, &prefix, &n_prefix, &replaced, e)) < 0 ||
         (r = get_suffix(o, p->rec, low, &suffix, &n_suffix, &lowered, e)) < 0 ||
         (r = pg_prompt_make(tok, prefix, n_prefix, suffix, n_suffix, o->length, prompt, e)) < 0 ||
         (r = set_prompt(p->rec, prompt, e)) < 0)
         return r;
     n->examples++;
     n->lowered += lowered;
+    if (replaced)
+        notice(&n->replaced, p);
     if (prompt->truncated)
         notice(&n->cut, p);
     n->eos_lost += prompt->eos_lost;
@@ -222,6 +229,9 @@ static void remarks(pg_tool *t, const options *o, const counts *n)
 {
     if (n->lowered)
         tool_warn(t, "lower-cased %" PRIu64 " suffix%s, as the notebook does; --keep-case keeps them as they are", n->lowered, n->lowered == 1 ? "" : "es");
+    if (n->replaced.n)
+        tool_info(t, "%" PRIu64 " example%s own, which --prefix replaces; the first is '%s'", n->replaced.n,
+                  n->replaced.n == 1 ? " has a prefix of its" : "s have prefixes of their", n->replaced.first);
     if (n->cut.n)
         tool_warn(t, "%" PRIu64 " of %" PRIu64 " examples were cut to %zu tokens, %" PRIu64 " lost their eos; the first is '%s'", n->cut.n, n->examples,
                   o->length, n->eos_lost, n->cut.first);

@@ -91,6 +91,7 @@ static void make_fingerprint(run *r)
 static void check_data(run *r)
 {
     pg_data *d = &r->data;
+    if (!d->n && !d->errors && !d->unusable) tool_die(&r->t, EXIT_FAIL, "there are no examples to train on: the stream holds none");
     if (!d->n)
         tool_die(&r->t, EXIT_FAIL, "no example can be used: %zu with errors, %zu that do not fit%s%s", d->errors, d->unusable,
                  d->unusable ? ", the first " : "", d->first_unusable);

@@ -101,7 +101,7 @@ void put_summary(const report *r, FILE *f)
             if (tool_same_is(&r->columns[i].tally.same)) {
                 fputs("<p class=\"warning\">All captions of ", f);
                 put_str(f, r->columns[i].label);
-                fputs(" are the same, though the pictures differ: the model does not look at them.</p>\n", f);
+                fputs(" are the same, though the pictures differ: the model may not look at them.</p>\n", f);
             }
         if (!r->scored && r->columns[0].tally.known) fputs("<p class=\"soft\">For CIDEr, BLEU and ROUGE-L, pass the stream through <code>pg-score --annotate</code>.</p>\n", f);
         fputs("</section>\n", f);

@@ -25,7 +25,7 @@ static void warn(pg_tool *t, const set *s, const pg_caption_facts *f)
         tool_warn(t, "'%s': one caption: CIDEr weighs words by how few pictures they belong to, so with one picture it is 0 whatever the caption", s->name);
     else if (f->distinct == 1)
         tool_warn(t, "'%s': all %zu captions are the same, '%.100s'%s", s->name, s->scored, first->caption,
-                  s->scored < TOOL_SAME_PICTURES ? "" : ": where the pictures differ, the model does not look at them; fewer steps or a lower learning rate may help");
+                  s->scored < TOOL_SAME_PICTURES ? "" : ": where the pictures differ, the model may not look at them; fewer steps or a lower learning rate may help");
     else if (f->distinct * 20 <= s->scored)
         tool_warn(t, "'%s': only %zu different captions for %zu pictures", s->name, f->distinct, s->scored);
     if (f->same_references)

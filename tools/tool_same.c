@@ -22,7 +22,7 @@ bool tool_same_is(const tool_same *s) { return !s->differ && s->pictures == TOOL
 void tool_same_warn(pg_tool *t, const tool_same *s, const char *what)
 {
     if (tool_same_is(s))
-        tool_warn(t, "all %llu %s are the same, '%.100s', though the pictures differ: the model does not look at them; fewer steps or a lower learning rate may help",
+        tool_warn(t, "all %llu %s are the same, '%.100s', though the pictures differ: the model may not look at them; fewer steps or a lower learning rate may help",
                   (unsigned long long)s->n, what, s->caption);
 }
 

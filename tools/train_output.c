@@ -26,7 +26,7 @@ static void make_folder(run *r, const char *dir)
     size_t n = made[0] ? 1 : 0;
     if (mkdir(dir, 0777)) {
         int saved = errno;
-        if (!pg_is_dir(dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s': %s", dir, strerror(saved));
+        if (!pg_is_dir(dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s': %s", dir, saved == EEXIST ? "it is there and is no folder" : strerror(saved));
         return;
     }
     if (!(made[n] = pg_strdup(dir))) train_no_memory(r);

@@ -130,7 +130,7 @@ int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
 {
     const unsigned char *p = NULL;
     int rc = object(rd, &p, e);
-    if (rc == 0) return pg_error(e, PG_EFORMAT, "bad stream '%s': empty, not even a header", rd->name);
+    if (rc == 0) return pg_error(e, PG_EFORMAT, "bad stream '%s': empty, not even a header: what should have written it may have failed", rd->name);
     if (rc < 0) return e && e->code == PG_EIO ? rc : pg_error_context(e, "bad stream '%s', header", rd->name);
     int32_t *v = NULL;
     size_t n = 0;

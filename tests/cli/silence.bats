@@ -148,7 +148,7 @@ P
     cp $I/png-rgb8.png "$T/p/e✓.png"
     "$B/pg-fetch" "$T/p" | "$B/pg-resize" -m $M | "$B/pg-tokenize" -m $M | "$B/pg-infer" -m $M >"$T/out.pgs"
     "$B/pg-render" -f captions "$T/out.pgs" | cut -f1 >"$T/ids"
-    # The id of the third is text with a backslash, which is shown as two.
+    # the id of a name that is not UTF-8 is text with a backslash, and a backslash is shown as two
     printf '%s\n' 'a\x1b[31m\nb.png' 'c\u202egnp.png' 'd\\xe9.png' 'e✓.png' | diff - "$T/ids"
     "$B/pg-render" -f jsonl "$T/out.pgs" | grep -q '"id":"c\\u202egnp.png"'
     printf x >"$T/p/$(printf 'f\342\200\256\033').png"

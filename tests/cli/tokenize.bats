@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # pg-tokenize: keys, prefix, cutting, errors. Streams come from and go to Debian's python3-msgpack.
+bats_require_minimum_version 1.5.0
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=${PG_BUILD:-build}
@@ -41,7 +42,10 @@ print(eval(sys.argv[1]))' "$1"
 @test "the prefix: -p, else the example's, else caption en" {
     make_stream '{"id": "a"}' '{"id": "b", "prefix": "caption de"}' >"$T/in"
     "$B/pg-tokenize" -m $M <"$T/in" >"$T/own"
-    "$B/pg-tokenize" -m $M -p 'caption en' <"$T/in" >"$T/one"
+    "$B/pg-tokenize" -m $M -p 'caption en' <"$T/in" >"$T/one" 2>"$T/err"
+    grep -qxF "pg-tokenize: 1 example has a prefix of its own, which --prefix replaces; the first is 'b'" "$T/err"
+    "$B/pg-tokenize" -q -m $M -p 'caption en' <"$T/in" 2>&1 >/dev/null | cmp - /dev/null
+    "$B/pg-tokenize" -m $M -p 'caption de' <"$T/in" 2>&1 >/dev/null | cmp - /dev/null
     [ "$(show 'r[0]["tokens"] == r[1]["tokens"]' <"$T/own")" = False ]
     [ "$(show 'r[0]["tokens"] == r[1]["tokens"] == [2, 385, 382, 5]' <"$T/one")" = True ]
 }
@@ -112,4 +116,10 @@ print(eval(sys.argv[1]))' "$1"
     run "$B/pg-tokenize" -m "$T/model.npz" <"$T/in.pgs"
     [ "$status" -eq 1 ]
     [[ $output == *"no tokenizer.model beside '$T/model.npz'"* ]]
+}
+
+@test "a prefix that is a folder's name, as PREFIX of an installation is, is warned of" {
+    run --separate-stderr bash -c "'$B/pg-fetch' tests/golden/image/png-rgb8.png | '$B/pg-resize' -s 8 | '$B/pg-tokenize' -m data/nano -p '$BATS_TEST_TMPDIR' >/dev/null"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"the prefix '$BATS_TEST_TMPDIR' is the name of a folder"* ]]
 }

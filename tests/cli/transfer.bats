@@ -45,6 +45,10 @@ setup() {
     PG_BIN=$B run pipelines/transfer.sh cococap data/nano "$T/p/train.jsonl" "$T/tuned" --epochs 1 --batch 2 --train attention
     [ "$status" -eq 0 ] || { echo "$output"; false; }
     [ -f "$T/tuned/model.npz" ]
+    # The recipe's --epochs gives way to --steps, which excludes it.
+    PG_BIN=$B run pipelines/transfer.sh cococap data/nano "$T/p/train.jsonl" "$T/steps" --steps 3 --batch 2 --train attention
+    [ "$status" -eq 0 ] || { echo "$output"; false; }
+    [[ $output == *'done: step 3 '* ]]
     PG_BIN=$B run pipelines/transfer.sh no-such data/nano "$T/p/train.jsonl" "$T/tuned"
     [ "$status" -eq 2 ]
     [[ $output == *cococap* ]]
