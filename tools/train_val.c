@@ -73,10 +73,14 @@ static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
     }
     v = &r->val_texts[i];
     *v = (val_text){0};
-    if (pg_rec_strs(rec, "references", &v->references, &v->n_references, NULL) != 1 || !v->n_references) {
+    int rc = pg_rec_strs(rec, "references", &v->references, &v->n_references, err);
+    if (rc == PG_ENOMEM) return rc;
+    if (rc < 0) tool_warn(&r->t, "validation example %zu: %s: it has no part in scores", i + 1, err->msg);
+    if (rc != 1 || !v->n_references) {
+        pg_strs_free(v->references, v->n_references);
         v->references = NULL;
         v->n_references = 0;
-        if (pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
+        if (rc >= 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
             if (!(v->references = pg_calloc(1, sizeof *v->references)) || !(v->references[0] = pg_strndup(suffix, n))) return pg_error_nomem(err);
             v->n_references = 1;
         }

@@ -323,3 +323,10 @@ P
     says 0 '' bash -c "'$B/pg-train' -q -m $M -o '$T/o.npz' --steps 1 --batch 2 --val '$T/val.pgs' <'$T/in.pgs' >/dev/null"
     [[ $stderr != *'of a training example'* ]]
 }
+
+@test "references of a validation example that are no strings: not its suffix instead" {
+    pictures
+    examples | change 'r["references"] = [1] if i == 1 else ["a red thing"]' >"$T/in.pgs"
+    says 0 "validation example 2: element 0 of 'references' is not a string: it has no part in scores" \
+        bash -c "'$B/pg-train' -q -m $M -o '$T/o.npz' --steps 1 --batch 2 --val '$T/in.pgs' <'$T/in.pgs' >/dev/null"
+}
