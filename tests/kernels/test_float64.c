@@ -43,29 +43,30 @@ void no_blas(size_t M, size_t N, size_t K, const double *A, size_t rsa, size_t c
 #include "../../common/kernels/attention.c"
 #undef job
 
-/* scalar.c's load float32 from memory. */
+/* scalar.c's load float32 from memory. Element (k, j) of B at k*rs + j*cs. */
+static void sums_of(size_t M, size_t n, size_t K, const double *A, size_t lda, const double *B, size_t rs, size_t cs, bool more, double *C,
+                    size_t ldc)
+{
+    for (size_t m = 0; m < M; m++)
+        for (size_t j = 0; j < n; j++) {
+            double s = more ? C[m * ldc + j] : 0;
+            for (size_t k = 0; k < K; k++) s += A[m * lda + k] * B[k * rs + j * cs];
+            C[m * ldc + j] = s;
+        }
+}
+
 static void nn(size_t M, size_t n, size_t K, const double *A, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool more, double *C,
                size_t ldc)
 {
     (void)type;
-    for (size_t m = 0; m < M; m++)
-        for (size_t j = 0; j < n; j++) {
-            double s = more ? C[m * ldc + j] : 0;
-            for (size_t k = 0; k < K; k++) s += A[m * lda + k] * ((const double *)B)[k * ldb + j];
-            C[m * ldc + j] = s;
-        }
+    sums_of(M, n, K, A, lda, B, ldb, 1, more, C, ldc);
 }
 
 static void nt(size_t M, size_t n, size_t K, const double *A, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool more, double *C,
                size_t ldc)
 {
     (void)type;
-    for (size_t m = 0; m < M; m++)
-        for (size_t j = 0; j < n; j++) {
-            double s = more ? C[m * ldc + j] : 0;
-            for (size_t k = 0; k < K; k++) s += A[m * lda + k] * ((const double *)B)[j * ldb + k];
-            C[m * ldc + j] = s;
-        }
+    sums_of(M, n, K, A, lda, B, 1, ldb, more, C, ldc);
 }
 
 static pg_kern *kern(void)
