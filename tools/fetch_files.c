@@ -56,11 +56,12 @@ static bool set_file(fetch *f, const char *path, const char *where)
     pg_err e = {0};
     pg_buf b = {0};
     struct stat st;
-    bool odd = !stat(path, &st) && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
+    bool known = !stat(path, &st), missing = !known && errno == ENOENT;
+    bool odd = known && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
     int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
                  : pg_file_read(path, fetch_max_image(f), &b, &e);
     if (rc == PG_ENOMEM) must(f, rc, &e);
-    if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
+    if (rc) tool_record_alike(&f->t, f->p.rec, missing ? "the picture does not exist" : e.msg, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
     else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
     pg_buf_free(&b);
     return !rc;

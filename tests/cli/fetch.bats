@@ -378,3 +378,58 @@ J
     [ "$status" -eq 1 ]
     [[ $output == *"'$T/folder': a folder"* ]]
 }
+
+@test "records with errors of one kind: three are told of and the rest counted, all with -v; each record has its own" {
+    cp "$PNG" "$T/in/a.png"
+    local n
+    for n in 1 2 3 4 5 6; do echo "{\"img\":\"$n.png\"}"; done >"$T/in/key.jsonl"
+    for n in 1 2 3 4 5 6; do echo "{\"image\":\"$n.png\"}"; done >"$T/in/file.jsonl"
+    for n in 1 2 3 4 5 6; do echo '{"image":"a.png","suffix":1}'; done >"$T/in/suffix.jsonl"
+    for n in 1 2 3 4 5 6 7; do echo '{"image":"a.png"}'; done >"$T/in/id.jsonl"
+    for n in 1 2 3 4 5 6; do echo "$n.png,a thing"; done >"$T/in/line.jsonl"
+    echo '{"images":[{"id":1},{"id":2},{"id":3},{"id":4},{"id":5},{"id":6}],"annotations":[{"image_id":1,"caption":"x"}]}' >"$T/in/coco.json"
+    local kinds=("key.jsonl:no 'image'" 'file.jsonl:the picture does not exist' "suffix.jsonl:'suffix' is not a string"
+        'id.jsonl:an id that was there before' 'line.jsonl:not JSON' 'coco.json:no file_name') kind
+    for kind in "${kinds[@]}"; do
+        fetch "$T/in/${kind%%:*}"
+        cat "$T/err"
+        [ "$rc" -eq 4 ]
+        [ "$(grep -vc warning: "$T/err")" -eq 5 ]
+        grep -qxF "pg-fetch: the same of 3 more records: ${kind#*:}" "$T/err"
+        grep -qx 'pg-fetch: 6 records with errors' "$T/err"
+        [ "$(grep -c '"error":{"tool":"pg-fetch","message":' "$T/out")" -eq 6 ]
+        fetch -v "$T/in/${kind%%:*}"
+        [ "$(grep -vc warning: "$T/err")" -eq 7 ]
+    done
+    # Another reason in between: nothing is taken for the same.
+    { sed -n 1,4p "$T/in/key.jsonl"; sed -n 1p "$T/in/suffix.jsonl"; sed -n 5p "$T/in/key.jsonl"; } >"$T/in/both.jsonl"
+    fetch "$T/in/both.jsonl"
+    grep -qxF "pg-fetch: the same of 1 more record: no 'image'" "$T/err"
+    grep -qxF "pg-fetch: $T/in/both.jsonl:6: no 'image'" "$T/err"
+}
+
+@test "a table is no source: told how to make one" {
+    printf 'image,suffix\na.png,a thing\n' >"$T/in/x.csv"
+    printf 'image\tsuffix\na.png\ta thing\n' >"$T/in/x.tsv"
+    for kind in csv tsv; do
+        run --separate-stderr "$B/pg-fetch" "$T/in/x.$kind"
+        [ "$status" -eq 1 ]
+        [[ $stderr == *"is no source, but Miller makes JSON lines of a table with columns image and suffix: mlr -S --i$kind --ojsonl cat '$T/in/x.$kind' > train.jsonl" ]]
+    done
+}
+
+@test "JSON lines: zero bytes, \\u0000 and keys that are not UTF-8 are errors in plain words" {
+    cp "$PNG" "$T/in/a.png"
+    {
+        printf '{"image":"a.png"}\0\n\0\0\0\n'
+        # shellcheck disable=SC2028
+        echo '{"image":"a.png","suffix":"a\u0000b"}'
+        printf '{"image":"a.png","k\xff":1}\n'
+    } >"$T/in/x.jsonl"
+    fetch "$T/in/x.jsonl"
+    cat "$T/err"
+    [ "$rc" -eq 4 ]
+    [ "$(grep -c ':[12]: a zero byte: not UTF-8 (UTF-16?)$' "$T/err")" -eq 2 ]
+    grep -qF 'x.jsonl:3: a text with \u0000 in it' "$T/err"
+    grep -qF 'x.jsonl:4: unable to decode byte 0xff' "$T/err"
+}
