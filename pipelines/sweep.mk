@@ -73,5 +73,8 @@ $(OUT)/report.html: $(captions) $(events) $(OUT)/runs
 $(DEMO)/train.pgs $(DEMO)/val.pgs &:
 	$(MAKE_DEMO)
 
-.PHONY: sweep always
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(lastword $(MAKEFILE_LIST))
+
+.PHONY: sweep help always
 .DELETE_ON_ERROR:
