@@ -154,3 +154,34 @@ P
     printf x >"$T/p/$(printf 'f\342\200\256\033').png"
     says 4 "'f????.png'" bash -c "'$B/pg-fetch' '$T/p' | '$B/pg-resize' -s 8 >/dev/null"
 }
+
+@test "a loss that rose is told of at the end, with both values, also where the run was resumed; one that fell is not" {
+    for p in png-rgb8-64.png jpg-420.jpg; do echo "{\"image\":\"$PWD/$I/$p\",\"suffix\":\"a thing\"}"; done >"$T/in.jsonl"
+    "$B/pg-fetch" "$T/in.jsonl" | "$B/pg-resize" -m $M | "$B/pg-tokenize" -q -m $M >"$T/in.pgs"
+    rises='warning: the loss rose from '
+    says 0 '' bash -c "'$B/pg-train' -m $M -o '$T/knows' --steps 60 --batch 2 <'$T/in.pgs' >/dev/null"
+    [[ $stderr != *"$rises"* ]]
+    losses() { "$B/pg-render" -f jsonl 2>/dev/null | sed -nE 's/.*"event":"step".*"loss":([0-9.]+).*/\1/p'; }
+    set -- -m "$T/knows" -o "$T/o.npz" --lr 1e4 --steps 12 --batch 2
+    "$B/pg-train" "$@" --save-every 6 <"$T/in.pgs" 2>"$T/err" >"$T/events.pgs"
+    losses <"$T/events.pgs" >"$T/losses"
+    cat "$T/losses" "$T/err"
+    # The first, and the mean as the manual has it.
+    awk 'NR == 1 { first = m = $1 } { m += ($1 - m) / (NR < 10 ? NR : 10) } END { exit !(m > first + 1); }' "$T/losses"
+    says=$(awk 'NR == 1 { first = m = $1 } { m += ($1 - m) / (NR < 10 ? NR : 10) } END { printf "%.4g in the first step to %.4g at the end", first, m }' "$T/losses")
+    grep -qF "$rises$says: " "$T/err"
+    says 0 "$rises$says: " bash -c "'$B/pg-train' ${*@Q} --resume <'$T/in.pgs' >/dev/null"
+    [[ $stderr == *'resuming after step 12 of 12'* ]]
+}
+
+@test "a loss that is no number ends training: status 1, the checkpoint and the last save that were there stay as they are" {
+    "$A" make pg1 >"$T/in.pgs"
+    echo precious >"$T/o.npz"
+    trains 1 'the loss is not a number at step ' --steps 9 --lr 1e30
+    [[ $stderr == *'try a smaller --lr or --clip 1; nothing was written'* ]]
+    [ "$(cat "$T/o.npz")" = precious ]
+    trains 1 'at step ' --steps 9 --lr 1e30 --save-every 1
+    [[ $stderr == *'the last save is kept'* ]]
+    [ "$(cat "$T/o.npz")" = precious ]
+    [ -s "$T/o.npz.state" ]
+}
