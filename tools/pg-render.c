@@ -331,7 +331,8 @@ static int render_records(pg_tool *t, const options *o, char *const *files, size
     if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
     for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
-        if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");
+        if (s.c->n_train + s.c->n_val == 0)
+            tool_die(t, EXIT_FAIL, "there are no losses to draw in '%s'%s: svg is for the events of pg-train", n ? files[0] : "standard input", n > 1 ? " and the others" : "");
         render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);
     }
     if (o->format == CAPTIONS && s.records && !s.shown) tool_warn(t, "no record has a caption, of %llu", (unsigned long long)s.records);
