@@ -374,6 +374,16 @@ J
     [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
     run sweep LRS=0.1 SEEDS=0 ARGS="--optimizer adamw"
     [ "$(grep -c '^training' <<<"$output")" -eq 1 ]
+    # What is no stream is told how to become one, before anything runs.
+    for f in "$T/pictures/train.jsonl" "$T/pictures"; do
+        run sweep TRAIN="$f"
+        [ "$status" -eq 2 ]
+        [[ $output == *"'$f' is no stream of examples: pg-fetch '$f' | pg-resize -m '$T/m' | pg-tokenize -m '$T/m' > examples.pgs makes one"* ]]
+        [[ $output != *training* ]]
+    done
+    run sweep VAL="$T/none.pgs"
+    [ "$status" -eq 2 ]
+    [[ $output == *"'$T/none.pgs' does not exist"* ]]
     # From another folder, with the model that lies beside the script.
     top=$PWD
     cd "$T"
