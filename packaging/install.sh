@@ -70,6 +70,7 @@ put_all() {
         d=${f%/*}
         put 644 "$f" "$includedir/pg/${d##*/}"
     done
+    put 644 common/pg.h "$includedir/pg"
     put_placed 644 packaging/pg.pc "$pkgconfigdir"
     put 644 "$BUILD/pg.bash" "$share"
     find pipelines data/*.sh data/README.md data/nano -type f ! -name 'packages.*' | LC_ALL=C sort | while IFS= read -r f; do

@@ -18,7 +18,7 @@ typedef struct val_text {
 
 /* Held-out examples in order, to find those that are trained on. */
 typedef struct held_out {
-    const pg_item **by_id, **by_picture;
+    const pg_data_item **by_id, **by_picture;
     bool *same_id, *same_picture; /* of val_data's items: some training example has it */
 } held_out;
 

@@ -28,11 +28,11 @@ void train_open_tokenizer(run *r)
 }
 
 /* ---- examples ---- */
-static int by_id(const void *a, const void *b) { return strcmp((*(const pg_item *const *)a)->id, (*(const pg_item *const *)b)->id); }
+static int by_id(const void *a, const void *b) { return strcmp((*(const pg_data_item *const *)a)->id, (*(const pg_data_item *const *)b)->id); }
 
 static int by_picture(const void *a, const void *b)
 {
-    uint64_t x = (*(const pg_item *const *)a)->picture, y = (*(const pg_item *const *)b)->picture;
+    uint64_t x = (*(const pg_data_item *const *)a)->picture, y = (*(const pg_data_item *const *)b)->picture;
     return x < y ? -1 : x > y;
 }
 
@@ -51,10 +51,10 @@ void train_index_val(run *r)
 }
 
 /* Marks all of a sorted list that are equal to the key. */
-static void mark(const run *r, const pg_item *const *list, int (*order)(const void *, const void *), const pg_item *key, bool *marks)
+static void mark(const run *r, const pg_data_item *const *list, int (*order)(const void *, const void *), const pg_data_item *key, bool *marks)
 {
     size_t n = r->val_data.n;
-    const pg_item *const *hit = n ? bsearch(&key, list, n, sizeof *list, order) : NULL;
+    const pg_data_item *const *hit = n ? bsearch(&key, list, n, sizeof *list, order) : NULL;
     if (!hit) return;
     size_t lo = (size_t)(hit - list), hi = lo + 1;
     while (lo > 0 && !order(&list[lo - 1], &key)) lo--;
@@ -65,7 +65,7 @@ static void mark(const run *r, const pg_item *const *list, int (*order)(const vo
 int train_see(void *ctx, size_t i, const pg_rec *rec, pg_err *e)
 {
     run *r = ctx;
-    const pg_item *it = &r->data.items[i];
+    const pg_data_item *it = &r->data.items[i];
     int32_t newline = r->tok ? pg_tokenizer_newline(r->tok) : -1;
     (void)rec;
     (void)e;
@@ -83,7 +83,7 @@ int train_see(void *ctx, size_t i, const pg_rec *rec, pg_err *e)
 static void report_repeated(run *r)
 {
     size_t n = r->data.n, repeated = 0;
-    const pg_item **list = pg_alloc(n, sizeof *list);
+    const pg_data_item **list = pg_alloc(n, sizeof *list);
     if (!list) train_no_memory(r);
     for (size_t i = 0; i < n; i++) list[i] = &r->data.items[i];
     if (n) qsort(list, n, sizeof *list, by_id);
