@@ -433,3 +433,23 @@ J
     grep -qF 'x.jsonl:3: a text with \u0000 in it' "$T/err"
     grep -qF 'x.jsonl:4: unable to decode byte 0xff' "$T/err"
 }
+
+@test "texts beside pictures: returns, blanks alone, several lines, .TXT beside .JPG" {
+    for n in a b c; do cp "$PNG" "$T/in/$n.png"; done
+    cp "$PNG" "$T/in/D.PNG"
+    printf 'one\r\ntwo\rhalf \r\n\r\n' >"$T/in/a.txt"
+    printf ' \t\r\n' >"$T/in/b.txt"
+    : >"$T/in/c.txt"
+    echo 'upper' >"$T/in/D.TXT"
+    fetch "$T/in"
+    cat "$T/out" "$T/err"
+    [ "$rc" -eq 0 ]
+    [[ $(line 1) == *'"id":"D.PNG"'*'"suffix":"upper"}' ]]
+    [[ $(line 2) == *'"suffix":"one\ntwo\u000dhalf "}' ]]
+    [[ $(line 3) == *'"suffix":""}' ]]
+    [[ $(line 4) == *'"suffix":""}' ]]
+    [ "$(cat "$T/err")" = "pg-fetch: warning: 1 caption of several lines is one suffix, new lines and all, the first '$T/in/a.txt'; several captions of a picture are lines of JSON" ]
+    echo 'lower' >"$T/in/D.txt"
+    fetch "$T/in/D.PNG"
+    [[ $(line 1) == *'"suffix":"lower"}' ]]
+}

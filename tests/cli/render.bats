@@ -294,3 +294,22 @@ P
     [ -L link.txt ]
     ! grep -q old real.txt
 }
+
+@test "sidecar: of many files that are there already three are named, the rest is counted" {
+    for i in 1 2 3 4 5; do
+        cp a.png "$i.png"
+        echo mine >"$i.txt"
+    done
+    "$PY" - <<'P'
+import msgpack
+with open("five.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "examples", "chain": []}] + [{"id": str(i), "source": f"{i}.png", "caption": "x"} for i in range(1, 6)] + [{"pg-end": 5}]:
+        f.write(msgpack.packb(r))
+P
+    run "$B/pg-render" -f sidecar five.pgs
+    [ "$status" -eq 0 ]
+    echo "$output"
+    [ "$(grep -c 'exists and is kept; --overwrite replaces it' <<<"$output")" -eq 3 ]
+    [[ $output == *'warning: 2 more exist and are kept'*'0 files written, 5 kept'* ]]
+    [ "$(cat 5.txt)" = mine ]
+}
