@@ -199,7 +199,7 @@ static void no_source(fetch *f, const char *path)
 {
     bool csv = pg_ends_with(path, ".csv");
     if (csv || pg_ends_with(path, ".tsv"))
-        fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source, but Miller makes JSON lines of a table with columns image and suffix: mlr -S --i%s --ojsonl cat '%s' > train.jsonl",
+        fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source, but Miller makes JSON lines of a table with columns image and caption: mlr -S --i%s --ojsonl rename caption,suffix '%s' > train.jsonl",
                         path, csv ? "csv" : "tsv", path);
     else
         fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);

@@ -414,7 +414,7 @@ J
     for kind in csv tsv; do
         run --separate-stderr "$B/pg-fetch" "$T/in/x.$kind"
         [ "$status" -eq 1 ]
-        [[ $stderr == *"is no source, but Miller makes JSON lines of a table with columns image and suffix: mlr -S --i$kind --ojsonl cat '$T/in/x.$kind' > train.jsonl" ]]
+        [[ $stderr == *"is no source, but Miller makes JSON lines of a table with columns image and caption: mlr -S --i$kind --ojsonl rename caption,suffix '$T/in/x.$kind' > train.jsonl" ]]
     done
 }
 
@@ -452,4 +452,22 @@ J
     echo 'lower' >"$T/in/D.txt"
     fetch "$T/in/D.PNG"
     [[ $(line 1) == *'"suffix":"lower"}' ]]
+}
+
+@test "the manual's lines that make JSON lines of tables and of other keys" {
+    command -v jq >/dev/null || skip 'no jq'
+    cp "$PNG" "$T/in/a.png"
+    man=$(sed -n '/^jq -c/,/train.jsonl$/{s/\\e/\\/g; p}' man/pg-fetch.1)
+    [ "$(grep -c '^jq' <<<"$man")" -eq 2 ]
+    cd "$T/in"
+    echo '{"file_name":"a.png","text":"a thing"}' >metadata.jsonl
+    echo '{"image":"a.png","captions":["one","two"]}' >many.jsonl
+    bash -euc "$(sed -n 1p <<<"$man")"
+    [ "$(cat train.jsonl)" = '{"image":"a.png","suffix":"a thing"}' ]
+    bash -euc "$(sed -n '2,$p' <<<"$man")"
+    [ "$(cat train.jsonl)" = '{"image":"a.png","id":"a.png#0","suffix":"one"}'$'\n''{"image":"a.png","id":"a.png#1","suffix":"two"}' ]
+    command -v mlr >/dev/null || return 0
+    printf 'image,caption\na.png,"a ""thing"", 42"\n' >table.csv
+    bash -euc "$(cd "$OLDPWD" && sed -n 's/^\.Dl \(mlr .*\)/\1/p' man/pg-fetch.1)"
+    [ "$(cat train.jsonl)" = '{"image": "a.png", "suffix": "a \"thing\", 42"}' ]
 }
