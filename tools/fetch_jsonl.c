@@ -147,6 +147,13 @@ static void bad_line(fetch *f, const char *where, const char *why, const char *s
     fetch_put(f, where);
 }
 
+/* Of the first line: whether the whole file is one value, on one line or many. */
+static const char *one_value(const char *s, size_t n)
+{
+    if (*s == '[') return "a list, not an object on each line: jq -c '.[]' makes lines of it";
+    return n == 1 && *s == '{' ? "an object of several lines: jq -c . makes one line of each" : NULL;
+}
+
 /* Why a line is none, and what such lines have in common. */
 static const char *not_json(const json_error_t *why, const char **shared)
 {
@@ -197,7 +204,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         if (!n || !fetch_wanted(f)) continue;
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        const char *bad = long_one ? "longer than 16 MiB" : memchr(s, 0, n) ? "a zero byte: not UTF-8 (UTF-16?)" : NULL, *shared = bad;
+        const char *bad = long_one ? "longer than 16 MiB" : memchr(s, 0, n) ? "a zero byte: not UTF-8 (UTF-16?)" : number == 1 ? one_value(s, n) : NULL, *shared = bad;
         if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = not_json(&why, &shared);
         if (o && !json_is_object(o)) shared = bad = "not a JSON object";
         if (bad) bad_line(f, where, bad, shared);

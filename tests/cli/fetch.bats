@@ -471,3 +471,18 @@ J
     bash -euc "$(cd "$OLDPWD" && sed -n 's/^\.Dl \(mlr .*\)/\1/p' man/pg-fetch.1)"
     [ "$(cat train.jsonl)" = '{"image": "a.png", "suffix": "a \"thing\", 42"}' ]
 }
+
+@test "JSON that is not on lines: told what makes lines of it" {
+    echo '[{"image":"a.png"},{"image":"b.png"}]' >"$T/in/x.jsonl"
+    cp "$T/in/x.jsonl" "$T/in/list.json"
+    printf '{\n"image":"a.png"}\n' >"$T/in/y.jsonl"
+    printf '{"image":"a.png"}\n{"image":"b.png"}\n' >"$T/in/lines.json"
+    fetch "$T/in/x.jsonl"
+    grep -qF "x.jsonl:1: a list, not an object on each line: jq -c '.[]' makes lines of it" "$T/err"
+    fetch "$T/in/y.jsonl"
+    grep -qF 'y.jsonl:1: an object of several lines: jq -c . makes one line of each' "$T/err"
+    run -1 --separate-stderr "$B/pg-fetch" "$T/in/list.json"
+    [[ $stderr == *"a list, of which jq -c '.[]' makes JSON lines" ]]
+    run -1 --separate-stderr "$B/pg-fetch" "$T/in/lines.json"
+    [[ $stderr == *'(JSON lines are in files named .jsonl)' ]]
+}
