@@ -4,27 +4,18 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/ops.h"
+#include "kernels/attention.h"
 
-enum { SMALL = 200000 }; /* a call of BLIS takes about 5 us: products smaller than this are faster without */
+enum {
+    SMALL = 200000, /* a call of BLIS takes about 5 us: products smaller than this are faster without */
+    LONG = 1024     /* keys */
+};
 
 typedef struct job {
     const pg_kern *k;
     const pg_attn *seqs;
     const pg_attn_dims *d;
-    size_t n_seqs;
 } job;
-
-/* Some rows of one sequence under one key head. */
-typedef struct block {
-    const pg_attn *s;
-    size_t rows, ldq, ldo;      /* strides between rows */
-    size_t query, head;         /* of the first row */
-    size_t kv;                  /* key head */
-    size_t keys;                /* the largest limit of the rows */
-    size_t lim[PG_ATTN_ROWS];   /* how many keys each row sees */
-    size_t lse[PG_ATTN_ROWS];   /* where its lse goes */
-} block;
 
 static void transpose(float *y, const float *x, size_t rows, size_t cols, size_t ld)
 {
@@ -58,22 +49,26 @@ static void product(const pg_kern *k, float *turned, size_t M, size_t N, size_t 
 /* How the rows of one key head lie. */
 typedef enum { BY_QUERIES, BY_HEADS, FLAT } layout;
 
-static layout layout_of(const pg_attn *s, const pg_attn_dims *d)
-{
-    size_t row = d->heads * d->head_dim;
-    if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) return FLAT;
-    return s->n < d->heads / d->kv_heads ? BY_HEADS : BY_QUERIES;
-}
+/* How the rows of one sequence are cut: runs of `run` rows, each into `pieces` blocks of `rows` rows, the last one shorter. */
+typedef struct cut {
+    layout how;
+    bool half;
+    size_t runs, run, pieces, rows;
+} cut;
 
-/* Blocks of one key head, of at most PG_ATTN_ROWS rows each. */
-static size_t blocks_of(const pg_attn *s, const pg_attn_dims *d)
+/* half_rows: most of a block in bfloat16. */
+static cut cut_of(const pg_kern *k, const pg_attn *s, const pg_attn_dims *d, size_t half_rows)
 {
-    size_t group = d->heads / d->kv_heads;
-    switch (layout_of(s, d)) {
-    case FLAT: return pg_div_up(s->n * group, PG_ATTN_ROWS);
-    case BY_HEADS: return s->n * pg_div_up(group, PG_ATTN_ROWS);
-    default: return group * pg_div_up(s->n, PG_ATTN_ROWS);
-    }
+    size_t group = d->heads / d->kv_heads, row = d->heads * d->head_dim;
+    cut c;
+    if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) c = (cut){.how = FLAT, .runs = 1, .run = s->n * group};
+    else if (s->n < group) c = (cut){.how = BY_HEADS, .runs = s->n, .run = group};
+    else c = (cut){.how = BY_QUERIES, .runs = group, .run = s->n};
+    c.half = pg_attn_half_suits(k, c.run, d);
+    size_t most = c.half ? half_rows : PG_ATTN_ROWS;
+    c.pieces = pg_div_up(c.run, most);
+    c.rows = c.half ? pg_attn_half_rows(c.run, c.pieces) : most;
+    return c;
 }
 
 static size_t limit(const pg_attn *s, size_t query)
@@ -81,169 +76,184 @@ static size_t limit(const pg_attn *s, size_t query)
     return s->lim ? pg_min_size(s->lim[query], s->n_keys) : s->n_keys;
 }
 
-static block block_at(const pg_attn *s, const pg_attn_dims *d, size_t kv, size_t i)
+static void block_at(pg_attn_block *b, const pg_attn *s, const pg_attn_dims *d, const cut *c, size_t kv, size_t i)
 {
-    size_t group = d->heads / d->kv_heads, first, runs;
-    layout how = layout_of(s, d);
-    block b = {.s = s, .kv = kv, .head = kv * group, .ldq = d->head_dim, .ldo = d->head_dim};
-    switch (how) {
+    size_t group = d->heads / d->kv_heads, run = i / c->pieces, first = i % c->pieces * c->rows;
+    b->s = s;
+    b->d = d;
+    b->kv = kv;
+    b->rows = pg_min_size(c->rows, c->run - first);
+    b->ldq = c->how == BY_QUERIES ? d->ldq : d->head_dim;
+    b->ldo = c->how == BY_QUERIES ? d->ldo : d->head_dim;
+    switch (c->how) {
     case FLAT:
-        first = i * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, s->n * group - first);
-        b.query = first / group;
-        b.head += first % group;
+        b->query = first / group;
+        b->head = first % group;
         break;
     case BY_HEADS:
-        runs = pg_div_up(group, PG_ATTN_ROWS);
-        first = i % runs * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, group - first);
-        b.query = i / runs;
-        b.head += first;
+        b->query = run;
+        b->head = kv * group + first;
         break;
     case BY_QUERIES:
-        runs = pg_div_up(s->n, PG_ATTN_ROWS);
-        b.query = i % runs * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, s->n - b.query);
-        b.head += i / runs;
-        b.ldq = d->ldq;
-        b.ldo = d->ldo;
+        b->query = first;
+        b->head = kv * group + run;
         break;
     }
-    size_t query = b.query, head = b.head;
-    for (size_t r = 0; r < b.rows; r++) {
-        b.lim[r] = limit(s, query);
-        b.lse[r] = head * s->n + query;
-        if (b.lim[r] > b.keys) b.keys = b.lim[r];
-        if (how == BY_QUERIES) query++;
+    size_t query = b->query, head = b->head;
+    b->keys = 0;
+    for (size_t r = 0; r < b->rows; r++) {
+        b->lim[r] = limit(s, query);
+        b->lse[r] = head * s->n + query;
+        if (b->lim[r] > b->keys) b->keys = b->lim[r];
+        if (c->how == BY_QUERIES) query++;
         else if (++head == (kv + 1) * group) {
             head = kv * group;
             query++;
         }
     }
-    return b;
 }
 
-static size_t visible(const block *b, size_t r, size_t key, size_t n)
+void pg_attn_keys(const pg_attn_block *b, size_t key, size_t *n, const float **k, const float **v)
 {
-    return b->lim[r] <= key ? 0 : pg_min_size(n, b->lim[r] - key);
-}
-
-/* Keys and values from `key` on, *n of them at most: a run ends where the second part of the keys begins. */
-static void keys_at(const pg_attn *s, size_t ldk, size_t key, size_t *n, const float **k, const float **v)
-{
+    const pg_attn *s = b->s;
     bool second = s->k2 && key >= s->split;
-    size_t row = second ? key - s->split : key;
-    *k = (second ? s->k2 : s->k) + row * ldk;
-    *v = (second ? s->v2 : s->v) + row * ldk;
+    size_t at = (second ? key - s->split : key) * b->d->ldk + b->kv * b->d->head_dim;
+    *k = (second ? s->k2 : s->k) + at;
+    *v = (second ? s->v2 : s->v) + at;
     if (s->k2 && !second) *n = pg_min_size(*n, s->split - key);
 }
 
-static void forward(const job *j, const block *b, const pg_scratch *w)
+void pg_softmax_begin(pg_softmax *x, size_t rows)
 {
-    const pg_attn_dims *d = j->d;
-    const pg_ops *ops = j->k->ops;
-    size_t H = d->head_dim;
-    const float *q = b->s->q + b->query * d->ldq + b->head * H;
-    float *out = b->s->out + b->query * d->ldo + b->head * H, max[PG_ATTN_ROWS];
-    double sum[PG_ATTN_ROWS];
-    for (size_t r = 0; r < b->rows; r++) {
-        max[r] = -INFINITY;
-        sum[r] = 0;
+    for (size_t r = 0; r < rows; r++) {
+        x->max[r] = -INFINITY;
+        x->sum[r] = 0;
     }
+}
+
+void pg_softmax_raise(const pg_ops *ops, pg_softmax *x, size_t r, float max, float *out, size_t H)
+{
+    if (max <= x->max[r]) return;
+    if (x->max[r] > -INFINITY) {
+        float shrink = expf(x->max[r] - max);
+        x->sum[r] *= (double)shrink;
+        ops->scale(out, shrink, H);
+    }
+    x->max[r] = max;
+}
+
+void pg_softmax_end(const pg_ops *ops, const pg_softmax *x, const pg_attn_block *b, float *out)
+{
+    for (size_t r = 0; r < b->rows; r++) {
+        ops->scale(out + r * b->ldo, (float)(1 / x->sum[r]), b->d->head_dim);
+        if (b->s->lse) b->s->lse[b->lse[r]] = (float)((double)x->max[r] + log(x->sum[r]));
+    }
+}
+
+static void forward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
+{
+    const pg_ops *ops = k->ops;
+    size_t H = b->d->head_dim, ldk = b->d->ldk;
+    const float *q = b->s->q + b->query * b->d->ldq + b->head * H;
+    float *out = b->s->out + b->query * b->d->ldo + b->head * H;
+    pg_softmax soft;
+    pg_softmax_begin(&soft, b->rows);
     for (size_t key = 0, n; key < b->keys; key += n) {
         const float *keys, *values;
         n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
-        keys_at(b->s, d->ldk, key, &n, &keys, &values);
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, keys + b->kv * H, d->ldk, true, false, w->s, n);
+        pg_attn_keys(b, key, &n, &keys, &values);
+        product(k, w->b, b->rows, n, H, q, b->ldq, false, keys, ldk, true, false, w->s, n);
         for (size_t r = 0; r < b->rows; r++) {
             float *s = w->s + r * n;
-            size_t see = visible(b, r, key, n);
+            size_t see = pg_attn_visible(b, r, key, n);
             memset(s + see, 0, (n - see) * sizeof *s);
             if (!see) continue;
-            float m = ops->logit(s, d->scale, d->softcap, see);
-            if (m > max[r]) {
-                if (key) {
-                    float shrink = expf(max[r] - m);
-                    sum[r] *= (double)shrink;
-                    ops->scale(out + r * b->ldo, shrink, H);
-                }
-                max[r] = m;
-            }
-            sum[r] += ops->exp_sum(s, s, max[r], see);
+            pg_softmax_raise(ops, &soft, r, ops->logit(s, b->d->scale, b->d->softcap, see), out + r * b->ldo, H);
+            soft.sum[r] += ops->exp_sum(s, s, soft.max[r], see);
         }
-        product(j->k, w->b, b->rows, H, n, w->s, n, false, values + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
+        product(k, w->b, b->rows, H, n, w->s, n, false, values, ldk, false, key > 0, out, b->ldo);
     }
-    for (size_t r = 0; r < b->rows; r++) {
-        ops->scale(out + r * b->ldo, (float)(1 / sum[r]), H);
-        if (b->s->lse) b->s->lse[b->lse[r]] = (float)((double)max[r] + log(sum[r]));
-    }
+    pg_softmax_end(ops, &soft, b, out);
+}
+
+/* Of a block in bfloat16. The more rows, the fewer times the keys are packed; where they fit the caches anyway, more blocks occupy more threads. */
+static size_t forward_rows(const pg_attn *s)
+{
+    return s->n_keys > LONG ? PG_ATTN_HALF_ROWS : PG_ATTN_HALF_ROWS / 2;
 }
 
 static void forward_task(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
     const pg_attn *s = j->seqs;
+    cut c;
     for (;; s++) {
-        size_t n = j->d->kv_heads * blocks_of(s, j->d);
-        if (i < n) break;
-        i -= n;
+        c = cut_of(j->k, s, j->d, forward_rows(s));
+        if (i < j->d->kv_heads * c.runs * c.pieces) break;
+        i -= j->d->kv_heads * c.runs * c.pieces;
     }
-    size_t per = blocks_of(s, j->d);
-    block b = block_at(s, j->d, i / per, i % per);
-    forward(j, &b, &j->k->scratch[thread]);
+    pg_attn_block b;
+    block_at(&b, s, j->d, &c, i / (c.runs * c.pieces), i % (c.runs * c.pieces));
+    if (c.half) pg_attn_half_forward(j->k, &b, &j->k->scratch[thread]);
+    else forward(j->k, &b, &j->k->scratch[thread]);
 }
 
 void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
 {
-    job j = {.k = k, .seqs = seqs, .n_seqs = n_seqs, .d = d};
+    job j = {.k = k, .seqs = seqs, .d = d};
     size_t tasks = 0, work = 0;
     for (size_t i = 0; i < n_seqs; i++) {
-        tasks += d->kv_heads * blocks_of(&seqs[i], d);
+        cut c = cut_of(k, &seqs[i], d, forward_rows(&seqs[i]));
+        tasks += d->kv_heads * c.runs * c.pieces;
         work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 8 + 4);
     }
     pg_kern_run(k, tasks, work, forward_task, &j);
 }
 
 /* p = softmax; dv += p' dout; ds = p (dout v' - dout·out) slope; dq = ds k; dk += ds' q. */
-static void backward(const job *j, const block *b, const pg_scratch *w)
+static void backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
 {
-    const pg_attn_dims *d = j->d;
-    const pg_ops *ops = j->k->ops;
+    const pg_attn_dims *d = b->d;
+    const pg_ops *ops = k->ops;
     size_t H = d->head_dim, first = b->query * d->ldq + b->head * H, ofirst = b->query * d->ldo + b->head * H;
     const float *q = b->s->q + first, *out = b->s->out + ofirst, *dout = b->s->dout + ofirst;
     float *dq = b->s->dq + first, delta[PG_ATTN_ROWS];
     for (size_t r = 0; r < b->rows; r++) delta[r] = ops->dot(dout + r * b->ldo, out + r * b->ldo, H);
     for (size_t key = 0; key < b->keys; key += PG_ATTN_KEYS) {
         size_t n = pg_min_size(PG_ATTN_KEYS, b->keys - key), at = key * d->ldk + b->kv * H;
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + at, d->ldk, true, false, w->s, n);
-        product(j->k, w->b, b->rows, n, H, dout, b->ldo, false, b->s->v + at, d->ldk, true, false, w->ds, n);
-        for (size_t r = 0; r < b->rows; r++) {
-            float *s = w->s + r * n, *ds = w->ds + r * n;
-            size_t see = visible(b, r, key, n);
-            ops->attn_back(s, ds, d->scale, d->softcap, b->s->lse[b->lse[r]], delta[r], see);
-            memset(s + see, 0, (n - see) * sizeof *s);
-            memset(ds + see, 0, (n - see) * sizeof *ds);
-        }
-        product(j->k, w->b, b->rows, H, n, w->ds, n, false, b->s->k + at, d->ldk, false, key > 0, dq, b->ldq);
-        product(j->k, w->b, n, H, b->rows, w->ds, n, true, q, b->ldq, false, true, b->s->dk + at, d->ldk);
-        product(j->k, w->b, n, H, b->rows, w->s, n, true, dout, b->ldo, false, true, b->s->dv + at, d->ldk);
+        product(k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + at, d->ldk, true, false, w->s, n);
+        product(k, w->b, b->rows, n, H, dout, b->ldo, false, b->s->v + at, d->ldk, true, false, w->ds, n);
+        for (size_t r = 0; r < b->rows; r++) pg_attn_row_back(ops, b, r, w->s + r * n, w->ds + r * n, delta[r], key, n);
+        product(k, w->b, b->rows, H, n, w->ds, n, false, b->s->k + at, d->ldk, false, key > 0, dq, b->ldq);
+        product(k, w->b, n, H, b->rows, w->ds, n, true, q, b->ldq, false, true, b->s->dk + at, d->ldk);
+        product(k, w->b, n, H, b->rows, w->s, n, true, dout, b->ldo, false, true, b->s->dv + at, d->ldk);
     }
+}
+
+void pg_attn_row_back(const pg_ops *ops, const pg_attn_block *b, size_t r, float *s, float *ds, float delta, size_t key, size_t n)
+{
+    size_t see = pg_attn_visible(b, r, key, n);
+    ops->attn_back(s, ds, b->d->scale, b->d->softcap, b->s->lse[b->lse[r]], delta, see);
+    memset(s + see, 0, (n - see) * sizeof *s);
+    memset(ds + see, 0, (n - see) * sizeof *ds);
 }
 
 static void backward_task(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
     const pg_attn *s = &j->seqs[i / j->d->kv_heads];
-    size_t n = blocks_of(s, j->d);
-    for (size_t x = 0; x < n; x++) {
-        block b = block_at(s, j->d, i % j->d->kv_heads, x);
-        backward(j, &b, &j->k->scratch[thread]);
+    cut c = cut_of(j->k, s, j->d, PG_ATTN_BACK_ROWS);
+    for (size_t x = 0; x < c.runs * c.pieces; x++) {
+        pg_attn_block b;
+        block_at(&b, s, j->d, &c, i % j->d->kv_heads, x);
+        if (c.half) pg_attn_half_backward(j->k, &b, &j->k->scratch[thread]);
+        else backward(j->k, &b, &j->k->scratch[thread]);
     }
 }
 
 void pg_attention_back(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
 {
-    job j = {.k = k, .seqs = seqs, .n_seqs = n_seqs, .d = d};
+    job j = {.k = k, .seqs = seqs, .d = d};
     size_t work = 0;
     for (size_t i = 0; i < n_seqs; i++) work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 4 + 8);
     pg_kern_run(k, n_seqs * d->kv_heads, work, backward_task, &j);

@@ -72,6 +72,9 @@ enum {
     PG_TILE_N = 384,  /* a multiple of BLIS's 12 and 16 columns */
     PG_PANEL_FLOATS = 1 << 19,
     PG_ATTN_ROWS = 64,
+    PG_ATTN_HALF_ROWS = 384, /* the same in bfloat16, where the keys are packed for each block */
+    PG_ATTN_BACK_ROWS = 96,  /* the same backward */
+    PG_ATTN_MOST_ROWS = PG_ATTN_HALF_ROWS,
     PG_ATTN_KEYS = 256
 };
 
