@@ -6,10 +6,7 @@
 
 #include "kernels/attention.h"
 
-enum {
-    SMALL = 200000, /* a call of BLIS takes about 5 us: products smaller than this are faster without */
-    LONG = 1024     /* keys */
-};
+enum { LONG = 1024 }; /* keys */
 
 typedef struct job {
     const pg_kern *k;
@@ -17,57 +14,25 @@ typedef struct job {
     const pg_attn_dims *d;
 } job;
 
-static void transpose(float *y, const float *x, size_t rows, size_t cols, size_t ld)
-{
-    for (size_t c = 0; c < cols; c++)
-        for (size_t r = 0; r < rows; r++) y[c * rows + r] = x[r * ld + c];
-}
-
-/* C[M,N] (+)= op(A)·op(B), in this thread. turned: room for the transpose of a small A or B. */
-static void product(const pg_kern *k, float *turned, size_t M, size_t N, size_t K, const float *A, size_t lda, bool ta, const float *B,
-                    size_t ldb, bool tb, bool add, float *C, size_t ldc)
-{
-    if (!ta && tb && M <= 2) {
-        k->ops->gemm_nt(M, N, K, A, lda, B, PG_MAT_F32, ldb, add, C, ldc);
-    } else if (M * N * K <= SMALL || (!ta && !tb && M == 1)) {
-        if (ta) {
-            transpose(turned, A, K, M, lda);
-            A = turned;
-            lda = K;
-        } else if (tb) {
-            transpose(turned, B, N, K, ldb);
-            B = turned;
-            ldb = N;
-        }
-        for (size_t m = 0; m < M; m += PG_SMALL_M)
-            k->ops->gemm_nn(pg_min_size(PG_SMALL_M, M - m), N, K, A + m * lda, lda, B, PG_MAT_F32, ldb, add, C + m * ldc, ldc);
-    } else {
-        pg_blas_gemm(M, N, K, A, ta ? 1 : lda, ta ? lda : 1, B, tb ? 1 : ldb, tb ? ldb : 1, add ? 1 : 0, C, ldc);
-    }
-}
-
 /* How the rows of one key head lie. */
 typedef enum { BY_QUERIES, BY_HEADS, FLAT } layout;
 
 /* How the rows of one sequence are cut: runs of `run` rows, each into `pieces` blocks of `rows` rows, the last one shorter. */
 typedef struct cut {
     layout how;
-    bool half;
     size_t runs, run, pieces, rows;
 } cut;
 
-/* half_rows: most of a block in bfloat16. */
-static cut cut_of(const pg_kern *k, const pg_attn *s, const pg_attn_dims *d, size_t half_rows)
+/* most: rows of a block. */
+static cut cut_of(const pg_attn *s, const pg_attn_dims *d, size_t most)
 {
     size_t group = d->heads / d->kv_heads, row = d->heads * d->head_dim;
     cut c;
     if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) c = (cut){.how = FLAT, .runs = 1, .run = s->n * group};
     else if (s->n < group) c = (cut){.how = BY_HEADS, .runs = s->n, .run = group};
     else c = (cut){.how = BY_QUERIES, .runs = group, .run = s->n};
-    c.half = pg_attn_half_suits(k, c.run, d);
-    size_t most = c.half ? half_rows : PG_ATTN_ROWS;
-    c.pieces = pg_div_up(c.run, most);
-    c.rows = c.half ? pg_attn_half_rows(c.run, c.pieces) : most;
+    c.rows = pg_attn_rows(c.run, most);
+    c.pieces = pg_div_up(c.run, c.rows);
     return c;
 }
 
@@ -142,6 +107,15 @@ void pg_softmax_raise(const pg_ops *ops, pg_softmax *x, size_t r, float max, flo
     x->max[r] = max;
 }
 
+void pg_softmax_row(const pg_ops *ops, pg_softmax *x, const pg_attn_block *b, size_t r, size_t see, float *s, size_t n, float *out)
+{
+    if (see) {
+        pg_softmax_raise(ops, x, r, ops->logit(s, b->d->scale, b->d->softcap, see), out, b->d->head_dim);
+        x->sum[r] += ops->exp_sum(s, s, x->max[r], see);
+    }
+    memset(s + see, 0, (n - see) * sizeof *s);
+}
+
 void pg_softmax_end(const pg_ops *ops, const pg_softmax *x, const pg_attn_block *b, float *out)
 {
     for (size_t r = 0; r < b->rows; r++) {
@@ -150,7 +124,8 @@ void pg_softmax_end(const pg_ops *ops, const pg_softmax *x, const pg_attn_block 
     }
 }
 
-static void forward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
+/* Few rows, as in decoding: keys and values are used as they lie. */
+static void few_rows(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
 {
     const pg_ops *ops = k->ops;
     size_t H = b->d->head_dim, ldk = b->d->ldk;
@@ -162,24 +137,18 @@ static void forward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *
         const float *keys, *values;
         n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
         pg_attn_keys(b, key, &n, &keys, &values);
-        product(k, w->b, b->rows, n, H, q, b->ldq, false, keys, ldk, true, false, w->s, n);
-        for (size_t r = 0; r < b->rows; r++) {
-            float *s = w->s + r * n;
-            size_t see = pg_attn_visible(b, r, key, n);
-            memset(s + see, 0, (n - see) * sizeof *s);
-            if (!see) continue;
-            pg_softmax_raise(ops, &soft, r, ops->logit(s, b->d->scale, b->d->softcap, see), out + r * b->ldo, H);
-            soft.sum[r] += ops->exp_sum(s, s, soft.max[r], see);
-        }
-        product(k, w->b, b->rows, H, n, w->s, n, false, values, ldk, false, key > 0, out, b->ldo);
+        ops->gemm_nt(b->rows, n, H, q, b->ldq, keys, PG_MAT_F32, ldk, false, w->s, n);
+        for (size_t r = 0; r < b->rows; r++)
+            pg_softmax_row(ops, &soft, b, r, pg_attn_visible(b, r, key, n), w->s + r * n, n, out + r * b->ldo);
+        ops->gemm_nn(b->rows, H, n, w->s, n, values, PG_MAT_F32, ldk, key > 0, out, b->ldo);
     }
     pg_softmax_end(ops, &soft, b, out);
 }
 
-/* Of a block in bfloat16. The more rows, the fewer times the keys are packed; where they fit the caches anyway, more blocks occupy more threads. */
+/* Of a block. The more rows, the fewer times the keys are packed; where they fit the caches anyway, more blocks occupy more threads. */
 static size_t forward_rows(const pg_attn *s)
 {
-    return s->n_keys > LONG ? PG_ATTN_HALF_ROWS : PG_ATTN_HALF_ROWS / 2;
+    return s->n_keys > LONG ? PG_ATTN_ROWS : PG_ATTN_ROWS / 2;
 }
 
 static void forward_task(void *ctx, size_t i, size_t thread)
@@ -188,14 +157,14 @@ static void forward_task(void *ctx, size_t i, size_t thread)
     const pg_attn *s = j->seqs;
     cut c;
     for (;; s++) {
-        c = cut_of(j->k, s, j->d, forward_rows(s));
+        c = cut_of(s, j->d, forward_rows(s));
         if (i < j->d->kv_heads * c.runs * c.pieces) break;
         i -= j->d->kv_heads * c.runs * c.pieces;
     }
     pg_attn_block b;
     block_at(&b, s, j->d, &c, i / (c.runs * c.pieces), i % (c.runs * c.pieces));
-    if (c.half) pg_attn_half_forward(j->k, &b, &j->k->scratch[thread]);
-    else forward(j->k, &b, &j->k->scratch[thread]);
+    if (b.rows <= PG_SMALL_M) few_rows(j->k, &b, &j->k->scratch[thread]);
+    else pg_attn_forward(j->k, &b, &j->k->scratch[thread]);
 }
 
 void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
@@ -203,51 +172,22 @@ void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_
     job j = {.k = k, .seqs = seqs, .d = d};
     size_t tasks = 0, work = 0;
     for (size_t i = 0; i < n_seqs; i++) {
-        cut c = cut_of(k, &seqs[i], d, forward_rows(&seqs[i]));
+        cut c = cut_of(&seqs[i], d, forward_rows(&seqs[i]));
         tasks += d->kv_heads * c.runs * c.pieces;
         work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 8 + 4);
     }
     pg_kern_run(k, tasks, work, forward_task, &j);
 }
 
-/* p = softmax; dv += p' dout; ds = p (dout v' - dout·out) slope; dq = ds k; dk += ds' q. */
-static void backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
-{
-    const pg_attn_dims *d = b->d;
-    const pg_ops *ops = k->ops;
-    size_t H = d->head_dim, first = b->query * d->ldq + b->head * H, ofirst = b->query * d->ldo + b->head * H;
-    const float *q = b->s->q + first, *out = b->s->out + ofirst, *dout = b->s->dout + ofirst;
-    float *dq = b->s->dq + first, delta[PG_ATTN_ROWS];
-    for (size_t r = 0; r < b->rows; r++) delta[r] = ops->dot(dout + r * b->ldo, out + r * b->ldo, H);
-    for (size_t key = 0; key < b->keys; key += PG_ATTN_KEYS) {
-        size_t n = pg_min_size(PG_ATTN_KEYS, b->keys - key), at = key * d->ldk + b->kv * H;
-        product(k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + at, d->ldk, true, false, w->s, n);
-        product(k, w->b, b->rows, n, H, dout, b->ldo, false, b->s->v + at, d->ldk, true, false, w->ds, n);
-        for (size_t r = 0; r < b->rows; r++) pg_attn_row_back(ops, b, r, w->s + r * n, w->ds + r * n, delta[r], key, n);
-        product(k, w->b, b->rows, H, n, w->ds, n, false, b->s->k + at, d->ldk, false, key > 0, dq, b->ldq);
-        product(k, w->b, n, H, b->rows, w->ds, n, true, q, b->ldq, false, true, b->s->dk + at, d->ldk);
-        product(k, w->b, n, H, b->rows, w->s, n, true, dout, b->ldo, false, true, b->s->dv + at, d->ldk);
-    }
-}
-
-void pg_attn_row_back(const pg_ops *ops, const pg_attn_block *b, size_t r, float *s, float *ds, float delta, size_t key, size_t n)
-{
-    size_t see = pg_attn_visible(b, r, key, n);
-    ops->attn_back(s, ds, b->d->scale, b->d->softcap, b->s->lse[b->lse[r]], delta, see);
-    memset(s + see, 0, (n - see) * sizeof *s);
-    memset(ds + see, 0, (n - see) * sizeof *ds);
-}
-
 static void backward_task(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
     const pg_attn *s = &j->seqs[i / j->d->kv_heads];
-    cut c = cut_of(j->k, s, j->d, PG_ATTN_BACK_ROWS);
+    cut c = cut_of(s, j->d, PG_ATTN_BACK_ROWS);
     for (size_t x = 0; x < c.runs * c.pieces; x++) {
         pg_attn_block b;
         block_at(&b, s, j->d, &c, i % j->d->kv_heads, x);
-        if (c.half) pg_attn_half_backward(j->k, &b, &j->k->scratch[thread]);
-        else backward(j->k, &b, &j->k->scratch[thread]);
+        pg_attn_backward(j->k, &b, &j->k->scratch[thread]);
     }
 }
 

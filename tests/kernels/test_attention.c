@@ -130,6 +130,7 @@ static void test_attention(void **state)
         {1, 1, 1, 1, 4, false, 1, 0},      {5, 9, 2, 2, 7, true, 0.5f, 0},     {30, 30, 4, 1, 32, true, 0.18f, 0},
         {70, 75, 4, 2, 16, true, 0.25f, 5}, {3, 300, 8, 1, 24, true, 0.2f, 0}, {66, 530, 2, 1, 12, true, 0.3f, 2},
         {16, 16, 4, 4, 32, false, 0.18f, 0}, {1, 600, 3, 3, 33, false, 0.2f, 30}, {4, 40, 8, 2, 256, true, 0.06f, 50},
+        {20, 260, 1, 1, PG_MOST_HEAD_DIM, true, 0.05f, 0}, {400, 1030, 1, 1, 8, true, 0.3f, 0},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(shapes[i]);
 }
@@ -256,7 +257,7 @@ static void test_half(void **state)
         {30, 30, 4, 1, 32, true, 0.18f, 0},  {13, 9, 2, 2, 7, true, 0.5f, 0},    {256, 256, 2, 2, 72, false, 0.12f, 0},
         {70, 75, 4, 2, 16, true, 0.25f, 5},  {400, 530, 2, 1, 24, true, 0.2f, 0}, {200, 300, 4, 1, 40, true, 0.15f, 50},
         {12, 600, 3, 3, 33, false, 0.2f, 30}, {40, 40, 8, 2, 256, true, 0.06f, 50}, {2, 1100, 8, 1, 64, true, 0.12f, 0},
-        {3, 20, 4, 1, 32, false, 0.2f, 0},
+        {3, 20, 4, 1, 32, false, 0.2f, 0},   {20, 260, 1, 1, PG_MOST_HEAD_DIM, true, 0.05f, 0},
     };
     pg_kern *half[2];
     pg_err e;
