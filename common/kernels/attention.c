@@ -179,22 +179,58 @@ void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_
     pg_kern_run(k, tasks, work, forward_task, &j);
 }
 
+/* Backward a task is a key head of a sequence; or where that occupies too few threads, a block of its rows for dq, and a few of its keys for dk
+ * and dv, whose scores are computed twice then. */
+typedef struct back_job {
+    job j;
+    bool split;
+} back_job;
+
+static void back_block(const back_job *j, const pg_attn *s, const cut *c, size_t kv, size_t i, const pg_attn_part *part, size_t thread)
+{
+    pg_attn_block b;
+    block_at(&b, s, j->j.d, c, kv, i);
+    pg_attn_backward(j->j.k, &b, part, &j->j.k->scratch[thread]);
+}
+
+static size_t back_tasks(const back_job *j, const pg_attn *s, const cut *c)
+{
+    return j->j.d->kv_heads * (j->split ? pg_div_up(s->n_keys, PG_ATTN_BACK_KEYS) + c->runs * c->pieces : 1);
+}
+
 static void backward_task(void *ctx, size_t i, size_t thread)
 {
-    const job *j = ctx;
-    const pg_attn *s = &j->seqs[i / j->d->kv_heads];
-    cut c = cut_of(s, j->d, PG_ATTN_BACK_ROWS);
-    for (size_t x = 0; x < c.runs * c.pieces; x++) {
-        pg_attn_block b;
-        block_at(&b, s, j->d, &c, i % j->d->kv_heads, x);
-        pg_attn_backward(j->k, &b, &j->k->scratch[thread]);
+    const back_job *j = ctx;
+    const pg_attn *s = j->j.seqs;
+    cut c;
+    for (;; s++) {
+        c = cut_of(s, j->j.d, PG_ATTN_BACK_ROWS);
+        size_t n = back_tasks(j, s, &c);
+        if (i < n) break;
+        i -= n;
     }
+    size_t heads = j->j.d->kv_heads, kv = i % heads, key = i / heads * PG_ATTN_BACK_KEYS, blocks = c.runs * c.pieces;
+    pg_attn_part part = {.end = s->n_keys, .dq = !j->split, .dkv = true};
+    if (j->split && key < s->n_keys) {
+        part.first = key;
+        part.end = key + PG_ATTN_BACK_KEYS;
+    } else if (j->split) {
+        part.dq = true;
+        part.dkv = false;
+        back_block(j, s, &c, kv, i / heads - pg_div_up(s->n_keys, PG_ATTN_BACK_KEYS), &part, thread);
+        return;
+    }
+    for (size_t x = 0; x < blocks; x++) back_block(j, s, &c, kv, x, &part, thread);
 }
 
 void pg_attention_back(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
 {
-    job j = {.k = k, .seqs = seqs, .d = d};
-    size_t work = 0;
-    for (size_t i = 0; i < n_seqs; i++) work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 4 + 8);
-    pg_kern_run(k, n_seqs * d->kv_heads, work, backward_task, &j);
+    back_job j = {.j = {.k = k, .seqs = seqs, .d = d}, .split = n_seqs * d->kv_heads < k->threads};
+    size_t work = 0, tasks = 0;
+    for (size_t i = 0; i < n_seqs; i++) {
+        cut c = cut_of(&seqs[i], d, PG_ATTN_BACK_ROWS);
+        tasks += back_tasks(&j, &seqs[i], &c);
+        work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 4 + 8);
+    }
+    pg_kern_run(k, tasks, work, backward_task, &j);
 }

@@ -40,6 +40,12 @@ void pg_softmax_end(const pg_ops *ops, const pg_softmax *x, const pg_attn_block 
 /* attention_blocks.c */
 size_t pg_attn_rows(size_t run, size_t most); /* of blocks of about equal size that cover the run, at most `most` rows each */
 void pg_attn_forward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w);
-void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w); /* at most PG_ATTN_BACK_ROWS rows; adds to dk and dv */
+/* What is wanted of a block backward: dq is of all keys (first 0), dk and dv may be of some of them, first a multiple of PG_ATTN_BACK_KEYS. */
+typedef struct pg_attn_part {
+    size_t first, end;
+    bool dq, dkv;
+} pg_attn_part;
+/* At most PG_ATTN_BACK_ROWS rows. Overwrites dq, adds to dk and dv; the bits do not depend on what else is wanted. */
+void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_attn_part *part, const pg_scratch *w);
 
 #endif

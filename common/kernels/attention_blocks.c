@@ -173,7 +173,7 @@ void pg_attn_forward(const pg_kern *k, const pg_attn_block *b, const pg_scratch 
 }
 
 /* p = softmax; dv += p' dout; ds = p (dout v' - dout·out) slope; dq = ds k; dk += ds' q. */
-void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
+void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_attn_part *part, const pg_scratch *w)
 {
     place p = {.ops = k->ops, .half = k->half, .room = w->b};
     const pg_attn_dims *d = b->d;
@@ -184,16 +184,20 @@ void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch
     left turned = take_left(&p, BACK_KEYS, R); /* of p, then of ds */
     right q_right = take_right(&p, H, R), dout_right = take_right(&p, H, R), keys = take_right(&p, BACK_KEYS, H);
     right values = take_right(&p, BACK_KEYS, H), key_rows = take_right(&p, H, BACK_KEYS);
+    size_t end = pg_min_size(part->end, b->keys);
+    if (part->first >= end) return;
     pack_left(&p, &q_rows, q, b->ldq, 1, R, H);
     pack_left(&p, &dout_rows, dout, b->ldo, 1, R, H);
-    pack_right(&p, &q_right, q, false, b->ldq, H, R);
-    pack_right(&p, &dout_right, dout, false, b->ldo, H, R);
+    if (part->dkv) {
+        pack_right(&p, &q_right, q, false, b->ldq, H, R);
+        pack_right(&p, &dout_right, dout, false, b->ldo, H, R);
+    }
     for (size_t r = 0; r < R; r++) delta[r] = k->ops->dot(dout + r * b->ldo, out + r * b->ldo, H);
-    for (size_t key = 0; key < b->keys; key += BACK_KEYS) {
-        size_t n = pg_min_size(BACK_KEYS, b->keys - key), at = key * d->ldk + b->kv * H;
+    for (size_t key = part->first; key < end; key += BACK_KEYS) {
+        size_t n = pg_min_size(BACK_KEYS, end - key), at = key * d->ldk + b->kv * H;
         pack_right(&p, &keys, b->s->k + at, true, d->ldk, n, H);
         pack_right(&p, &values, b->s->v + at, true, d->ldk, n, H);
-        pack_right(&p, &key_rows, b->s->k + at, false, d->ldk, H, n);
+        if (part->dq) pack_right(&p, &key_rows, b->s->k + at, false, d->ldk, H, n);
         for (size_t m = 0; m < R; m += MR) {
             size_t M = pg_min_size(MR, R - m);
             float *s = w->s + m * BACK_KEYS, *ds = w->ds + m * BACK_KEYS;
@@ -206,9 +210,11 @@ void pg_attn_backward(const pg_kern *k, const pg_attn_block *b, const pg_scratch
                 memset(si + see, 0, (n - see) * sizeof *si);
                 memset(di + see, 0, (n - see) * sizeof *di);
             }
+            if (!part->dq) continue;
             pack_left(&p, &ds_rows, ds, BACK_KEYS, 1, M, n);
             product(&p, 0, M, H, n, &ds_rows, &key_rows, key > 0, dq + m * b->ldq, b->ldq);
         }
+        if (!part->dkv) continue;
         pack_left(&p, &turned, w->s, 1, BACK_KEYS, n, R);
         all_rows(&p, n, H, R, &turned, &dout_right, b->s->dv + at, d->ldk);
         pack_left(&p, &turned, w->ds, 1, BACK_KEYS, n, R);

@@ -77,6 +77,7 @@ enum {
     PG_PANEL_FLOATS = 1 << 19,
     PG_ATTN_ROWS = 384,      /* of a block of attention, at most */
     PG_ATTN_BACK_ROWS = 96,  /* the same backward */
+    PG_ATTN_BACK_KEYS = 64,  /* of a task of keys */
     PG_ATTN_SCORES = 96 * 128, /* that are held at a time */
     PG_ATTN_KEYS = 256
 };
