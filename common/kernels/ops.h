@@ -135,6 +135,11 @@ static inline size_t pg_div_up(size_t a, size_t b)
 {
     return a / b + (a % b != 0);
 }
+/* Tiles to cut a product into, at least. How a result is cut changes none of its bits, how K is cut would. */
+static inline size_t pg_tiles(const pg_kern *k, size_t least)
+{
+    return 2 * k->threads > least ? 2 * k->threads : least;
+}
 static inline size_t pg_mat_bytes(pg_mat_type t)
 {
     return t == PG_MAT_F32 ? 4 : t == PG_MAT_I8 ? 1 : 2;
