@@ -131,9 +131,24 @@ static char *behind_links(const char *path)
 
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
 {
+    return pg_outfile_open_for(f, path, NULL, e);
+}
+
+static char *temp_name(const char *path, const char *set)
+{
+    const char *slash = set ? strrchr(set, '/') : NULL;
+    char *dir = set ? pg_path_dir(path) : NULL, *named = dir ? pg_path_join(dir, slash ? slash + 1 : set) : NULL;
+    char *temp = named || !set ? pg_format("%s.tmp.XXXXXX", set ? named : path) : NULL;
+    free(named);
+    free(dir);
+    return temp;
+}
+
+int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err *e)
+{
     struct stat st;
     *f = (pg_outfile){.fd = -1, .path = behind_links(path)};
-    f->temp = f->path ? pg_format("%s.tmp.XXXXXX", f->path) : NULL;
+    f->temp = f->path ? temp_name(f->path, set) : NULL;
     if (!f->path || !f->temp) {
         pg_outfile_abort(f);
         return pg_error_nomem(e);

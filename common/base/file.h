@@ -34,6 +34,8 @@ typedef struct pg_outfile {
     char *path, *temp;
 } pg_outfile;
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
+/* One of several files that make up `set`, whose name its temporary one is made of: a sweep for `set` finds all that a killed run left. */
+int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 

@@ -382,7 +382,8 @@ int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_ke
     m->kern = k;
     m->owned = own;
     if ((rc = pg_work_new(&own->vectors, o.e)) || (rc = pg_work_new(&own->scratch, o.e)) ||
-        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) || (rc = prepare_int8(&o)))
+        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) ||
+        (rc = pg_weights_tied(m->weights, o.e)) || (rc = prepare_int8(&o)))
         goto out;
     m->q_scale = (float)query_scale(&m->s);
     m->attn_softcap = m->s.family == 2 ? 50.0f : 0.0f;
