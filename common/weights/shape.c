@@ -277,7 +277,8 @@ static int heads_of_safetensors(resolver *r)
     d->of['A'] = r->c.vit_heads ? r->c.vit_heads : width == 1152 ? 16 : 0;
     if (width && !d->of['A'])
         return pg_error(r->e, PG_EFORMAT, "'%s': the image tower's number of heads is not known: no config.json beside it", r->w->path);
-    d->of['H'] = r->c.head_dim ? r->c.head_dim : r->c.heads && rows && rows % r->c.heads == 0 ? rows / r->c.heads : 256;
+    size_t usual = rows && q->shape[1] == 4608 ? 128 : 256; /* the 27B decoder alone has smaller heads */
+    d->of['H'] = r->c.head_dim ? r->c.head_dim : r->c.heads && rows && rows % r->c.heads == 0 ? rows / r->c.heads : usual;
     return PG_OK;
 }
 
