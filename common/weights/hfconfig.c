@@ -7,14 +7,14 @@
 #include "base/guard.h"
 #include "weights/internal.h"
 
-enum { ROW_STEP = 64, TEXT_MAX = 1 << 20 };
+enum { TEXT_MAX = 1 << 20 };
 #define I(x) ((json_int_t)(x))
 
 /* ---- made ---- */
 static json_t *make_config(const pg_weights *w)
 {
     const pg_model_shape *m = &w->shape;
-    json_int_t rows = I((m->vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP);
+    json_int_t rows = I(pg_hf_rows(w));
     json_t *j = json_pack(
         "{s:[s],s:i,s:i,s:i,s:I,s:i,s:I,s:I,s:s,s:I,s:I,s:{s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:s},s:{s:I,s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:b}}",
         "architectures", "PaliGemmaForConditionalGeneration", "bos_token_id", 2, "eos_token_id", 1, "pad_token_id", 0, "hidden_size", I(m->width),
@@ -112,6 +112,14 @@ static int adapt_preprocessor(const pg_weights *w, json_t *j, const facts *f)
     return set_int(j, "image_seq_length", m->n_image, true) | set_int(size, "height", m->image_size, false) | set_int(size, "width", m->image_size, false);
 }
 
+/* Newer files hold the image processor's too. */
+static int adapt_processor(const pg_weights *w, json_t *j, const facts *f)
+{
+    json_t *image = json_object_get(j, "image_processor");
+    int bad = f->resized ? set_int(j, "image_seq_length", w->shape.n_image, false) : 0;
+    return image ? bad | adapt_preprocessor(w, image, f) : bad;
+}
+
 static int adapt_nothing(const pg_weights *w, json_t *j, const facts *f)
 {
     (void)w, (void)j, (void)f;
@@ -131,6 +139,7 @@ static int put_json(pg_outfile *f, json_t *j, pg_err *e)
     return rc ? rc : put(f, "\n", 1, e);
 }
 
+/* Copied and adapted where the source has it, else made, unless make is NULL. */
 static int one(const pg_weights *w, const char *set, const char *name, pg_outfile *out, json_t *(*make)(const pg_weights *w),
                int (*adapt)(const pg_weights *w, json_t *j, const facts *f), const facts *f, pg_err *e)
 {
@@ -138,11 +147,11 @@ static int one(const pg_weights *w, const char *set, const char *name, pg_outfil
     pg_buf b = {0};
     json_t *was = NULL, *now = NULL;
     json_error_t why;
-    int rc = PG_OK;
-    rc = to && from ? pg_outfile_open_for(out, to, set, e) : pg_error_nomem(e);
-    if (rc)
+    int rc = to && from ? PG_OK : pg_error_nomem(e);
+    bool there = !rc && w->format == PG_SAFETENSORS && pg_is_file(from);
+    if (rc || (!there && !make) || (rc = pg_outfile_open_for(out, to, set, e)))
         goto out;
-    if (w->format == PG_SAFETENSORS && pg_is_file(from)) {
+    if (there) {
         if ((rc = pg_file_read(from, TEXT_MAX, &b, e)))
             goto out;
         was = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
@@ -173,5 +182,7 @@ int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bo
     int rc = one(w, path, "config.json", &f[0], make_config, adapt_config, &about, e);
     if (!rc)
         rc = one(w, path, "generation_config.json", &f[1], make_generation, adapt_nothing, &about, e);
-    return rc ? rc : one(w, path, "preprocessor_config.json", &f[2], make_preprocessor, adapt_preprocessor, &about, e);
+    if (!rc)
+        rc = one(w, path, "preprocessor_config.json", &f[2], make_preprocessor, adapt_preprocessor, &about, e);
+    return rc ? rc : one(w, path, "processor_config.json", &f[3], NULL, adapt_processor, &about, e);
 }

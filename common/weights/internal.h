@@ -181,9 +181,12 @@ const unsigned char *pg_npz_member(const pg_npz *z, size_t i, size_t *n); /* hea
 /* Linear layers and the embedding: two axes in safetensors. */
 bool pg_name_is_matrix(const pg_name *n);
 
+/* Rows of an embedding in safetensors: the tokens', and those behind them that the source keeps, or that make up a multiple of 64. */
+size_t pg_hf_rows(const pg_weights *w);
 /* The files beside the safetensors weights `path`: config.json, generation_config.json, preprocessor_config.json; copied with sizes and
- * types set where the source has them, else made. dtype: of the weights; changed: not the source's. Into f, for the caller to commit or abort. */
-enum { PG_HF_CONFIGS = 3 };
+ * types set where the source has them, else made; processor_config.json where the source has it. dtype: of the weights; changed: not the
+ * source's. Into f, for the caller to commit or abort; those that were not opened have no path. */
+enum { PG_HF_CONFIGS = 4 };
 int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_outfile f[PG_HF_CONFIGS], pg_err *e) PG_MUST_CHECK;
 
 #endif

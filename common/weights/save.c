@@ -145,7 +145,9 @@ static int emit_rows(saver *s, const pg_view *rows, pg_dtype own, pg_err *e)
 {
     pg_dtype to = pg_saved_dtype(s->how, own, false, true);
     int rc = begin(s, PG_EXTRA_ROWS, to, 2, rows->shape, e);
-    return rc ? rc : pg_emit_view(&s->m, rows, to, e);
+    if (!rc && (rc = pg_emit_view(&s->m, rows, to, e)))
+        (void)pg_error_context(e, "tensor '%s'", PG_EXTRA_ROWS);
+    return rc;
 }
 
 /* The rows of a safetensors embedding that are no tokens: w's own, those behind the tokens. */

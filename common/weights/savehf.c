@@ -144,6 +144,24 @@ static char *hf_name(const char *fmt, size_t layer)
     return full;
 }
 
+/* Rows of the embedding that are no tokens, kept in an npz for the way back. */
+static bool kept_rows(const pg_weights *w, pg_weight *rows)
+{
+    const pg_npy *kept = w->npz ? pg_npz_find(w->npz, PG_EXTRA_ROWS) : NULL;
+    if (!kept || kept->ndim != 2 || !kept->count || kept->shape[1] != w->shape.width || !pg_dtype_of_descr(kept->descr, &rows->dtype))
+        return false;
+    *rows = (pg_weight){.dtype = rows->dtype, .ndim = 2, .shape = {kept->shape[0], kept->shape[1]}, .count = kept->count, .data = kept->data};
+    return true;
+}
+
+size_t pg_hf_rows(const pg_weights *w)
+{
+    pg_weight kept;
+    if (w->format == PG_SAFETENSORS)
+        return w->shape.vocab_rows;
+    return kept_rows(w, &kept) ? w->shape.vocab + kept.shape[0] : (w->shape.vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+}
+
 static int plan_npz(saver *s)
 {
     const pg_weights *w = s->w;
@@ -169,7 +187,7 @@ static int plan_npz(saver *s)
                 h += *h == ',';
             }
             if (*n->hf_dims == 'V')
-                it.shape[0] = (w->shape.vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+                it.shape[0] = pg_hf_rows(w);
             it.name = hf_name(n->hf[n->pieces ? it.part : 0], it.layer);
             rc = push_with_scales(s, &it);
         }
@@ -196,17 +214,6 @@ static int emit(saver *s, item *it, const pg_view *v, size_t row)
     return pg_emit_int8(&s->m, v, it->shape[1], it->scale + row * groups, s->e);
 }
 
-/* Rows of an embedding that are no tokens and were kept in an npz for the way back, if there are `more` of them. */
-static bool kept_rows(const saver *s, size_t more, size_t cols, pg_weight *rows)
-{
-    const pg_npy *kept = s->w->npz ? pg_npz_find(s->w->npz, PG_EXTRA_ROWS) : NULL;
-    *rows = (pg_weight){.ndim = 2, .shape = {more, cols}, .count = more * cols};
-    if (!kept || kept->ndim != 2 || kept->shape[0] != more || kept->shape[1] != cols || !pg_dtype_of_descr(kept->descr, &rows->dtype))
-        return false;
-    rows->data = kept->data;
-    return true;
-}
-
 /* v: the rows that are tokens. Behind them go the source's own rows that are none, those that an npz keeps for the way back, else copies
  * of the mean row, whose logit is the mean of all logits and so never the largest. */
 static int emit_embedding(saver *s, item *it, const pg_view *v)
@@ -215,7 +222,7 @@ static int emit_embedding(saver *s, item *it, const pg_view *v)
     float *mean = NULL;
     int rc = PG_OK;
     pg_weight kept;
-    bool made = more && !it->raw && !kept_rows(s, more, cols, &kept);
+    bool made = more && !it->raw && !kept_rows(s->w, &kept);
     if (made && (!(s->m.sums = pg_calloc(cols, sizeof *s->m.sums)) || !(mean = pg_alloc(cols, sizeof *mean))))
         rc = pg_error_nomem(s->e);
     s->m.cols = cols;
@@ -417,7 +424,8 @@ static int commit(saver *s, const char *path)
 {
     int rc = pg_remove_older_set(path, s->n_files > 1 ? s->n_files - 1 : 0, s->e);
     for (size_t i = 0; !rc && i < PG_HF_CONFIGS; i++)
-        rc = pg_outfile_commit(&s->configs[i], s->e);
+        if (s->configs[i].path)
+            rc = pg_outfile_commit(&s->configs[i], s->e);
     for (size_t i = 0; !rc && i < s->n_files; i++)
         rc = pg_outfile_commit(&s->files[i], s->e);
     return rc;
@@ -462,7 +470,9 @@ static int write_all(saver *s, const char *path)
 
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e)
 {
-    saver s = {.w = w, .how = how, .replaced = replaced, .configs = {{.fd = -1}, {.fd = -1}, {.fd = -1}}, .e = e};
+    saver s = {.w = w, .how = how, .replaced = replaced, .e = e};
+    for (size_t i = 0; i < PG_HF_CONFIGS; i++)
+        s.configs[i].fd = -1;
     s.m = (pg_emit){.w = w, .buf = pg_alloc(PG_EMIT_BYTES, 1), .sink = sink, .ctx = &s};
     int rc = !s.m.buf ? pg_error_nomem(e) : w->format == PG_SAFETENSORS ? plan_safetensors(&s) : plan_npz(&s);
     if (!rc)

@@ -274,3 +274,44 @@ END
         done
     done
 }
+
+@test "rows that are no tokens, in any number: kept through an npz, named where they do not fit" {
+    python
+    for rows in 1 33 200; do
+        rm -rf "$T/hf" "$T/back" "$T"/*.npz
+        cp -r $G/pg2-hf "$T/hf"
+        "$PYTHON" - "$T/hf" $rows <<'END'
+import json, struct, sys
+path, rows = sys.argv[1] + "/model.safetensors", int(sys.argv[2])
+data = open(path, "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head, body = json.loads(data[8 : 8 + n]), data[8 + n :]
+name = next(k for k in head if k.endswith("embed_tokens.weight"))
+a, b = head[name]["data_offsets"]
+width = head[name]["shape"][1]
+tokens = body[a : a + 288 * width * 4]
+extra = struct.pack(f"<{rows * width}f", *(i * 1e4 for i in range(rows * width)))
+head[name] = {"dtype": "F32", "shape": [288 + rows, width], "data_offsets": [len(body), len(body) + len(tokens) + len(extra)]}
+text = json.dumps(head).encode()
+open(path, "wb").write(struct.pack("<Q", len(text)) + text + body + tokens + extra)
+config = json.load(open(sys.argv[1] + "/config.json"))
+config["vocab_size"] = config["text_config"]["vocab_size"] = 288 + rows
+json.dump(config, open(sys.argv[1] + "/config.json", "w"))
+END
+        "$B/pg-convert" -q "$T/hf" "$T/there.npz"
+        "$B/pg-convert" -q "$T/there.npz" "$T/back"
+        [ "$(grep -c "\"vocab_size\": $((288 + rows))," "$T/back/config.json")" -eq 2 ]
+        "$PYTHON" - "$T/hf" "$T/back" <<'END'
+import json, struct, sys
+def embedding(folder):
+    data = open(folder + "/model.safetensors", "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    t = next(v for k, v in json.loads(data[8 : 8 + n]).items() if k.endswith("embed_tokens.weight"))
+    a, b = t["data_offsets"]
+    return t["shape"], data[8 + n + a : 8 + n + b]
+assert embedding(sys.argv[1]) == embedding(sys.argv[2])
+END
+    done
+    refused "tensor 'hf/extra_embedding_rows': value 70000 is beyond the range of f16" "$T/hf" "$T/out/x.npz" --dtype f16
+    refused "value 70000 is beyond the range of f16" "$T/there.npz" "$T/out/x" --dtype f16
+}

@@ -76,6 +76,9 @@ END
     cmp "$T/hf/processor_config.json" "$T/hf2/processor_config.json"
     cmp "$T/hf/preprocessor_config.json" "$T/hf2/preprocessor_config.json"
     grep -q '"torch_dtype": "float32"' "$T/hf2/config.json"
+    echo '{"image_processor": {"size": {"height": 80, "width": 80}}, "image_seq_length": 100, "mine": 1}' >"$T/hf/processor_config.json"
+    "$B/pg-convert" "$T/hf" "$T/hf3" --resolution 40
+    [ "$(tr -d ' \n' <"$T/hf3/processor_config.json")" = '{"image_processor":{"size":{"height":40,"width":40},"image_seq_length":25},"image_seq_length":25,"mine":1}' ]
     cmp <(grep -v torch_dtype "$T/hf/config.json") <(grep -v torch_dtype "$T/hf2/config.json")
 }
 
