@@ -167,6 +167,7 @@ def cases():
     yield Case("convert-hf", ["pg-convert", "model", "out"], None, ["model"])
     yield Case("convert-npz", ["pg-convert", "hf", "out.npz", "--dtype", "bf16"], None, ["hf"])
     yield Case("convert-int8", ["pg-convert", "model", "out.safetensors", "--dtype", "int8"], None, ["model", ("old.npz", "out.safetensors")])
+    yield Case("convert-shards", ["pg-convert", "model", "out.safetensors", "--shard-size", "1"], None, ["model", ("old.npz", "out.safetensors")])
     yield Case("convert-merge", ["pg-convert", "--merge", "model", "adapter", "out"], None, ["model", "adapter"])
     yield Case("info", ["pg-info"], None, [], numberless)
     yield Case("info-model", ["pg-info", "--checksums", "model"], None, ["model"], numberless)
