@@ -118,6 +118,10 @@ void pg_map_forget(const pg_map *m, const void *p, size_t n)
     if (!m->data || at < start || at - start >= m->len) return;
     if (n > m->len - (at - start)) n = m->len - (at - start);
     uintptr_t from = at / page * page;
+#ifdef MADV_COLD
+    /* Where memory is short the system drops these first, not pages that are still to be used. */
+    (void)madvise((void *)from, at - from + n, MADV_COLD);
+#endif
     (void)madvise((void *)from, at - from + n, MADV_DONTNEED); /* read-only and shared: nothing can be lost */
 }
 
