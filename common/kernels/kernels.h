@@ -67,7 +67,7 @@ typedef struct pg_quant pg_quant;
 int pg_quant_new(pg_quant **q, pg_kern *k, const pg_half_mat *B, pg_err *e) PG_MUST_CHECK;
 void pg_quant_free(pg_quant *q);
 size_t pg_quant_bytes(const pg_quant *q);
-const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", or "none, float32 instead" */
+const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", "AVX2", or "none, float32 instead" */
 /* C[M,N] = A[M,K] · B + beta C. */
 void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_quant *q, float beta, float *C, size_t ldc);
 
@@ -105,6 +105,8 @@ void pg_axpy(pg_kern *k, float *y, float a, const float *x, size_t n);          
 void pg_rope_table(float *cosines, float *sines, size_t positions, size_t H); /* angles in double, base 10000 */
 void pg_rope(pg_kern *k, float *x, size_t ldx, const uint32_t *pos, const float *cosines, const float *sines, size_t R,
              size_t heads, size_t H, float scale, bool inverse);
+
+enum { PG_MOST_HEAD_DIM = 512 }; /* what is packed of a block fits a thread's scratch; Gemma has 256 */
 
 /* Attention of some query rows of one sequence over its keys. Query row i sees keys 0..lim[i]-1 (lim >= 1), which is all that
  * the prefix-LM mask needs. Head h of `heads` uses key head h / (heads / kv_heads). logits = q·k (q is already scaled by the
