@@ -67,6 +67,8 @@ refused() { # refused TEXT ARGUMENT...
             n=$((n + 1))
             "$PYTHON" tests/weights/add_head.py $G/pg2-hf "$T/h$n" $name $byte
             for to in x.npz x.safetensors folder; do refused "'$name' differs from the embedding: untied" "$T/h$n" "$T/out/$to"; done
+            # Values are compared where they are used: only opening such a file costs nothing.
+            case $byte in type | shape) ;; *) "$B/pg-info" "$T/h$n" >/dev/null ;; esac
             run --separate-stderr "$B/pg-infer" -q -m "$T/h$n" <"$T/in"
             [ "$status" -eq 1 ]
             [[ $stderr == *"'$name' differs from the embedding"* ]]
