@@ -156,7 +156,8 @@ complete() {
     [ "$status" -eq 1 ]
     [[ $output == *"'$T/s-7.tar' is not done: "* ]]
     n=$(wc -l <"$T/cut/s-7.part")
-    [ "$n" -gt 0 ] && [ "$n" -lt 100 ]
+    [ "$n" -gt 0 ]
+    [ "$n" -lt 100 ]
     cp "$D/s-0.tar" "$T/s-7.tar"
     run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
     [ "$status" -eq 0 ]
