@@ -183,7 +183,10 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
         const char *bad = long_one ? "longer than 16 MiB" : NULL;
-        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
+        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) {
+            if (pg_json_no_memory(&why)) tool_die(&f->t, EXIT_FAIL, "out of memory");
+            bad = why.text;
+        }
         if (o && !json_is_object(o)) bad = "not a JSON object";
         if (bad) bad_line(f, where, bad);
         else record(f, o, where, dir, base);

@@ -1,5 +1,4 @@
 /* Remote sources as a stream of examples: through the cache, several at once, in order. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,16 +35,29 @@ static int begin(fetch *f, ahead *a, pg_err *e)
     return rc ? rc : pg_net_add(f->hosts.net, &a->item.t, e);
 }
 
-/* Without a cache an archive lies in a folder of this run while it is read: it may be larger than memory. */
-static void spool(fetch *f, ahead *a)
+/* Without a cache archives lie in a folder of this run while they are read: they may be larger than memory. It goes where this program
+ * ends; what a signal has ended leaves its folder to the next one. */
+static pg_temp_folder spool;
+static void remove_spool(void) { pg_temp_folder_remove(&spool); }
+
+static void make_spool(fetch *f)
 {
     const char *dir = getenv("TMPDIR");
-    if (!f->spool) {
-        if (!(f->spool = pg_format("%s/pg-fetch-XXXXXX", dir && *dir ? dir : "/tmp"))) nomem(f);
-        if (!mkdtemp(f->spool)) tool_die(&f->t, EXIT_FAIL, "cannot make a folder for archives, '%s': %s", f->spool, strerror(errno));
-    }
+    char *path = pg_path_join(dir && *dir ? dir : "/tmp", "pg-fetch");
+    pg_err e = {0};
+    if (!path) nomem(f);
+    size_t left = pg_temp_sweep(path);
+    if (left) tool_info(&f->t, "removed %zu folder%s of archives that killed runs left in '%s'", left, left == 1 ? "" : "s", dir && *dir ? dir : "/tmp");
+    if (pg_temp_folder_make(&spool, path, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (atexit(remove_spool)) nomem(f);
+    free(path);
+}
+
+static void into_spool(fetch *f, ahead *a)
+{
+    if (!spool.path) make_spool(f);
     a->spooled = true;
-    if (!(a->item.t.path = pg_format("%s/%zu", f->spool, ++f->spooled))) nomem(f);
+    if (!(a->item.t.path = pg_format("%s/%zu", spool.path, ++f->spooled))) nomem(f);
 }
 
 /* max 0: a file of any size, never in memory. */
@@ -53,7 +65,7 @@ static void start_item(fetch *f, ahead *a, size_t max)
 {
     a->item.t.max = max;
     a->item.t.most = max;
-    if (!max && !f->cache) spool(f, a);
+    if (!max && !f->cache) into_spool(f, a);
     if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
 }
 
@@ -91,21 +103,6 @@ static ahead *start(fetch *f, const char *source, size_t max)
 }
 
 ahead *ahead_start(fetch *f, const char *source) { return start(f, source, fetch_max_image(f)); }
-
-void fetch_tidy(fetch *f)
-{
-    for (size_t i = 1; f->spool && i <= f->spooled; i++) {
-        static const char *const ends[] = {"", ".part", ".part.json", ".part.lock"};
-        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
-            char *path = pg_format("%s/%zu%s", f->spool, i, ends[k]);
-            if (path) unlink(path);
-            free(path);
-        }
-    }
-    if (f->spool) rmdir(f->spool);
-    free(f->spool);
-    f->spool = NULL;
-}
 
 ahead *ahead_listed(fetch *f, pg_item *i)
 {

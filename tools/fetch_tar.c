@@ -143,6 +143,7 @@ static void take_keys(shard *h, struct archive_entry *entry)
     }
     if (read_member(h, entry, JSON_MAX, &b)) {
         o = pg_json_load(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        if (!o && pg_json_no_memory(&why)) nomem(h->f);
         if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
     }
     pg_buf_free(&b);

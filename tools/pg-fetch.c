@@ -269,7 +269,6 @@ static int stream(fetch *f, sources *l)
     if (o->left_out && fetch_more(f)) tool_warn(&f->t, "--skip leaves out %llu more records than there are", (unsigned long long)o->left_out);
     fetch_remarks(f);
     fetch_disconnect(f);
-    fetch_tidy(f);
     free(turn);
     pg_cache_close(f->cache);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);

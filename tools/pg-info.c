@@ -448,7 +448,7 @@ static int stream(pg_tool *t, int fd, const char *name)
 out:
     if (rc < 0) {
         complain(t, "%s", e.msg);
-        status = e.code == PG_EFORMAT || e.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL;
+        status = tool_stream_status(&e);
     }
     for (size_t i = 0; i < k.n; i++) free(k.row[i].key);
     free(k.row);

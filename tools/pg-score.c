@@ -268,7 +268,7 @@ int main(int argc, char **argv)
     tool_start(&t, "pg-score", help, argc, argv);
     parse(&t, &o);
     if (o.references && pg_coco_open(&coco, o.references, tool_max_record(&t), &e))
-        tool_die(&t, e.code == PG_EFORMAT ? EXIT_STREAM : EXIT_FAIL, "%s", e.msg);
+        tool_die(&t, tool_stream_status(&e), "%s", e.msg);
     if (o.references && coco.n == 0)
         tool_die(&t, EXIT_FAIL, "'%s' holds no images", o.references);
     int status = o.compare ? compare(&t, &o, &coco) : score(&t, &o, &coco);

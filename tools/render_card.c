@@ -249,7 +249,7 @@ static void put_error(report *r, const pg_rec *rec, const char *id)
 
 void put_card(report *r, const tool_pipe *p)
 {
-    char id[256], **refs = NULL;
+    char id[256], *whole, **refs = NULL;
     size_t n_refs = 0, near = 0;
     const pg_rec *rec = p->rec;
     text_view suffix = view(rec, "suffix"), prefix = view(rec, "prefix");
@@ -260,6 +260,7 @@ void put_card(report *r, const tool_pipe *p)
         put_error(r, rec, id);
         return;
     }
+    whole = tool_whole_id(r->t, p);
     int rc = pg_rec_strs(rec, "references", &refs, &n_refs, NULL);
     if (rc == PG_ENOMEM) no_memory(r);
     if (rc != 1 || n_refs == 0) {
@@ -267,7 +268,7 @@ void put_card(report *r, const tool_pipe *p)
         refs = n_refs ? pg_calloc(1, sizeof *refs) : NULL;
         if (n_refs && (!refs || !(refs[0] = pg_strndup(suffix.s, suffix.n)))) no_memory(r);
     }
-    said *s = gather(r, rec, id, refs, n_refs), *last = r->n_columns ? &s[r->n_columns - 1] : NULL;
+    said *s = gather(r, rec, whole, refs, n_refs), *last = r->n_columns ? &s[r->n_columns - 1] : NULL;
     if (n_refs && last) near = nearest_reference(last->caption, refs, n_refs);
     put_opening(r, s, false, n_refs > 0);
     put_picture(r, rec, last && last->has ? last->caption : (text_view){"not captioned", 13});
@@ -275,7 +276,7 @@ void put_card(report *r, const tool_pipe *p)
     for (size_t i = 0; i < r->n_columns; i++)
         put_run(r, &r->columns[i], &s[i], refs, n_refs, n_refs ? refs[nearest_reference(s[i].caption, refs, n_refs)] : NULL);
     put_references(r, last, refs, n_refs, near);
-    put_moments(r, id, r->n_columns == 0);
+    put_moments(r, whole, r->n_columns == 0);
     fputs("<p class=\"id\">", r->cards);
     put_str(r->cards, id);
     if (prefix.n) {
@@ -285,5 +286,6 @@ void put_card(report *r, const tool_pipe *p)
     if (last && isfinite(last->logprob)) fprintf(r->cards, " · <span title=\"natural logarithm of the caption's probability\">log p %.2f</span>", last->logprob);
     fputs("</p></div></article>\n", r->cards);
     free(s);
+    free(whole);
     pg_strs_free(refs, n_refs);
 }

@@ -53,7 +53,6 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
 /* A caption of the second or a further stream, for the card that the first stream makes. */
 static void keep(report *r, column *c, const tool_pipe *p)
 {
-    char id[256];
     text_view v = view(p->rec, "caption");
     if (pg_rec_has_error(p->rec)) {
         r->other_errors++;
@@ -68,9 +67,9 @@ static void keep(report *r, column *c, const tool_pipe *p)
         c->cap = cap;
     }
     entry *e = &c->e[c->n++];
-    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
+    *e = (entry){tool_whole_id(r->t, p), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
     if (pg_rec_double(p->rec, "logprob", &e->logprob, NULL) != 1) e->logprob = NAN;
-    if (!e->id || !e->caption) no_memory(r);
+    if (!e->caption) no_memory(r);
 }
 
 static int by_id(const void *a, const void *b) { return strcmp(((const entry *)a)->id, ((const entry *)b)->id); }

@@ -233,7 +233,7 @@ void tool_checkpoint_name(const pg_tool *t, const char *name)
             tool_usage(t, "'%s': files are written as *.npz and *.safetensors; for a folder of this name write '%s/'", name, name);
 }
 
-static int stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
+int tool_stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
 
 int tool_open_file(const pg_tool *t, const char **path)
 {
@@ -255,7 +255,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (!p->header || !p->rec) tool_die(t, EXIT_FAIL, "out of memory");
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
-    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, stream_status(&e), "%s", e.msg);
+    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, tool_stream_status(&e), "%s", e.msg);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
     if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
@@ -296,7 +296,7 @@ void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e)
         pg_err ignored;
         (void)!pg_writer_flush(p->out, &ignored);
     }
-    tool_die(t, stream_status(e), "%s", e->msg);
+    tool_die(t, tool_stream_status(e), "%s", e->msg);
 }
 
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)
@@ -366,13 +366,27 @@ int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
     return status;
 }
 
+/* False where it has none. */
+static bool id_bytes(const tool_pipe *p, const char **s, size_t *len)
+{
+    return pg_rec_str(p->rec, "id", s, len, NULL) == 1 || pg_rec_str(p->rec, "source", s, len, NULL) == 1;
+}
+
 const char *tool_id(const tool_pipe *p, char *buf, size_t n)
 {
     const char *s;
     size_t len;
-    if (pg_rec_str(p->rec, "id", &s, &len, NULL) == 1 || pg_rec_str(p->rec, "source", &s, &len, NULL) == 1)
-        snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
+    if (id_bytes(p, &s, &len)) snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
     else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
     hide(buf);
     return buf;
+}
+
+char *tool_whole_id(const pg_tool *t, const tool_pipe *p)
+{
+    const char *s;
+    size_t len;
+    char *id = id_bytes(p, &s, &len) ? pg_strndup(s, len) : pg_format("record %llu", (unsigned long long)pg_reader_count(p->in));
+    if (!id) tool_die(t, EXIT_FAIL, "out of memory");
+    return id;
 }

@@ -104,7 +104,7 @@ void val_load(run *r)
     r->val_data.seen = keep_texts;
     r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
-        tool_die(&r->t, err.code == PG_EFORMAT || err.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL, "%s", err.msg);
+        tool_die(&r->t, tool_stream_status(&err), "%s", err.msg);
     r->val_data.seen = NULL;
     pg_image_free(l.image);
     pg_reader_free(rd);

@@ -71,3 +71,33 @@ size_t pg_temp_sweep(const char *path)
     free(given);
     return removed;
 }
+
+int pg_temp_folder_make(pg_temp_folder *d, const char *path, pg_err *e)
+{
+    *d = (pg_temp_folder){.path = pg_format("%s%sXXXXXX", path, MARK), .lock = -1};
+    if (!d->path) return pg_error_nomem(e);
+    do {
+        if (d->lock >= 0) close(d->lock);
+        memset(d->path + strlen(d->path) - RANDOM, 'X', RANDOM);
+        if (!mkdtemp(d->path)) {
+            int rc = pg_error_errno(e, "cannot make a folder '%s'", d->path);
+            free(d->path);
+            d->path = NULL;
+            return rc;
+        }
+        d->lock = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    } while (d->lock >= 0 && pg_temp_lock(d->lock));
+    return PG_OK;
+}
+
+void pg_temp_folder_remove(pg_temp_folder *d)
+{
+    if (!d->path) return;
+    if (d->lock >= 0) {
+        empty_folder(d->lock);
+        close(d->lock);
+    }
+    rmdir(d->path);
+    free(d->path);
+    *d = (pg_temp_folder){.lock = -1};
+}

@@ -263,5 +263,27 @@ P
     ln -s real.txt link.txt
     "$B/pg-render" -f captions -o link.txt before.pgs
     [ -L link.txt ]
-    ! grep -q old real.txt
+    ! grep -q old real.txt || false
+    mkdir disk
+    ln -s disk/new.txt new.txt # leads to nothing yet
+    "$B/pg-render" -f captions -o new.txt before.pgs
+    [ -L new.txt ]
+    [ -s disk/new.txt ]
+}
+
+@test "html: captions of pictures whose ids differ only far behind are not mixed up" {
+    "$PY" - <<'P'
+import msgpack
+far = "folder/" * 60
+def write(name, kind, records):
+    with open(name, "wb") as f:
+        for r in [{"pg-stream": [1, 0], "kind": kind}] + records + [{"pg-end": len(records)}]:
+            f.write(msgpack.packb(r))
+write("one.pgs", "examples", [{"id": far + n, "caption": n + " before"} for n in ("cow", "dog", "a\x01", "a\x02")])
+write("two.pgs", "examples", [{"id": far + n, "caption": n + " after"} for n in ("cow", "dog", "a\x01", "a\x02")])
+write("training.pgs", "events", [{"event": "caption", "step": 1, "id": far + n, "caption": n + " at step 1"} for n in ("dog", "cow")])
+P
+    "$B/pg-render" -o r.html one.pgs two.pgs training.pgs
+    grep -oE 'class="cap">[^<]*|<td>[^<]* at step 1' r.html | sed 's/.*>//' | tr '\n\357\277\275' '|...' >got
+    [ "$(cat got)" = 'cow before|cow after|cow at step 1|dog before|dog after|dog at step 1|a... before|a... after|a... before|a... after|' ] || { cat got; false; }
 }

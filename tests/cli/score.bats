@@ -34,6 +34,19 @@ with open(sys.argv[2], "wb") as f:
 P
 }
 
+@test "ids that differ only far behind, or in what is not seen, are different ones" {
+    far=$(printf 'folder/%.0s' {1..200})
+    for n in cow dog 'a\u0001' 'a\u0002'; do echo "{\"id\":\"$far$n\",\"caption\":\"a $n\",\"references\":[\"a $n\"]}"; done >far.jsonl
+    stream far.jsonl far.pgs
+    for f in far.jsonl far.pgs; do
+        run --separate-stderr "$B/pg-score" $f
+        [ "$status" -eq 0 ] || { echo "$stderr"; false; }
+        [ "${lines[0]}" = 'N         4' ]
+    done
+    run "$B/pg-score" -q --compare far.jsonl far.pgs
+    [ "$status" -eq 0 ]
+}
+
 value() { python3 -c 'import json, sys; v = json.load(sys.stdin); [v := v[k] for k in sys.argv[1:]]; print(v)' "$@"; }
 
 @test "golden sets: JSON scores equal pycocoevalcap's to 1e-9" {
