@@ -15,7 +15,7 @@ static void put(fetch *f, const char *name, uint64_t number)
     pg_err e = {0};
     bool has = pg_rec_str(f->p.rec, "id", &s, &n, NULL) == 1;
     char *id = has ? pg_strndup(s, n) : pg_format("%s:%llu", name, (unsigned long long)number);
-    if (!id) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!id) tool_no_memory(&f->t);
     char *text = fetch_id(f, id);
     if (!has && pg_rec_set_str(f->p.rec, "id", text, strlen(text), &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     fetch_put(f, id);
@@ -52,12 +52,12 @@ void fetch_pgs(fetch *f, const char *file, const char *name)
     pg_rec *header = pg_rec_new();
     pg_err e = {0};
     int fd, rc = 0;
-    if (!header) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!header) tool_no_memory(&f->t);
     if (open_stream(f, file, name, &fd, &rd, header, &e)) fetch_no_source(f, name, tool_stream_status(&e), "%s", e.msg);
     else {
         while (fetch_more(f) && (rc = pg_reader_next(rd, f->p.rec, &e)) > 0)
             if (fetch_wanted(f)) put(f, name, pg_reader_count(rd));
-        if (rc == PG_ENOMEM) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        if (rc == PG_ENOMEM) tool_no_memory(&f->t);
         if (rc < 0) fetch_damaged(f, name, "%s", e.msg);
     }
     close_stream(fd, rd);
@@ -70,7 +70,7 @@ pg_rec *fetch_header(fetch *f, const char *file)
     pg_rec *header = pg_rec_new();
     pg_err e = {0};
     int fd;
-    if (!header) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!header) tool_no_memory(&f->t);
     if (open_stream(f, file, file, &fd, &rd, header, &e)) { /* said when its turn comes */
         pg_rec_free(header);
         header = NULL;

@@ -39,8 +39,6 @@ void fetch_disconnect(fetch *f)
     pg_net_free(net);
 }
 
-static void nomem(fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
-
 static void print_path(fetch *f, const char *path)
 {
     if (puts(path) < 0 || fflush(stdout)) tool_die(&f->t, EXIT_FAIL, "cannot write 'stdout': %s", strerror(errno));
@@ -82,18 +80,18 @@ static place look_at(fetch *f, const pg_item *i, const char *path, const char *s
 
 static void say_taken(const fetch *f, const char *path, const char *source)
 {
-    fprintf(stderr, "%s: cannot fetch '%s': '%s' is there, differs, and did not come from it; move it away\n", f->t.name, source, path);
+    tool_error(&f->t, "cannot fetch '%s': '%s' is there, differs, and did not come from it; move it away", source, path);
 }
 
 /* A path belongs to one source of a run: a second one would be taken for there already. The same source may come twice. */
 static bool claim(fetch *f, const char *path, const char *key, const char *source)
 {
     char *both = pg_format("%s\n%s", path, key);
-    if (!both) nomem(f);
+    if (!both) tool_no_memory(&f->t);
     bool first = fetch_is_new(f, path, true), known = !fetch_is_new(f, both, true);
     free(both);
     if (first || known) return true;
-    fprintf(stderr, "%s: cannot fetch '%s': another source of this run is '%s' already\n", f->t.name, source, path);
+    tool_error(&f->t, "cannot fetch '%s': another source of this run is '%s' already", source, path);
     return false;
 }
 
@@ -161,11 +159,11 @@ static bool download(fetch *f, pg_items *l)
     size_t n = 0;
     bool ok = true;
     pg_transfer **all = pg_calloc(l->n, sizeof *all);
-    if (!all) nomem(f);
+    if (!all) tool_no_memory(&f->t);
     for (size_t k = 0; k < l->n; k++) {
         pg_item *i = &l->at[k];
         if (i->skip) continue;
-        if (!(i->t.path = pg_path_join(f->out, i->name))) nomem(f);
+        if (!(i->t.path = pg_path_join(f->out, i->name))) tool_no_memory(&f->t);
         if (!claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
             i->skip = true;
             ok = false;
@@ -202,7 +200,7 @@ static bool download(fetch *f, pg_items *l)
         if (t->outcome == PG_FETCHED) report(f, t);
         if (t->outcome == PG_FAILED) {
             ok = false;
-            fprintf(stderr, "%s: %s\n", f->t.name, t->err.msg);
+            tool_error(&f->t, "%s", t->err.msg);
         } else print_path(f, t->path);
     }
     progress_end(f);
@@ -245,7 +243,7 @@ static void add_named(fetch *f, const pg_items *have, const char *base, pg_items
             for (size_t i = 0; text && i < out->n && !taken; i++) taken = !strcmp(out->at[i].t.source, text);
             if (text && !taken && !pg_source_parse(&s, text, &e)) {
                 pg_item *more = pg_realloc(out->at, out->n + 1, sizeof *more);
-                if (!more) nomem(f);
+                if (!more) tool_no_memory(&f->t);
                 out->at = more;
                 if (!pg_source_item(&f->hosts, &s, &out->at[out->n], &e)) out->n++;
                 else tool_warn(&f->t, "%s", e.msg);
@@ -273,7 +271,7 @@ static bool one_remote(fetch *f, const char *text)
     if (!rc && l.folder && !f->all) rc = pg_select_shards(&f->hosts, &l, s.text, &e);
     if (!rc && f->want.have && l.n != 1) rc = pg_error(&e, PG_EINVAL, "'%s' is not one file, so one checksum cannot be that of all", s.text);
     bool ok = !rc;
-    if (rc) fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    if (rc) tool_error(&f->t, "%s", e.msg);
     else if (f->dry_run) dry_run(f, &l);
     else {
         ok = download(f, &l);
@@ -304,7 +302,7 @@ static bool copy_local(fetch *f, const pg_item *i, const char *path, const char 
     if (where == PLACE_TAKEN) say_taken(f, to, path);
     if (where != PLACE_FREE) return where == PLACE_THERE;
     if (!pg_local_fetch(path, to, &f->want, false, &e)) return true;
-    fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    tool_error(&f->t, "%s", e.msg);
     return false;
 }
 
@@ -313,12 +311,12 @@ static bool one_local(fetch *f, const char *path)
     struct stat st;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) {
-        fprintf(stderr, "%s: cannot copy '%s': %s\n", f->t.name, path,
+        tool_error(&f->t, "cannot copy '%s': %s", path,
                 pg_is_dir(path) ? "a folder; without -o its pictures become a stream" : "no such file, or not a regular one");
         return false;
     }
     char *to = pg_path_join(f->out, name);
-    if (!to) nomem(f);
+    if (!to) tool_no_memory(&f->t);
     const pg_item i = {.t = {.size = (uint64_t)st.st_size}};
     bool ok = f->dry_run || claim(f, to, path, path);
     if (f->dry_run) printf("%llu\t%s\n", (unsigned long long)st.st_size, name);

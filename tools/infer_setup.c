@@ -117,7 +117,7 @@ void infer_parse(infer *f, int argc, char **argv)
             f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
             f->half = !strcmp(optarg, "f16");
             if (strcmp(optarg, "f32") && !f->bf16 && !f->half)
-                tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
+                tool_usage(t, "--dtype '%s': not f32, bf16 or int8, nor f16 with --features", optarg);
             break;
         case OPT_ADAPTER: f->adapter = optarg; break;
         default: break;
@@ -127,11 +127,6 @@ void infer_parse(infer *f, int argc, char **argv)
     check_options(f, seed, length);
     if (f->how.samples && !(f->how.temperature > 0))
         f->how.temperature = 1;
-}
-
-_Noreturn void infer_no_memory(const infer *f)
-{
-    tool_die(&f->t, EXIT_FAIL, "out of memory");
 }
 
 /* ---- tokenizer ---- */
@@ -268,7 +263,7 @@ static void open_replicas(infer *f)
     size_t threads = f->t.threads ? f->t.threads : pg_cpus(), most = f->batch / LEAST_SEATS;
     f->n_replicas = 1;
     if (!(f->replicas = pg_calloc(threads, sizeof *f->replicas)))
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     open_model(f, f->replicas, threads);
     if (f->replicas->m->s.parameters <= PG_SMALL_MODEL && threads > 1 && most > 1) {
         close_model(f->replicas);
@@ -317,13 +312,13 @@ void infer_set_up(infer *f)
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
     f->partial_rec = pg_rec_new();
     if (!f->slots || !f->partial_rec)
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     for (size_t i = 0; i < f->n_slots; i++) {
         f->slots[i].rec = pg_rec_new();
         f->slots[i].sample.features_of = f->m;
         f->slots[i].tokens = pg_alloc(f->how.max_len, sizeof *f->slots[i].tokens);
         if (!f->slots[i].rec || !f->slots[i].tokens)
-            infer_no_memory(f);
+            tool_no_memory(&f->t);
     }
 }
 

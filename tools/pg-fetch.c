@@ -82,7 +82,7 @@ static void shard_option(fetch *f, const char *value)
     order *o = &f->order;
     size_t slash = strcspn(value, "/");
     char *i = pg_strndup(value, slash);
-    if (!i) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!i) tool_no_memory(&f->t);
     if (!value[slash] || !pg_parse_size(i, &o->shard) || !pg_parse_size(value + slash + 1, &o->shards) || o->shard >= o->shards)
         tool_usage(&f->t, "--shard '%s': not I/N with I from 0 to N-1", value);
     free(i);
@@ -130,7 +130,7 @@ static char **public_arguments(fetch *f, int argc, char **argv)
     char **all = pg_calloc((size_t)argc + 1, sizeof *all);
     for (int i = 0; all && i < argc; i++)
         if (!(all[i] = pg_url_redact(argv[i]))) all = NULL;
-    if (!all) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!all) tool_no_memory(&f->t);
     return all;
 }
 
@@ -145,7 +145,7 @@ static char *source_of(fetch *f, const char *s)
     size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
     if (scheme && !strncmp(s + scheme, "://", 3) && !pg_source_is_remote(s))
         tool_usage(&f->t, "'%.*s://' is no scheme that is known (https, http, gs, kaggle, hf, file)", (int)scheme, s);
-    if (!(copy = pg_strdup(s))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!(copy = pg_strdup(s))) tool_no_memory(&f->t);
     return copy;
 }
 
@@ -160,7 +160,7 @@ static void add_sources(fetch *f, sources *l, const char *text)
         if (names && (names[0] = pg_strdup(text))) n = 1;
     } else if (pg_braces(text, &names, &n, &e)) tool_usage(&f->t, "'%s': %s", text, e.msg);
     source *at = n ? pg_realloc(l->at, l->n + n, sizeof *at) : NULL;
-    if (!at) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!at) tool_no_memory(&f->t);
     l->at = at;
     for (size_t i = 0; i < n; i++) {
         at[l->n++] = (source){source_of(f, names[i]), n > 1};
@@ -187,7 +187,7 @@ static void lines(fetch *f, const char *path)
 {
     FILE *in = fopen(path, "rb");
     char *dir = pg_path_dir(path);
-    if (!dir) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!dir) tool_no_memory(&f->t);
     if (in) fetch_jsonl(f, in, path, dir, NULL);
     else fetch_no_source(f, path, EXIT_FAIL, "cannot open '%s': %s", path, strerror(errno));
     if (in) fclose(in);
@@ -255,7 +255,7 @@ static int stream(fetch *f, sources *l)
     size_t *turn = pg_alloc(l->n, sizeof *turn);
     check(f, l);
     f->p.rec = pg_rec_new();
-    if (!f->p.rec || !turn) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!f->p.rec || !turn) tool_no_memory(&f->t);
     f->t.argv = public_arguments(f, f->t.argc, f->t.argv);
     if (l->n && pg_ends_with(l->at[0].text, ".pgs") && pg_is_file(l->at[0].text)) f->p.header = fetch_header(f, l->at[0].text);
     tool_open_out(&f->t, &f->p, "examples", NULL);
@@ -296,7 +296,7 @@ static int download(fetch *f, sources *l)
     need_sources(f, "downloads go");
     if (!f->out) f->out = ".";
     char **texts = pg_calloc(l->n, sizeof *texts);
-    if (!texts) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!texts) tool_no_memory(&f->t);
     for (size_t i = 0; i < l->n; i++) texts[i] = l->at[i].text;
     int rc = fetch_download(f, texts, l->n);
     free(texts);

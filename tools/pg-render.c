@@ -239,7 +239,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     pg_buf line = {0};
     pg_err e = {0};
 
-    if (!path) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!path) tool_no_memory(t);
     if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
     int there = pg_rec_has(p->rec, "caption") && strlen(path) == source.n && !strstr(path, "://") ? pg_file_there(path, &e) : 0;
     if (there < 0) tool_die(t, EXIT_FAIL, "%s", e.msg);
@@ -250,7 +250,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     slash = strrchr(path, '/');
     dot = strrchr(slash ? slash : path, '.');
     if (dot && dot != path && dot[-1] != '/') *dot = 0;
-    if (!(txt = pg_format("%s.txt", path))) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!(txt = pg_format("%s.txt", path))) tool_no_memory(t);
     if (!overwrite && lstat(txt, &st) == 0) {
         tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
         n->kept++;
@@ -328,7 +328,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
 static int render_records(pg_tool *t, const options *o, char *const *files, size_t n, FILE *f)
 {
     shown s = {.f = f, .c = pg_calloc(1, sizeof *s.c)};
-    if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!s.c) tool_no_memory(t);
     for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
         if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");

@@ -15,8 +15,6 @@ static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", 
                   NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error",
                   BAD_REFERENCES[] = "'references' is not a list of strings";
 
-_Noreturn static void no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
-
 /* Takes id. */
 static item *add(pg_tool *t, set *s, char *id)
 {
@@ -24,7 +22,7 @@ static item *add(pg_tool *t, set *s, char *id)
         size_t cap = s->cap ? s->cap * 2 : 256;
         item *p = pg_realloc(s->items, cap, sizeof *p);
         if (!p)
-            no_memory(t);
+            tool_no_memory(t);
         s->items = p;
         s->cap = cap;
     }
@@ -36,7 +34,7 @@ static item *add(pg_tool *t, set *s, char *id)
 static void set_caption(pg_tool *t, item *it, const char *s, size_t n)
 {
     if (!(it->caption = pg_strndup(s, n)))
-        no_memory(t);
+        tool_no_memory(t);
     it->length = n;
 }
 
@@ -63,7 +61,7 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
     pg_err e = {0};
     int rc = pg_rec_strs(rec, "references", &it->references, &it->n_references, &e);
     if (rc == PG_ENOMEM)
-        no_memory(t);
+        tool_no_memory(t);
     if (rc < 0) { /* the suffix in their place would be another score, and nobody would know */
         it->why_not = BAD_REFERENCES;
         return;
@@ -75,7 +73,7 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
     if (it->n_references == 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
         it->references = pg_calloc(1, sizeof *it->references);
         if (!it->references || !(it->references[0] = pg_strndup(suffix, n)))
-            no_memory(t);
+            tool_no_memory(t);
         it->n_references = 1;
     }
 }
@@ -113,7 +111,7 @@ static char *id_text(pg_tool *t, const set *s, const json_t *v)
                : json_is_string(v) ? pg_strdup(json_string_value(v))
                                    : pg_format("record %zu", s->n + 1);
     if (!id)
-        no_memory(t);
+        tool_no_memory(t);
     return id;
 }
 
@@ -129,13 +127,13 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
     }
     it->references = pg_calloc(n, sizeof *it->references);
     if (!it->references)
-        no_memory(t);
+        tool_no_memory(t);
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_is_string(list) ? list : json_array_get(list, i));
         if (!text)
             it->why_not = BAD_REFERENCES;
         else if (!(it->references[it->n_references++] = pg_strdup(text)))
-            no_memory(t);
+            tool_no_memory(t);
     }
 }
 
@@ -182,7 +180,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
         if (n && strspn(p, " \t\r") < n) {
             json_t *o = pg_json_load(p, n, JSON_ALLOW_NUL, &why);
             if (!o && pg_json_no_memory(&why))
-                no_memory(t);
+                tool_no_memory(t);
             if (!json_is_object(o))
                 tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
             if (number == 1 && json_is_array(json_object_get(o, "annotations")))
@@ -201,7 +199,7 @@ static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coc
     json_t *all = pg_json_load((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
     size_t i;
     if (!all && pg_json_no_memory(&why))
-        no_memory(t);
+        tool_no_memory(t);
     if (!all)
         tool_die(t, EXIT_STREAM, "'%s', line %d: %s", s->name, why.line, why.text);
     json_array_foreach(all, i, o) json_item(t, s, o, "image_id", coco);
@@ -224,7 +222,7 @@ static void mark_repeated(pg_tool *t, set *s)
     item **order = pg_alloc(s->n, sizeof *order);
     const item *first = NULL;
     if (!order)
-        no_memory(t);
+        tool_no_memory(t);
     for (size_t i = 0; i < s->n; i++)
         order[i] = &s->items[i];
     qsort(order, s->n, sizeof *order, by_id);

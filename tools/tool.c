@@ -16,8 +16,7 @@
 
 enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10 };
 
-/* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. */
-static void hide(char *text)
+void tool_hide(char *text)
 {
     for (size_t i = 0, n = strlen(text), len; i < n; i += len ? len : 1) {
         uint32_t hidden;
@@ -30,7 +29,7 @@ static void say(const pg_tool *t, const char *kind, const char *fmt, va_list ap)
 {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);
-    hide(text);
+    tool_hide(text);
     fprintf(stderr, "%s: %s%s\n", t->name, kind, text);
 }
 
@@ -174,6 +173,22 @@ void tool_die(const pg_tool *t, int status, const char *fmt, ...)
     exit(status);
 }
 
+void tool_no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
+
+void tool_must(const pg_tool *t, int rc, const pg_err *e)
+{
+    if (rc) tool_die(t, EXIT_FAIL, "%s", e->msg);
+}
+
+void tool_error(const pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    fflush(stdout);
+    va_start(ap, fmt);
+    say(t, "", fmt, ap);
+    va_end(ap);
+}
+
 void tool_warn(pg_tool *t, const char *fmt, ...)
 {
     va_list ap;
@@ -252,7 +267,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (isatty(fd)) tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
     p->header = pg_rec_new();
     p->rec = pg_rec_new();
-    if (!p->header || !p->rec) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!p->header || !p->rec) tool_no_memory(t);
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
     if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, tool_stream_status(&e), "%s", e.msg);
@@ -378,7 +393,7 @@ const char *tool_id(const tool_pipe *p, char *buf, size_t n)
     size_t len;
     if (id_bytes(p, &s, &len)) snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
     else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
-    hide(buf);
+    tool_hide(buf);
     return buf;
 }
 
@@ -387,6 +402,6 @@ char *tool_whole_id(const pg_tool *t, const tool_pipe *p)
     const char *s;
     size_t len;
     char *id = id_bytes(p, &s, &len) ? pg_strndup(s, len) : pg_format("record %llu", (unsigned long long)pg_reader_count(p->in));
-    if (!id) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!id) tool_no_memory(t);
     return id;
 }

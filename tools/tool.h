@@ -43,9 +43,17 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
 
 _Noreturn void tool_usage(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* one line + "try --help"; exits 2 */
 _Noreturn void tool_die(const pg_tool *t, int status, const char *fmt, ...) PG_PRINTF(3, 4);
+_Noreturn void tool_no_memory(const pg_tool *t); /* exits 1 */
+void tool_must(const pg_tool *t, int rc, const pg_err *e); /* exits 1 with the reason in e, unless rc is 0 */
+/* Something failed, and the program goes on to what does not depend on it. Text on standard output goes out first. */
+void tool_error(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
 void tool_warn(pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* "name: warning: ..."; counted; quiet does not hide it */
 void tool_info(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* unless --quiet */
 void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only with --verbose */
+
+/* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. Messages
+ * go through it by themselves. */
+void tool_hide(char *text);
 
 /* Option values: exit 2 naming the option when bad. */
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);

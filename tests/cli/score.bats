@@ -47,6 +47,16 @@ P
     [ "$status" -eq 0 ]
 }
 
+@test "a pipe that is read twice is kept in TMPDIR" {
+    stream a.jsonl a.pgs
+    TMPDIR=$T/none run bash -c "cat a.pgs | '$B/pg-score' --annotate"
+    [ "$status" -eq 1 ]
+    [[ $output == *"cannot make a temporary file '$T/none/"* ]]
+    "$B/pg-render" -o report.html a.pgs
+    TMPDIR=$T/none run "$B/pg-render" -o report.html a.pgs
+    [ "$status" -eq 1 ]
+}
+
 value() { python3 -c 'import json, sys; v = json.load(sys.stdin); [v := v[k] for k in sys.argv[1:]]; print(v)' "$@"; }
 
 @test "golden sets: JSON scores equal pycocoevalcap's to 1e-9" {

@@ -367,6 +367,15 @@ train() { "$B/pg-train" "$@"; }
     [ ! -e "$W/c.npz" ]
 }
 
+@test "epochs are rounded up to whole steps, but not by what a double cannot say" {
+    "$A" make pg1 >"$W/in.pgs"
+    "$B/pg-fetch" -q --epochs 7 -n 25 "$W/in.pgs" >"$W/25.pgs"
+    for e in 0.28:7 0.3:8 1:25; do # 0.28 * 25 is 7.000000000000001
+        train -q -m $G/pg1.npz -o "$W/o.npz" --lr 0 --batch 1 --epochs ${e%:*} <"$W/25.pgs" 2>/dev/null | "$A" show | grep -c '^step' >"$W/steps"
+        [ "$(cat "$W/steps")" -eq "${e#*:}" ]
+    done
+}
+
 @test "what is not in this build is a usage error" {
     for o in "--train lora" "--dtype f64" "--optimizer adam" "--schedule linear" "--steps 0" "--steps 1 --epochs 1" "--lr x" "--stream" "--val-every 3" \
         "--keep-best" "--patience 2" "--val x --keep-best" "--val x --patience 2" "--val-captions 2" "--val x --val-every 1 --patience 0" "--val x --val-length 0"; do
