@@ -132,6 +132,10 @@ complete() {
     run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-{0..2}.tar" "$T/s-1.jsonl"
     [ "$status" -eq 2 ]
     [[ $output == *"two sources would both write '$T/out/s-1.jsonl'"* ]]
+    cp "$D/s-0.tar" "$T/captions.tar"
+    run pipelines/caption-shards.sh data/nano "$T/out" "$T/captions.tar"
+    [ "$status" -eq 2 ]
+    [[ $output == *"'$T/captions.tar' would write '$T/out/captions.jsonl'"* ]]
     run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-0.tar" "$D/s-9.tar"
     [ "$status" -eq 1 ]
     [[ $output == *"$D/s-9.tar' is not done"* ]]

@@ -260,6 +260,11 @@ J
     diff <(jq -S 'del(.intervals)' "$T/out/scores.json") <(jq -S 'del(.intervals)' "$T/out2/scores.json")
     # The results are COCO's shape: they score the same against its file.
     "$B/pg-score" -q -f json --references "$T/coco.json" "$T/out/results.json" | jq -S . | diff - <(jq -S 'del(.intervals)' "$T/out/scores.json")
+    # JSON lines: names relative to the folder, and pictures from elsewhere.
+    printf '{"image":"%s","id":"%s","references":["A thing."]}\n' 1.png 101 "file://$T/val2014/2.png" 102 "$T/val2014/3.png" 103 >"$T/list.jsonl"
+    PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/list.jsonl" "$T/val2014" "$T/out4"
+    [ "$status" -eq 0 ] || { echo "$output"; false; }
+    [[ $output == *"N         3"* ]]
     SPLIT=none PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out3"
     [ "$status" -eq 1 ]
     [[ $output == *"no pictures in split 'none'"* ]]
