@@ -59,7 +59,7 @@ static void tidy(const char *path)
 typedef enum { PLACE_FREE, PLACE_THERE, PLACE_TAKEN } place;
 
 /* A file that is there was put there whole. It stays unless the source now says another size or checksum, or the user does. What this
-   source did not put there is somebody's own and not replaced: many a folder has a config.json. */
+ * source did not put there is somebody's own and not replaced: many a folder has a config.json. */
 static place look_at(fetch *f, const pg_item *i, const char *path, const char *source)
 {
     struct stat st;
@@ -151,6 +151,37 @@ static void report(fetch *f, const pg_transfer *t)
     tool_note(&f->t, "'%s': %s%s%s", t->path, a, *verified ? ", checked:" : ", no checksum given", *verified ? verified + 1 : "");
 }
 
+/* Whether i is to be transferred, because it is neither in its place nor in another client's cache. Where its
+ * place belongs to something else it is left out, which is said and makes *ok false. */
+static bool is_missing(fetch *f, pg_item *i, bool *ok)
+{
+    if (!(i->t.path = pg_path_join(f->out, i->name))) tool_no_memory(&f->t);
+    place where = PLACE_TAKEN;
+    if (claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
+        where = look_at(f, i, i->t.path, i->t.source);
+        if (where == PLACE_TAKEN) say_taken(f, i->t.path, i->t.source);
+    }
+    if (where == PLACE_TAKEN) {
+        i->skip = true;
+        *ok = false;
+        return false;
+    }
+    i->t.outcome = PG_KEPT;
+    if (where == PLACE_THERE || from_cache(f, i)) return false;
+    i->t.outcome = PG_PENDING;
+    i->t.must = f->want;
+    if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
+    return true;
+}
+
+/* Bytes that are still to come, added to need; sizes are what a server says. */
+static uint64_t add_rest(const pg_transfer *t, uint64_t need)
+{
+    if (t->size == PG_SIZE_UNKNOWN) return need;
+    uint64_t have = part_size(t->path), rest = t->size > have ? t->size - have : 0;
+    return rest < UINT64_MAX - need ? need + rest : UINT64_MAX;
+}
+
 /* Downloads what is needed of l; false where something failed. */
 static bool download(fetch *f, pg_items *l)
 {
@@ -162,29 +193,8 @@ static bool download(fetch *f, pg_items *l)
     if (!all) tool_no_memory(&f->t);
     for (size_t k = 0; k < l->n; k++) {
         pg_item *i = &l->at[k];
-        if (i->skip) continue;
-        if (!(i->t.path = pg_path_join(f->out, i->name))) tool_no_memory(&f->t);
-        if (!claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
-            i->skip = true;
-            ok = false;
-            continue;
-        }
-        place where = look_at(f, i, i->t.path, i->t.source);
-        if (where == PLACE_TAKEN) {
-            say_taken(f, i->t.path, i->t.source);
-            i->skip = true;
-            ok = false;
-            continue;
-        }
-        i->t.outcome = PG_KEPT;
-        if (where == PLACE_THERE || from_cache(f, i)) continue;
-        i->t.outcome = PG_PENDING;
-        i->t.must = f->want;
-        if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
-        if (i->t.size != PG_SIZE_UNKNOWN) {
-            uint64_t have = part_size(i->t.path), rest = i->t.size > have ? i->t.size - have : 0;
-            need = rest < UINT64_MAX - need ? need + rest : UINT64_MAX; /* sizes are what a server says */
-        }
+        if (i->skip || !is_missing(f, i, &ok)) continue;
+        need = add_rest(&i->t, need);
         all[n++] = &i->t;
     }
     if (n && !enough_disk(f, need)) tool_die(&f->t, EXIT_FAIL, "nothing was fetched");

@@ -91,9 +91,11 @@ static void shard_option(fetch *f, const char *value)
 static void options(fetch *f)
 {
     static const struct option opts[] = {
-        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED}, {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST},
-        {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
-        {"md5", 1, NULL, OPT_MD5}, {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
+        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED},
+        {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST}, {"limit", 1, NULL, 'n'},
+        {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES},
+        {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256}, {"md5", 1, NULL, OPT_MD5},
+        {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
         {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, TOOL_MAX_RECORD, {NULL, 0, NULL, 0}};
     for (int c; (c = tool_getopt(&f->t, "n:o:", opts, false)) != -1;) {
         switch (c) {

@@ -256,8 +256,9 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
         n->kept++;
         goto out;
     }
-    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_file_save(txt, line.data, line.len, &e) ||
-        pg_written_note(txt, caption.s, caption.n, &e))
+    /* The note first: killed in between, a note of no file harms nobody, but a caption without its note would pass for a person's. */
+    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_written_note(txt, caption.s, caption.n, &e) ||
+        pg_file_save(txt, line.data, line.len, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
     n->written++;
 out:

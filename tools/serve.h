@@ -114,7 +114,7 @@ typedef struct server {
 /* serve_jobs.c; all but job_new and job_admit with the lock held */
 job *job_new(void);
 void job_unref(server *s, job *j);
-/* Puts j at the end of the list. NULL, or why not: a code for serve_refusal. */
+/* Puts j at the end of the list. NULL, or why not: a code for refuse_busy. */
 const char *job_admit(server *s, job *j);
 void job_partial(job *j, char *text); /* takes text over */
 /* text: caption, or what went wrong where code is not NULL; copied. */
