@@ -164,7 +164,10 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
     text_view path = view(rec, "path");
 
     if (kind.n == 4 && !memcmp(kind.s, "step", 4)) {
-        fprintf(f, "step: %2lld/%lld   lr: %.5f   loss: %.4f", step, (long long)number(rec, "steps"), number(rec, "lr"), number(rec, "loss"));
+        double lr = number(rec, "lr");
+        fprintf(f, "step: %2lld/%lld   lr: ", step, (long long)number(rec, "steps"));
+        fprintf(f, lr > 0 && lr < 1e-4 ? "%.3g" : "%.5f", lr); /* as the notebook, but for rates of which that would show nothing */
+        fprintf(f, "   loss: %.4f", number(rec, "loss"));
         if (pg_rec_has(rec, "examples_per_s")) fprintf(f, "   %.1f examples/s", number(rec, "examples_per_s"));
     } else if (kind.n == 3 && !memcmp(kind.s, "val", 3)) {
         fprintf(f, "val:  step %lld   loss: %.4f", step, number(rec, "loss"));

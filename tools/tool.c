@@ -146,7 +146,8 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
 
 size_t tool_max_record(const pg_tool *t) { return t->max_record ? t->max_record : PG_RECORD_MAX; }
 
-/* BLIS ends the process where it finds no memory, and says so. The Makefile has the linker put this in that place: a status, no core. */
+/* Where BLIS finds no memory it prints a message and calls bli_abort, which ends the process with a core dump. The Makefile has the linker
+ * put this function in its place, so that the tool ends as it does for other failures. */
 _Noreturn void __wrap_bli_abort(void);
 void __wrap_bli_abort(void)
 {
@@ -218,7 +219,8 @@ void tool_note(const pg_tool *t, const char *fmt, ...)
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max)
 {
     size_t v;
-    if (!pg_parse_size(value, &v)) tool_usage(t, "%s '%s': not a whole number", option, value);
+    bool digits = *value && !value[strspn(value, "0123456789")];
+    if (!pg_parse_size(value, &v)) tool_usage(t, "%s '%s': %s", option, value, digits ? "too large a number" : "not a whole number");
     if (v < min || v > max) tool_usage(t, "%s %s: not between %zu and %zu", option, value, min, max);
     return v;
 }

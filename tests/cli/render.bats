@@ -31,6 +31,11 @@ P
     run "$B/pg-render" <events.pgs
     [ "$status" -eq 0 ]
     [ "${lines[0]}" = "step:  1/64   lr: 0.00500   loss: 3.2345" ]
+    "$PY" -c '
+import msgpack
+with open("small.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "events"}, {"event": "step", "step": 1, "steps": 2, "lr": 2.5e-6, "loss": 1.0}, {"pg-end": 1}]: f.write(msgpack.packb(r))'
+    [ "$("$B/pg-render" small.pgs)" = "step:  1/2   lr: 2.5e-06   loss: 1.0000" ]
     run "$B/pg-render" <before.pgs
     [ "${lines[0]}" = "a: a cat" ]
 }
