@@ -151,35 +151,17 @@ static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
     pg_buf_free(&json);
 }
 
-static char *beside(const infer *f, const char *model)
-{
-    pg_err e = {0};
-    static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
-    char *dir = pg_is_dir(model) ? pg_strdup(model) : pg_path_dir(model), *found = NULL;
-    for (size_t i = 0; !found && i < sizeof names / sizeof *names; i++) {
-        char *path = dir ? pg_path_join(dir, names[i]) : NULL;
-        int there = path ? pg_file_there(path, &e) : pg_error_nomem(&e);
-        if (there < 0)
-            tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-        if (there)
-            found = path;
-        else
-            free(path);
-    }
-    free(dir);
-    return found;
-}
-
 static void open_tokenizer(infer *f)
 {
-    char *named, *path;
+    char *named, *path = NULL;
     uint64_t pieces;
     pg_err e = {0};
     header_tokenizer(f, &named, &pieces);
     if (pieces > f->m->s.vocab)
         tool_die(&f->t, EXIT_FAIL, "the stream's tokenizer has %" PRIu64 " pieces, '%s' a vocabulary of %zu: tokens of another model",
                  pieces, f->model, f->m->s.vocab);
-    path = f->tokenizer_path ? pg_strdup(f->tokenizer_path) : beside(f, f->model);
+    if (!f->tokenizer_path) tool_must(&f->t, pg_tokenizer_find(f->model, &path, &e), &e);
+    else if (!(path = pg_strdup(f->tokenizer_path))) tool_no_memory(&f->t);
     if (!path && named && pg_is_file(named)) {
         path = named;
         named = NULL;
