@@ -32,7 +32,7 @@ trains() { says "$1" "$2" bash -c "'$A' make pg1 | '$B/pg-train' -m $G/pg1.npz -
 @test "--dtype on a CPU without instructions for it: said once" {
     trains 0 '' --dtype f32
     [[ $stderr != *instructions* ]]
-    export PG_CPU_DISABLE=bf16,vnni
+    export PG_CPU_DISABLE=bf16,avx512,avx2
     trains 0 'warning: --dtype bf16: this CPU has no instructions for it: float32 instead' --dtype bf16
     "$S" make pg1 decode >"$T/in"
     for d in bf16 int8; do
