@@ -94,6 +94,9 @@ all=$(pg-fetch --list "${sources[@]}")
 mine=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "${sources[@]}")
 twice=$(while IFS= read -r s; do name_of "$s"; done <<<"$all" | sort | uniq -d | head -n 1)
 [ -z "$twice" ] || { say "two sources would both write '$OUT/$twice.jsonl'"; exit 2; }
+while IFS= read -r s; do
+    [ "$(name_of "$s")" != captions ] || { say "'$s' would write '$OUT/captions.jsonl', where the captions of all sources go: rename it"; exit 2; }
+done <<<"$all"
 failed=0
 while IFS= read -r s; do [ -e "$OUT/$(name_of "$s").jsonl" ] && [ ! "$s" -nt "$OUT/$(name_of "$s").jsonl" ] || printf '%s\0' "$s"; done <<<"$mine" |
     xargs -0 -r -P "${JOBS:-1}" -I{} bash -o pipefail -c 'caption "$@"' caption {} "$@" || failed=1

@@ -2,7 +2,7 @@
 # Scores MODEL on COCO captions as the reference's cococap configuration does: Karpathy's test split, beam of 2, at most 32 tokens, nothing
 # lower-cased. What OUT has already is not done again, so an interrupted evaluation goes on; OUT of another model or other options is refused.
 # Usage: evaluate.sh MODEL DATASET IMAGES [OUT]
-#   DATASET  Karpathy's dataset_coco.json; or a COCO captions file, all of it; or JSON lines as pg-fetch reads them
+#   DATASET  Karpathy's dataset_coco.json; or a COCO captions file, all of it; or JSON lines as pg-fetch reads them, pictures of other hosts too
 #   IMAGES   the folder that DATASET's file names are relative to (for Karpathy's: the one that holds val2014 and train2014)
 #   OUT      where everything goes (evaluation): examples.jsonl, captions.pgs, results.json, scores.txt, scores.json, report.html
 # Environment: SPLIT (test), BEAM (2), LENGTH (32), PREFIX (caption en), SIZE (the model's), LIMIT (all), BATCH (8), PG_BIN
@@ -38,7 +38,8 @@ step() {
 # Karpathy's file has sentences and splits; COCO's has annotations that name their image.
 as_lines() {
     case $dataset in
-    *.jsonl) jq -c --arg dir "$images" '.image |= if startswith("/") then . else $dir + "/" + . end' "$dataset" ;;
+    # What is no text pg-fetch tells of, with its line.
+    *.jsonl) jq -c --arg dir "$images" '.image |= if type != "string" or test("^(/|[a-z]+://)") then . else $dir + "/" + . end' "$dataset" ;;
     *) jq -c --arg dir "$images" --arg split "${SPLIT:-test}" '
         if .annotations then
             (.annotations | group_by(.image_id) | map({key: (.[0].image_id | tostring), value: map(.caption)}) | from_entries) as $said

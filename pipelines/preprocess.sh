@@ -27,14 +27,15 @@ last() { if [ -n "$FEATURES" ]; then pg-infer -q -m "$MODEL" --features --dtype 
 # One worker is one thread: parallel sees to it that all processors have one.
 prepare() {
     set -o pipefail
-    local file last status=0
+    local file end status=0
     file=$OUT/$(name_of "$1").pgs
     if [ ! -e "$file" ] || [ "$1" -nt "$file" ]; then
+        rm -f "$file".[0-9]* # of runs that were killed
         pg-fetch -q "$1" | pg-resize -q -j 1 -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} | last >"$file.$$" || status=$?
         [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { rm -f "$file.$$"; return "$status"; }
         if [ "$status" -eq 4 ]; then
-            last=$(pg-render -q -f jsonl <"$file.$$" | tail -n 1) # of the source itself, where what comes behind it could not be read
-            if [[ $last == "{\"id\":\"$1\""*'"error":'* ]]; then
+            end=$(pg-render -q -f jsonl <"$file.$$" | tail -n 1) # of the source itself, where what comes behind it could not be read
+            if [[ $end == "{\"id\":\"$1\""*'"error":'* ]]; then
                 rm -f "$file.$$"
                 echo "preprocess.sh: '$1' cannot be read to its end: not done" >&2
                 return 1

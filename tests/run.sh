@@ -74,6 +74,7 @@ tree() {
     one 'packaging: dependencies, version' tests/tree/packaging.sh
     one 'man pages: lint, options, one per tool' tests/tree/man.sh
     one 'shell scripts: shellcheck' tests/tree/shell.sh
+    one 'tests: assertions that assert' tests/tree/bats.sh
     one 'source: sizes, left-overs' tests/tree/source.sh
     one 'tools: hardened' tests/tree/hardening.sh "$PG_BUILD"
 }

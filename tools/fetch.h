@@ -75,8 +75,7 @@ typedef struct fetch {
     /* remote sources */
     const char *out;
     bool all, dry_run, list, no_cache;
-    char *spool; /* --no-cache: the folder where archives lie while they are read; NULL until one is */
-    size_t spooled;
+    size_t spooled; /* --no-cache: archives that were fetched into a folder of this run */
     uint64_t cache_size;
     pg_sums want; /* --sha256, --md5 */
     pg_net_options net;
@@ -145,7 +144,6 @@ ahead *ahead_start(fetch *f, const char *source);
 ahead *ahead_listed(fetch *f, pg_item *i); /* takes what i holds */
 int ahead_wait(fetch *f, ahead *a, pg_buf *out, pg_err *e) PG_MUST_CHECK;
 void ahead_work(fetch *f); /* what can be done for all of them without waiting */
-void fetch_tidy(fetch *f); /* the folder of archives */
 void ahead_free(ahead *a); /* must have been waited for, or the net is gone */
 
 /* fetch_progress.c */

@@ -11,7 +11,7 @@ static void put_image(fetch *f, const pg_coco_image *im, const char *file, const
     pg_err e = {0};
     if (!fetch_wanted(f)) return;
     char *path = im->file_name ? pg_path_join(dir, im->file_name) : pg_strdup(file);
-    if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!path) tool_no_memory(&f->t);
     fetch_begin(f, im->id, path);
     if (im->n && (pg_rec_set_str(f->p.rec, "suffix", im->captions[0], strlen(im->captions[0]), &e) ||
                   pg_rec_set_strs(f->p.rec, "references", (const char *const *)im->captions, im->n, &e)))
@@ -30,7 +30,7 @@ void fetch_coco(fetch *f, const char *file)
     pg_err e = {0};
     pg_coco c;
     char *dir = f->images ? pg_strdup(f->images) : pg_path_dir(file);
-    if (!dir) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!dir) tool_no_memory(&f->t);
     if (pg_coco_open(&c, file, tool_max_record(&f->t), &e)) {
         fetch_no_source(f, file, EXIT_FAIL, "%s", e.msg);
         free(dir);

@@ -20,16 +20,11 @@ size_t fetch_max_image(const fetch *f)
     return most - rest;
 }
 
-static void must(fetch *f, int rc, const pg_err *e)
-{
-    if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
-}
-
 char *fetch_id(fetch *f, const char *name)
 {
     pg_err e = {0};
     pg_buf b = {0};
-    must(f, pg_utf8_name(&b, name, strlen(name) + 1, &e), &e); /* with the 0 */
+    tool_must(&f->t, pg_utf8_name(&b, name, strlen(name) + 1, &e), &e); /* with the 0 */
     return (char *)b.data;
 }
 
@@ -39,10 +34,10 @@ static void set_names(fetch *f, const char *id, const char *source)
     pg_err e = {0};
     char *text = fetch_id(f, id);
     if (strcmp(text, id) && !f->renamed++) snprintf(f->first_renamed, sizeof f->first_renamed, "%s", text);
-    must(f, pg_rec_set_str(f->p.rec, "id", text, strlen(text), &e), &e);
+    tool_must(&f->t, pg_rec_set_str(f->p.rec, "id", text, strlen(text), &e), &e);
     free(text);
     size_t n = strlen(source);
-    must(f, pg_utf8_valid(source, n) ? pg_rec_set_str(f->p.rec, "source", source, n, &e) : pg_rec_set_bin(f->p.rec, "source", source, n, &e), &e);
+    tool_must(&f->t, pg_utf8_valid(source, n) ? pg_rec_set_str(f->p.rec, "source", source, n, &e) : pg_rec_set_bin(f->p.rec, "source", source, n, &e), &e);
 }
 
 void fetch_begin(fetch *f, const char *id, const char *source)
@@ -61,9 +56,9 @@ static bool set_file(fetch *f, const char *path, const char *where)
     bool odd = known && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
     int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
                  : pg_file_read(path, fetch_max_image(f), &b, &e);
-    if (rc == PG_ENOMEM) must(f, rc, &e);
+    if (rc == PG_ENOMEM) tool_must(&f->t, rc, &e);
     if (rc) tool_record_alike(&f->t, f->p.rec, missing ? "the picture does not exist" : e.msg, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
-    else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
+    else tool_must(&f->t, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
     pg_buf_free(&b);
     return !rc;
 }
@@ -75,7 +70,7 @@ bool fetch_set_image(fetch *f, const pg_buf *b)
         tool_record_error(&f->t, f->p.rec, "larger than %zu bytes", fetch_max_image(f));
         return false;
     }
-    must(f, pg_rec_set_bin(f->p.rec, "image", b->data, b->len, &e), &e);
+    tool_must(&f->t, pg_rec_set_bin(f->p.rec, "image", b->data, b->len, &e), &e);
     return true;
 }
 
@@ -116,7 +111,7 @@ void fetch_set_caption(fetch *f, pg_buf *text, const char *name)
         return;
     }
     if (n && memchr(s, '\n', n) && !f->several_lines++) snprintf(f->first_several, sizeof f->first_several, "%s", name);
-    must(f, pg_rec_set_str(f->p.rec, "suffix", n ? s : "", n, &e), &e);
+    tool_must(&f->t, pg_rec_set_str(f->p.rec, "suffix", n ? s : "", n, &e), &e);
 }
 
 static void load_remote(fetch *f, item *i)
@@ -168,7 +163,7 @@ void fetch_image(fetch *f, const char *path, const char *id)
 {
     if (!fetch_wanted(f)) return;
     item i = {.path = pg_strdup(path), .side = fetch_sidecar(path)};
-    if (!i.path || !i.side) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!i.path || !i.side) tool_no_memory(&f->t);
     fetch_begin(f, id, path);
     fetch_put_later(f, id, &i);
 }
@@ -204,7 +199,7 @@ static bool is_folder(fetch *f, const char *path, const char *name, unsigned cha
     struct stat st;
     if (type != DT_UNKNOWN) return type == DT_DIR; /* a link to a folder is not followed: it could lead back up */
     char *full = pg_path_join(path, name);
-    if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!full) tool_no_memory(&f->t);
     bool known = !lstat(full, &st);
     if (!known && errno != ENOENT) put_unreadable(f, full, full);
     free(full);
@@ -214,7 +209,7 @@ static bool is_folder(fetch *f, const char *path, const char *name, unsigned cha
 static void leave(fetch *f, const char *below, const char *name)
 {
     char *id = *below ? pg_path_join(below, name) : pg_strdup(name);
-    if (!id) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!id) tool_no_memory(&f->t);
     fetch_leave(f, id);
     free(id);
 }
@@ -236,12 +231,12 @@ static bool read_names(fetch *f, const char *id, const char *below, const char *
             leave(f, below, name);
             continue;
         }
-        must(f, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
+        tool_must(&f->t, pg_buf_add(&l->text, folder ? "/" : " ", 1, &e) || pg_buf_add(&l->text, name, strlen(name) + 1, &e), &e);
         l->n++;
     }
     if (errno) put_unreadable(f, id, path);
     closedir(d);
-    if (!(l->at = pg_alloc(l->n, sizeof *l->at))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!(l->at = pg_alloc(l->n, sizeof *l->at))) tool_no_memory(&f->t);
     char *next = (char *)l->text.data;
     for (size_t i = 0; i < l->n; i++, next += strlen(next) + 1) l->at[i] = next;
     if (l->n) qsort(l->at, l->n, sizeof *l->at, by_bytes);
@@ -252,13 +247,13 @@ static void walk(fetch *f, const char *root, const char *below, int depth)
 {
     names l = {0};
     char *path = *below ? pg_path_join(root, below) : pg_strdup(root);
-    if (!path) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!path) tool_no_memory(&f->t);
     if (depth >= MAX_DEPTH) tool_warn(&f->t, "'%s' lies deeper than %d folders and is left out", path, MAX_DEPTH);
     else if (!read_names(f, *below ? below : root, below, path, &l)) l.n = 0;
     for (size_t i = 0; i < l.n && fetch_more(f); i++) {
         const char *name = l.at[i] + 1;
         char *id = *below ? pg_path_join(below, name) : pg_strdup(name), *full = id ? pg_path_join(root, id) : NULL;
-        if (!full) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        if (!full) tool_no_memory(&f->t);
         if (*l.at[i] == '/') walk(f, root, id, depth + 1);
         else fetch_image(f, full, id);
         free(id);

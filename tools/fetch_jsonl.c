@@ -11,17 +11,12 @@
 
 enum { MAX_LINE = 16 << 20 };
 
-static void must(fetch *f, int rc, const pg_err *e)
-{
-    if (rc) tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
-}
-
 bool fetch_first_time(fetch *f, const char *what)
 {
     for (size_t i = 0; i < f->n_unknown; i++)
         if (!strcmp(f->unknown[i], what)) return false;
     if (f->n_unknown == sizeof f->unknown / sizeof *f->unknown) return false;
-    if (!(f->unknown[f->n_unknown] = pg_strdup(what))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!(f->unknown[f->n_unknown] = pg_strdup(what))) tool_no_memory(&f->t);
     f->n_unknown++;
     return true;
 }
@@ -39,7 +34,7 @@ static const char *text_key(fetch *f, const json_t *o, const char *key)
     const json_t *v = json_object_get(o, key);
     if (!v || json_is_null(v)) return NULL;
     if (!json_is_string(v)) return "is not a string";
-    must(f, pg_rec_set_str(f->p.rec, key, json_string_value(v), json_string_length(v), &e), &e);
+    tool_must(&f->t, pg_rec_set_str(f->p.rec, key, json_string_value(v), json_string_length(v), &e), &e);
     return NULL;
 }
 
@@ -49,19 +44,19 @@ static const char *references(fetch *f, const json_t *v)
     if (!v || json_is_null(v)) return NULL;
     if (json_is_string(v)) {
         const char *one = json_string_value(v);
-        must(f, pg_rec_set_strs(f->p.rec, "references", &one, 1, &e), &e);
+        tool_must(&f->t, pg_rec_set_strs(f->p.rec, "references", &one, 1, &e), &e);
         return NULL;
     }
     if (!json_is_array(v)) return "is neither a string nor a list of strings";
     size_t n = json_array_size(v);
     const char **s = pg_calloc(n, sizeof *s);
-    if (!s) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!s) tool_no_memory(&f->t);
     for (size_t i = 0; i < n; i++)
         if (!(s[i] = json_string_value(json_array_get(v, i)))) {
             free(s);
             return "holds something that is not a string";
         }
-    must(f, pg_rec_set_strs(f->p.rec, "references", s, n, &e), &e);
+    tool_must(&f->t, pg_rec_set_strs(f->p.rec, "references", s, n, &e), &e);
     free(s);
     return NULL;
 }
@@ -91,7 +86,7 @@ char *fetch_given_id(const fetch *f, const json_t *o, bool *bad)
     *bad = v && !json_is_null(v) && !json_is_string(v) && !json_is_integer(v);
     if (!v || json_is_null(v) || *bad) return NULL;
     id = json_is_string(v) ? pg_strdup(json_string_value(v)) : pg_format("%lld", (long long)json_integer_value(v));
-    if (!id) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!id) tool_no_memory(&f->t);
     return id;
 }
 
@@ -124,7 +119,7 @@ static void record(fetch *f, const json_t *o, const char *where, const char *dir
     item i = {.path = picture_of(o, dir, base)};
     char *source = i.path ? pg_url_redact(i.path) : NULL;
     if (!id) id = bad_id || !image ? pg_strdup(where) : image_id(image, where);
-    if (!id || (image && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!id || (image && !source)) tool_no_memory(&f->t);
     fetch_begin(f, id, source ? source : where);
     bool good = fetch_keys(f, o, where);
     if (good && bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
@@ -133,7 +128,7 @@ static void record(fetch *f, const json_t *o, const char *where, const char *dir
         free(i.path);
         i.path = NULL;
     }
-    if (i.path && !(i.where = pg_strdup(where))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (i.path && !(i.where = pg_strdup(where))) tool_no_memory(&f->t);
     fetch_put_later(f, id, &i);
     free(id);
     free(source);
@@ -203,9 +198,12 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         while (n && memchr(" \t\r\n", s[n - 1], 4)) n--;
         if (!n || !fetch_wanted(f)) continue;
         char *where = pg_format("%s:%zu", name, number);
-        if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
+        if (!where) tool_no_memory(&f->t);
         const char *bad = long_one ? "longer than 16 MiB" : memchr(s, 0, n) ? "a zero byte: not UTF-8 (UTF-16?)" : number == 1 ? one_value(s, n) : NULL, *shared = bad;
-        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = not_json(&why, &shared);
+        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) {
+            if (pg_json_no_memory(&why)) tool_no_memory(&f->t);
+            bad = not_json(&why, &shared);
+        }
         if (o && !json_is_object(o)) shared = bad = "not a JSON object";
         if (bad) bad_line(f, where, bad, shared);
         else record(f, o, where, dir, base);

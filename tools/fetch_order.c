@@ -7,8 +7,6 @@
 
 #include "fetch.h"
 
-static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
-
 bool fetch_more(const fetch *f) { return f->order.passed < f->limit; }
 
 bool fetch_wanted(fetch *f)
@@ -100,7 +98,7 @@ void fetch_put_later(fetch *f, const char *id, item *given)
     i.rec = f->p.rec;
     f->p.rec = pg_rec_new();
     i.id = fetch_id(f, id);
-    if (!f->p.rec) nomem(f);
+    if (!f->p.rec) tool_no_memory(&f->t);
     if (!o->room) {
         pass(f, &i);
         return;
@@ -126,7 +124,7 @@ void order_epoch(fetch *f, size_t *sources, size_t n)
     o->of_epoch = 0;
     fetch_forget_seen(f);
     if (!o->room) return;
-    if (!o->buffer && !(o->buffer = pg_calloc(o->room, sizeof *o->buffer))) nomem(f);
+    if (!o->buffer && !(o->buffer = pg_calloc(o->room, sizeof *o->buffer))) tool_no_memory(&f->t);
     pg_rng_seed(&o->rng, o->seed, o->epoch);
     for (size_t i = n; i > 1; i--) {
         size_t j = (size_t)pg_rng_below(&o->rng, i), last = sources[i - 1];

@@ -60,6 +60,7 @@ static void file_line(const char *name, uint64_t done, uint64_t total)
     memset(bar, '#', part < 1 ? (size_t)(part * 20) : 20);
     if (total == PG_SIZE_UNKNOWN) snprintf(text, sizeof text, "%-24.24s %9s", name, a);
     else snprintf(text, sizeof text, "%-24.24s [%s] %3.0f %%  %s of %s", name, bar, 100 * part, a, b);
+    tool_hide(text); /* names may be a server's */
     put_line(text);
 }
 

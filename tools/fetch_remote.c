@@ -39,8 +39,6 @@ void fetch_disconnect(fetch *f)
     pg_net_free(net);
 }
 
-static void nomem(fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
-
 static void print_path(fetch *f, const char *path)
 {
     if (puts(path) < 0 || fflush(stdout)) tool_die(&f->t, EXIT_FAIL, "cannot write 'stdout': %s", strerror(errno));
@@ -61,7 +59,7 @@ static void tidy(const char *path)
 typedef enum { PLACE_FREE, PLACE_THERE, PLACE_TAKEN } place;
 
 /* A file that is there was put there whole. It stays unless the source now says another size or checksum, or the user does. What this
-   source did not put there is somebody's own and not replaced: many a folder has a config.json. */
+ * source did not put there is somebody's own and not replaced: many a folder has a config.json. */
 static place look_at(fetch *f, const pg_item *i, const char *path, const char *source)
 {
     struct stat st;
@@ -82,18 +80,18 @@ static place look_at(fetch *f, const pg_item *i, const char *path, const char *s
 
 static void say_taken(const fetch *f, const char *path, const char *source)
 {
-    fprintf(stderr, "%s: cannot fetch '%s': '%s' is there, differs, and did not come from it; move it away\n", f->t.name, source, path);
+    tool_error(&f->t, "cannot fetch '%s': '%s' is there, differs, and did not come from it; move it away", source, path);
 }
 
 /* A path belongs to one source of a run: a second one would be taken for there already. The same source may come twice. */
 static bool claim(fetch *f, const char *path, const char *key, const char *source)
 {
     char *both = pg_format("%s\n%s", path, key);
-    if (!both) nomem(f);
+    if (!both) tool_no_memory(&f->t);
     bool first = fetch_is_new(f, path, true), known = !fetch_is_new(f, both, true);
     free(both);
     if (first || known) return true;
-    fprintf(stderr, "%s: cannot fetch '%s': another source of this run is '%s' already\n", f->t.name, source, path);
+    tool_error(&f->t, "cannot fetch '%s': another source of this run is '%s' already", source, path);
     return false;
 }
 
@@ -153,6 +151,37 @@ static void report(fetch *f, const pg_transfer *t)
     tool_note(&f->t, "'%s': %s%s%s", t->path, a, *verified ? ", checked:" : ", no checksum given", *verified ? verified + 1 : "");
 }
 
+/* Whether i is to be transferred, because it is neither in its place nor in another client's cache. Where its
+ * place belongs to something else it is left out, which is said and makes *ok false. */
+static bool is_missing(fetch *f, pg_item *i, bool *ok)
+{
+    if (!(i->t.path = pg_path_join(f->out, i->name))) tool_no_memory(&f->t);
+    place where = PLACE_TAKEN;
+    if (claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
+        where = look_at(f, i, i->t.path, i->t.source);
+        if (where == PLACE_TAKEN) say_taken(f, i->t.path, i->t.source);
+    }
+    if (where == PLACE_TAKEN) {
+        i->skip = true;
+        *ok = false;
+        return false;
+    }
+    i->t.outcome = PG_KEPT;
+    if (where == PLACE_THERE || from_cache(f, i)) return false;
+    i->t.outcome = PG_PENDING;
+    i->t.must = f->want;
+    if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
+    return true;
+}
+
+/* Bytes that are still to come, added to need; sizes are what a server says. */
+static uint64_t add_rest(const pg_transfer *t, uint64_t need)
+{
+    if (t->size == PG_SIZE_UNKNOWN) return need;
+    uint64_t have = part_size(t->path), rest = t->size > have ? t->size - have : 0;
+    return rest < UINT64_MAX - need ? need + rest : UINT64_MAX;
+}
+
 /* Downloads what is needed of l; false where something failed. */
 static bool download(fetch *f, pg_items *l)
 {
@@ -161,32 +190,11 @@ static bool download(fetch *f, pg_items *l)
     size_t n = 0;
     bool ok = true;
     pg_transfer **all = pg_calloc(l->n, sizeof *all);
-    if (!all) nomem(f);
+    if (!all) tool_no_memory(&f->t);
     for (size_t k = 0; k < l->n; k++) {
         pg_item *i = &l->at[k];
-        if (i->skip) continue;
-        if (!(i->t.path = pg_path_join(f->out, i->name))) nomem(f);
-        if (!claim(f, i->t.path, pg_transfer_key(&i->t), i->t.source)) {
-            i->skip = true;
-            ok = false;
-            continue;
-        }
-        place where = look_at(f, i, i->t.path, i->t.source);
-        if (where == PLACE_TAKEN) {
-            say_taken(f, i->t.path, i->t.source);
-            i->skip = true;
-            ok = false;
-            continue;
-        }
-        i->t.outcome = PG_KEPT;
-        if (where == PLACE_THERE || from_cache(f, i)) continue;
-        i->t.outcome = PG_PENDING;
-        i->t.must = f->want;
-        if (pg_sums_differ(&i->t.want, &f->want)) tool_die(&f->t, EXIT_FAIL, "'%s': the checksum given is not the one that the source has", i->t.source);
-        if (i->t.size != PG_SIZE_UNKNOWN) {
-            uint64_t have = part_size(i->t.path), rest = i->t.size > have ? i->t.size - have : 0;
-            need = rest < UINT64_MAX - need ? need + rest : UINT64_MAX; /* sizes are what a server says */
-        }
+        if (i->skip || !is_missing(f, i, &ok)) continue;
+        need = add_rest(&i->t, need);
         all[n++] = &i->t;
     }
     if (n && !enough_disk(f, need)) tool_die(&f->t, EXIT_FAIL, "nothing was fetched");
@@ -202,7 +210,7 @@ static bool download(fetch *f, pg_items *l)
         if (t->outcome == PG_FETCHED) report(f, t);
         if (t->outcome == PG_FAILED) {
             ok = false;
-            fprintf(stderr, "%s: %s\n", f->t.name, t->err.msg);
+            tool_error(&f->t, "%s", t->err.msg);
         } else print_path(f, t->path);
     }
     progress_end(f);
@@ -245,7 +253,7 @@ static void add_named(fetch *f, const pg_items *have, const char *base, pg_items
             for (size_t i = 0; text && i < out->n && !taken; i++) taken = !strcmp(out->at[i].t.source, text);
             if (text && !taken && !pg_source_parse(&s, text, &e)) {
                 pg_item *more = pg_realloc(out->at, out->n + 1, sizeof *more);
-                if (!more) nomem(f);
+                if (!more) tool_no_memory(&f->t);
                 out->at = more;
                 if (!pg_source_item(&f->hosts, &s, &out->at[out->n], &e)) out->n++;
                 else tool_warn(&f->t, "%s", e.msg);
@@ -273,7 +281,7 @@ static bool one_remote(fetch *f, const char *text)
     if (!rc && l.folder && !f->all) rc = pg_select_shards(&f->hosts, &l, s.text, &e);
     if (!rc && f->want.have && l.n != 1) rc = pg_error(&e, PG_EINVAL, "'%s' is not one file, so one checksum cannot be that of all", s.text);
     bool ok = !rc;
-    if (rc) fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    if (rc) tool_error(&f->t, "%s", e.msg);
     else if (f->dry_run) dry_run(f, &l);
     else {
         ok = download(f, &l);
@@ -304,7 +312,7 @@ static bool copy_local(fetch *f, const pg_item *i, const char *path, const char 
     if (where == PLACE_TAKEN) say_taken(f, to, path);
     if (where != PLACE_FREE) return where == PLACE_THERE;
     if (!pg_local_fetch(path, to, &f->want, false, &e)) return true;
-    fprintf(stderr, "%s: %s\n", f->t.name, e.msg);
+    tool_error(&f->t, "%s", e.msg);
     return false;
 }
 
@@ -313,12 +321,12 @@ static bool one_local(fetch *f, const char *path)
     struct stat st;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) {
-        fprintf(stderr, "%s: cannot copy '%s': %s\n", f->t.name, path,
+        tool_error(&f->t, "cannot copy '%s': %s", path,
                 pg_is_dir(path) ? "a folder; without -o its pictures become a stream" : "no such file, or not a regular one");
         return false;
     }
     char *to = pg_path_join(f->out, name);
-    if (!to) nomem(f);
+    if (!to) tool_no_memory(&f->t);
     const pg_item i = {.t = {.size = (uint64_t)st.st_size}};
     bool ok = f->dry_run || claim(f, to, path, path);
     if (f->dry_run) printf("%llu\t%s\n", (unsigned long long)st.st_size, name);

@@ -25,7 +25,7 @@ static bool has(const seen *s, uint64_t h) { return s->cap && s->at[place(s, h)]
 static void grow(fetch *f, seen *s)
 {
     seen more = {.n = s->n, .cap = s->cap ? s->cap * 2 : 1024};
-    if (!(more.at = pg_calloc(more.cap, sizeof *more.at))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!(more.at = pg_calloc(more.cap, sizeof *more.at))) tool_no_memory(&f->t);
     for (size_t i = 0; i < s->cap; i++)
         if (s->at[i]) more.at[place(&more, s->at[i])] = s->at[i];
     free(s->at);

@@ -1,5 +1,4 @@
 /* Remote sources as a stream of examples: through the cache, several at once, in order. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,8 +18,6 @@ struct ahead {
     bool local; /* nothing is transferred: item.cached, in another client's cache, is it */
 };
 
-static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
-
 static void open_cache(fetch *f)
 {
     pg_err e = {0};
@@ -36,16 +33,29 @@ static int begin(fetch *f, ahead *a, pg_err *e)
     return rc ? rc : pg_net_add(f->hosts.net, &a->item.t, e);
 }
 
-/* Without a cache an archive lies in a folder of this run while it is read: it may be larger than memory. */
-static void spool(fetch *f, ahead *a)
+/* Without a cache archives lie in a folder of this run while they are read: they may be larger than memory. It goes where this program
+ * ends; what a signal has ended leaves its folder to the next one. */
+static pg_temp_folder spool;
+static void remove_spool(void) { pg_temp_folder_remove(&spool); }
+
+static void make_spool(fetch *f)
 {
     const char *dir = getenv("TMPDIR");
-    if (!f->spool) {
-        if (!(f->spool = pg_format("%s/pg-fetch-XXXXXX", dir && *dir ? dir : "/tmp"))) nomem(f);
-        if (!mkdtemp(f->spool)) tool_die(&f->t, EXIT_FAIL, "cannot make a folder for archives, '%s': %s", f->spool, strerror(errno));
-    }
+    char *path = pg_path_join(dir && *dir ? dir : "/tmp", "pg-fetch");
+    pg_err e = {0};
+    if (!path) tool_no_memory(&f->t);
+    size_t left = pg_temp_sweep(path);
+    if (left) tool_info(&f->t, "removed %zu folder%s of archives that killed runs left in '%s'", left, left == 1 ? "" : "s", dir && *dir ? dir : "/tmp");
+    if (pg_temp_folder_make(&spool, path, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
+    if (atexit(remove_spool)) tool_no_memory(&f->t);
+    free(path);
+}
+
+static void into_spool(fetch *f, ahead *a)
+{
+    if (!spool.path) make_spool(f);
     a->spooled = true;
-    if (!(a->item.t.path = pg_format("%s/%zu", f->spool, ++f->spooled))) nomem(f);
+    if (!(a->item.t.path = pg_format("%s/%zu", spool.path, ++f->spooled))) tool_no_memory(&f->t);
 }
 
 /* max 0: a file of any size, never in memory. */
@@ -53,14 +63,14 @@ static void start_item(fetch *f, ahead *a, size_t max)
 {
     a->item.t.max = max;
     a->item.t.most = max;
-    if (!max && !f->cache) spool(f, a);
+    if (!max && !f->cache) into_spool(f, a);
     if (begin(f, a, &a->err)) a->err.code = a->err.code ? a->err.code : PG_FAIL;
 }
 
 static ahead *new_ahead(fetch *f)
 {
     ahead *a = pg_calloc(1, sizeof *a);
-    if (!a) nomem(f);
+    if (!a) tool_no_memory(&f->t);
     a->item.t = PG_TRANSFER_INIT;
     fetch_connect(f);
     open_cache(f);
@@ -91,21 +101,6 @@ static ahead *start(fetch *f, const char *source, size_t max)
 }
 
 ahead *ahead_start(fetch *f, const char *source) { return start(f, source, fetch_max_image(f)); }
-
-void fetch_tidy(fetch *f)
-{
-    for (size_t i = 1; f->spool && i <= f->spooled; i++) {
-        static const char *const ends[] = {"", ".part", ".part.json", ".part.lock"};
-        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
-            char *path = pg_format("%s/%zu%s", f->spool, i, ends[k]);
-            if (path) unlink(path);
-            free(path);
-        }
-    }
-    if (f->spool) rmdir(f->spool);
-    free(f->spool);
-    f->spool = NULL;
-}
 
 ahead *ahead_listed(fetch *f, pg_item *i)
 {
@@ -206,7 +201,7 @@ static void shard(fetch *f, const char *source, ahead *a, const char *name)
 {
     pg_err e = {0};
     char *said = pg_url_redact(source);
-    if (!said) nomem(f);
+    if (!said) tool_no_memory(&f->t);
     if (settle(f, a, &e)) fetch_no_source(f, said, EXIT_FAIL, "%s", e.msg);
     else if (pg_ends_with(name, ".tar")) fetch_tar(f, file_of(f, a), said);
     else if (pg_ends_with(name, ".pgs")) fetch_pgs(f, file_of(f, a), said);
@@ -222,11 +217,11 @@ static int by_name(const void *key, const void *entry) { return strcmp(key, ((co
 static char *caption_of(fetch *f, const pg_items *l, const char *picture)
 {
     char *side = fetch_sidecar(picture);
-    if (!side) nomem(f);
+    if (!side) tool_no_memory(&f->t);
     const pg_item *i = bsearch(side, l->at, l->n, sizeof *l->at, by_name);
     free(side);
     if (!i) return NULL;
-    if (!(side = pg_strdup(i->t.source))) nomem(f);
+    if (!(side = pg_strdup(i->t.source))) tool_no_memory(&f->t);
     return side;
 }
 
@@ -235,7 +230,7 @@ static void put_listed(fetch *f, const pg_items *l, pg_item *i)
 {
     item r = {.path = pg_strdup(i->t.source), .side = caption_of(f, l, i->name), .listed = pg_alloc(1, sizeof *r.listed)};
     char *name = pg_strdup(i->name);
-    if (!r.path || !r.listed || !name) nomem(f);
+    if (!r.path || !r.listed || !name) tool_no_memory(&f->t);
     *r.listed = *i;
     *i = (pg_item){.name = name, .t = PG_TRANSFER_INIT};
     fetch_begin(f, name, r.path);
@@ -270,7 +265,7 @@ static void remote_picture(fetch *f, const char *text, const pg_source *s)
 {
     const char *slash = strrchr(s->file, '/'), *id = slash ? slash + 1 : s->file;
     item i = {.path = pg_strdup(text)};
-    if (!i.path) nomem(f);
+    if (!i.path) tool_no_memory(&f->t);
     fetch_begin(f, id, s->text);
     fetch_put_later(f, id, &i);
 }

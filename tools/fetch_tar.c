@@ -40,8 +40,6 @@ typedef struct shard {
     sample s;
 } shard;
 
-static void nomem(const fetch *f) { tool_die(&f->t, EXIT_FAIL, "out of memory"); }
-
 /* What follows cannot be read; the example under way may lack members, so it is not put. */
 static void damaged(shard *h, const char *why)
 {
@@ -75,7 +73,7 @@ static void put_sample(shard *h)
     bool bad_id = false;
     char *where = pg_format("%s:%s", h->file, s->image_name ? s->image_name : s->key), *id = fetch_given_id(f, s->keys, &bad_id);
     if (!id) id = pg_strdup(s->key);
-    if (!where || !id) nomem(f);
+    if (!where || !id) tool_no_memory(&f->t);
     fetch_begin(f, id, where);
     if (s->err.code) tool_record_error(&f->t, f->p.rec, "%s: %s", where, s->err.msg);
     else if (bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
@@ -105,7 +103,7 @@ static bool read_member(shard *h, struct archive_entry *entry, size_t max, pg_bu
             if (!e->code) pg_error(e, PG_EFORMAT, "'%s' has more bytes than the %zu that its header says", h->member, size);
             return false;
         }
-        if (pg_buf_add(out, buf, (size_t)n, e)) nomem(h->f);
+        if (pg_buf_add(out, buf, (size_t)n, e)) tool_no_memory(&h->f->t);
     }
     if (n < 0) damaged(h, NULL);
     return n >= 0;
@@ -116,7 +114,7 @@ static void take_image(shard *h, struct archive_entry *entry)
     sample *s = &h->s;
     if (s->image_name && !s->err.code) pg_error(&s->err, PG_EFORMAT, "two images, '%s' and '%s'", s->image_name, h->member);
     if (s->image_name) return;
-    if (!(s->image_name = pg_strdup(h->member))) nomem(h->f);
+    if (!(s->image_name = pg_strdup(h->member))) tool_no_memory(&h->f->t);
     if (!s->skims) (void)read_member(h, entry, fetch_max_image(h->f), &s->image);
 }
 
@@ -127,7 +125,7 @@ static void take_text(shard *h, struct archive_entry *entry)
         if (!s->err.code) pg_error(&s->err, PG_EFORMAT, "two texts, the second '%s'", h->member);
         return;
     }
-    if (!(s->text_name = pg_format("%s:%s", h->file, h->member))) nomem(h->f);
+    if (!(s->text_name = pg_format("%s:%s", h->file, h->member))) tool_no_memory(&h->f->t);
     (void)read_member(h, entry, TEXT_MAX, &s->text);
 }
 
@@ -143,6 +141,7 @@ static void take_keys(shard *h, struct archive_entry *entry)
     }
     if (read_member(h, entry, JSON_MAX, &b)) {
         o = pg_json_load(b.len ? (char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
+        if (!o && pg_json_no_memory(&why)) tool_no_memory(&h->f->t);
         if (!json_is_object(o) && !s->err.code) pg_error(&s->err, PG_EFORMAT, "'%s': %s", h->member, o ? "not a JSON object" : why.text);
     }
     pg_buf_free(&b);
@@ -170,7 +169,7 @@ static void take(shard *h, struct archive_entry *entry)
     if (s->key && (strncmp(s->key, h->member, stem) || s->key[stem])) put_sample(h);
     if (!fetch_more(h->f)) return;
     if (!s->key) {
-        if (!(s->key = pg_strndup(h->member, stem))) nomem(h->f);
+        if (!(s->key = pg_strndup(h->member, stem))) tool_no_memory(&h->f->t);
         s->wanted = fetch_wanted(h->f);
         s->skims = fetch_skims(h->f);
     }
@@ -191,7 +190,7 @@ static bool set_member(shard *h, struct archive_entry *entry)
     }
     while (!strncmp(name, "./", 2)) name += 2;
     free(h->member);
-    if (!(h->member = pg_strdup(name))) nomem(h->f);
+    if (!(h->member = pg_strdup(name))) tool_no_memory(&h->f->t);
     return true;
 }
 
@@ -223,10 +222,10 @@ static void walk(shard *h, int fd)
     int rc = ARCHIVE_OK;
     h->entry = archive_entry_new();
     h->from = pg_alloc(1, sizeof *h->from);
-    if (!h->entry || !h->from) nomem(f);
+    if (!h->entry || !h->from) tool_no_memory(&f->t);
     h->from->fd = fd;
     struct archive_entry *entry = h->entry;
-    if (archive_read_set_callback_data(h->a, h->from)) nomem(f);
+    if (archive_read_set_callback_data(h->a, h->from)) tool_no_memory(&f->t);
     if (archive_read_open(h->a, h->from, NULL, read_block, NULL)) damaged(h, NULL);
     while (!h->damaged && fetch_more(f) && ((rc = archive_read_next_header2(h->a, entry)) == ARCHIVE_OK || rc == ARCHIVE_WARN)) {
         if (!set_member(h, entry)) break;
@@ -245,7 +244,7 @@ void fetch_tar(fetch *f, const char *file, const char *name)
 {
     shard h = {.f = f, .file = name, .a = archive_read_new()};
     int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (!h.a || archive_read_support_format_tar(h.a)) nomem(f);
+    if (!h.a || archive_read_support_format_tar(h.a)) tool_no_memory(&f->t);
     if (fd < 0) fetch_no_source(f, name, EXIT_FAIL, "cannot open '%s': %s", name, strerror(errno));
     else {
         walk(&h, fd);

@@ -67,7 +67,6 @@ typedef struct infer {
 void infer_parse(infer *f, int argc, char **argv);
 void infer_set_up(infer *f);
 void infer_tear_down(infer *f);
-_Noreturn void infer_no_memory(const infer *f);
 
 int infer_told(void *replica, pg_caption *c); /* for pg_decoding.told */
 /* Replicas take records as they become ready and mark them as finished. */

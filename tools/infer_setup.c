@@ -117,7 +117,7 @@ void infer_parse(infer *f, int argc, char **argv)
             f->bf16 = f->int8 || !strcmp(optarg, "bf16"); /* int8: what stays, such as the patches */
             f->half = !strcmp(optarg, "f16");
             if (strcmp(optarg, "f32") && !f->bf16 && !f->half)
-                tool_usage(t, "--dtype '%s': not f32, bf16 or int8", optarg);
+                tool_usage(t, "--dtype '%s': not f32, bf16 or int8, nor f16 with --features", optarg);
             break;
         case OPT_ADAPTER: f->adapter = optarg; break;
         default: break;
@@ -127,11 +127,6 @@ void infer_parse(infer *f, int argc, char **argv)
     check_options(f, seed, length);
     if (f->how.samples && !(f->how.temperature > 0))
         f->how.temperature = 1;
-}
-
-_Noreturn void infer_no_memory(const infer *f)
-{
-    tool_die(&f->t, EXIT_FAIL, "out of memory");
 }
 
 /* ---- tokenizer ---- */
@@ -156,35 +151,17 @@ static void header_tokenizer(const infer *f, char **path, uint64_t *pieces)
     pg_buf_free(&json);
 }
 
-static char *beside(const infer *f, const char *model)
-{
-    pg_err e = {0};
-    static const char *const names[] = {"tokenizer.model", "paligemma_tokenizer.model"};
-    char *dir = pg_is_dir(model) ? pg_strdup(model) : pg_path_dir(model), *found = NULL;
-    for (size_t i = 0; !found && i < sizeof names / sizeof *names; i++) {
-        char *path = dir ? pg_path_join(dir, names[i]) : NULL;
-        int there = path ? pg_file_there(path, &e) : pg_error_nomem(&e);
-        if (there < 0)
-            tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
-        if (there)
-            found = path;
-        else
-            free(path);
-    }
-    free(dir);
-    return found;
-}
-
 static void open_tokenizer(infer *f)
 {
-    char *named, *path;
+    char *named, *path = NULL;
     uint64_t pieces;
     pg_err e = {0};
     header_tokenizer(f, &named, &pieces);
     if (pieces > f->m->s.vocab)
         tool_die(&f->t, EXIT_FAIL, "the stream's tokenizer has %" PRIu64 " pieces, '%s' a vocabulary of %zu: tokens of another model",
                  pieces, f->model, f->m->s.vocab);
-    path = f->tokenizer_path ? pg_strdup(f->tokenizer_path) : beside(f, f->model);
+    if (!f->tokenizer_path) tool_must(&f->t, pg_tokenizer_find(f->model, &path, &e), &e);
+    else if (!(path = pg_strdup(f->tokenizer_path))) tool_no_memory(&f->t);
     if (!path && named && pg_is_file(named)) {
         path = named;
         named = NULL;
@@ -268,7 +245,7 @@ static void open_replicas(infer *f)
     size_t threads = f->t.threads ? f->t.threads : pg_cpus(), most = f->batch / LEAST_SEATS;
     f->n_replicas = 1;
     if (!(f->replicas = pg_calloc(threads, sizeof *f->replicas)))
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     open_model(f, f->replicas, threads);
     if (f->replicas->m->s.parameters <= PG_SMALL_MODEL && threads > 1 && most > 1) {
         close_model(f->replicas);
@@ -317,13 +294,13 @@ void infer_set_up(infer *f)
     f->slots = pg_calloc(f->n_slots, sizeof *f->slots);
     f->partial_rec = pg_rec_new();
     if (!f->slots || !f->partial_rec)
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     for (size_t i = 0; i < f->n_slots; i++) {
         f->slots[i].rec = pg_rec_new();
         f->slots[i].sample.features_of = f->m;
         f->slots[i].tokens = pg_alloc(f->how.max_len, sizeof *f->slots[i].tokens);
         if (!f->slots[i].rec || !f->slots[i].tokens)
-            infer_no_memory(f);
+            tool_no_memory(&f->t);
     }
 }
 

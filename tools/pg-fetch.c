@@ -82,7 +82,7 @@ static void shard_option(fetch *f, const char *value)
     order *o = &f->order;
     size_t slash = strcspn(value, "/");
     char *i = pg_strndup(value, slash);
-    if (!i) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!i) tool_no_memory(&f->t);
     if (!value[slash] || !pg_parse_size(i, &o->shard) || !pg_parse_size(value + slash + 1, &o->shards) || o->shard >= o->shards)
         tool_usage(&f->t, "--shard '%s': not I/N with I from 0 to N-1", value);
     free(i);
@@ -91,9 +91,11 @@ static void shard_option(fetch *f, const char *value)
 static void options(fetch *f)
 {
     static const struct option opts[] = {
-        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED}, {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST},
-        {"limit", 1, NULL, 'n'}, {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES}, {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256},
-        {"md5", 1, NULL, OPT_MD5}, {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
+        {"shard", 1, NULL, OPT_SHARD}, {"shuffle", 1, NULL, OPT_SHUFFLE}, {"seed", 1, NULL, OPT_SEED},
+        {"epochs", 1, NULL, OPT_EPOCHS}, {"skip", 1, NULL, OPT_SKIP}, {"list", 0, NULL, OPT_LIST}, {"limit", 1, NULL, 'n'},
+        {"output", 1, NULL, 'o'}, {"all", 0, NULL, OPT_ALL}, {"images", 1, NULL, OPT_IMAGES},
+        {"dry-run", 0, NULL, OPT_DRY}, {"sha256", 1, NULL, OPT_SHA256}, {"md5", 1, NULL, OPT_MD5},
+        {"no-cache", 0, NULL, OPT_NO_CACHE}, {"cache-size", 1, NULL, OPT_CACHE_SIZE}, {"parallel", 1, NULL, OPT_PARALLEL},
         {"tries", 1, NULL, OPT_TRIES}, {"stall", 1, NULL, OPT_STALL}, TOOL_MAX_RECORD, {NULL, 0, NULL, 0}};
     for (int c; (c = tool_getopt(&f->t, "n:o:", opts, false)) != -1;) {
         switch (c) {
@@ -130,7 +132,7 @@ static char **public_arguments(fetch *f, int argc, char **argv)
     char **all = pg_calloc((size_t)argc + 1, sizeof *all);
     for (int i = 0; all && i < argc; i++)
         if (!(all[i] = pg_url_redact(argv[i]))) all = NULL;
-    if (!all) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!all) tool_no_memory(&f->t);
     return all;
 }
 
@@ -145,7 +147,7 @@ static char *source_of(fetch *f, const char *s)
     size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
     if (scheme && !strncmp(s + scheme, "://", 3) && !pg_source_is_remote(s))
         tool_usage(&f->t, "'%.*s://' is no scheme that is known (https, http, gs, kaggle, hf, file)", (int)scheme, s);
-    if (!(copy = pg_strdup(s))) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!(copy = pg_strdup(s))) tool_no_memory(&f->t);
     return copy;
 }
 
@@ -160,7 +162,7 @@ static void add_sources(fetch *f, sources *l, const char *text)
         if (names && (names[0] = pg_strdup(text))) n = 1;
     } else if (pg_braces(text, &names, &n, &e)) tool_usage(&f->t, "'%s': %s", text, e.msg);
     source *at = n ? pg_realloc(l->at, l->n + n, sizeof *at) : NULL;
-    if (!at) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!at) tool_no_memory(&f->t);
     l->at = at;
     for (size_t i = 0; i < n; i++) {
         at[l->n++] = (source){source_of(f, names[i]), n > 1};
@@ -187,7 +189,7 @@ static void lines(fetch *f, const char *path)
 {
     FILE *in = fopen(path, "rb");
     char *dir = pg_path_dir(path);
-    if (!dir) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!dir) tool_no_memory(&f->t);
     if (in) fetch_jsonl(f, in, path, dir, NULL);
     else fetch_no_source(f, path, EXIT_FAIL, "cannot open '%s': %s", path, strerror(errno));
     if (in) fclose(in);
@@ -266,7 +268,7 @@ static int stream(fetch *f, sources *l)
     size_t *turn = pg_alloc(l->n, sizeof *turn);
     check(f, l);
     f->p.rec = pg_rec_new();
-    if (!f->p.rec || !turn) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!f->p.rec || !turn) tool_no_memory(&f->t);
     f->t.argv = public_arguments(f, f->t.argc, f->t.argv);
     if (l->n && pg_ends_with(l->at[0].text, ".pgs") && pg_is_file(l->at[0].text)) f->p.header = fetch_header(f, l->at[0].text);
     tool_open_out(&f->t, &f->p, "examples", NULL);
@@ -280,7 +282,6 @@ static int stream(fetch *f, sources *l)
     if (o->left_out && fetch_more(f)) tool_warn(&f->t, "--skip leaves out %llu more records than there are", (unsigned long long)o->left_out);
     fetch_remarks(f);
     fetch_disconnect(f);
-    fetch_tidy(f);
     free(turn);
     pg_cache_close(f->cache);
     pg_strs_free(f->t.argv, (size_t)f->t.argc);
@@ -308,7 +309,7 @@ static int download(fetch *f, sources *l)
     need_sources(f, "downloads go");
     if (!f->out) f->out = ".";
     char **texts = pg_calloc(l->n, sizeof *texts);
-    if (!texts) tool_die(&f->t, EXIT_FAIL, "out of memory");
+    if (!texts) tool_no_memory(&f->t);
     for (size_t i = 0; i < l->n; i++) texts[i] = l->at[i].text;
     int rc = fetch_download(f, texts, l->n);
     free(texts);

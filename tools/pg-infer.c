@@ -7,12 +7,6 @@
 #include "infer.h"
 #include "kernels/probe.h"
 
-static void must(infer *f, int rc, const pg_err *e)
-{
-    if (rc)
-        tool_die(&f->t, EXIT_FAIL, "%s", e->msg);
-}
-
 /* The bytes of a record's id, as they are in the stream; NULL where it has none. */
 static const unsigned char *raw_id(const pg_rec *r, size_t *len)
 {
@@ -32,14 +26,14 @@ static void say(infer *f, const slot *s, const int32_t *tokens, size_t n)
     pg_err e = {0};
     pg_rec_clear(r);
     if ((id = raw_id(s->rec, &len)))
-        must(f, pg_rec_set_raw(r, "id", id, len, &e), &e);
+        tool_must(&f->t, pg_rec_set_raw(r, "id", id, len, &e), &e);
     f->text.len = 0;
     /* What cannot be decoded is told of with the finished caption. */
     int rc = f->tok ? pg_tokenizer_decode(f->tok, tokens, n, &f->text, &e) : PG_OK;
     if (rc && rc != PG_ENOMEM)
         return;
-    must(f, rc, &e);
-    must(f, pg_rec_set_str(r, "partial", (const char *)f->text.data, f->text.len, &e), &e);
+    tool_must(&f->t, rc, &e);
+    tool_must(&f->t, pg_rec_set_str(r, "partial", (const char *)f->text.data, f->text.len, &e), &e);
     tool_put(&f->t, &f->p, r);
 }
 
@@ -67,17 +61,17 @@ static void set_caption(infer *f, slot *s)
         return;
     }
     if (f->tok) {
-        must(f, pg_rec_set_str(r, "caption", (const char *)f->text.data, f->text.len, &e), &e);
+        tool_must(&f->t, pg_rec_set_str(r, "caption", (const char *)f->text.data, f->text.len, &e), &e);
         tool_same_add(&f->t, &f->same, f->text.len ? (const char *)f->text.data : "", f->text.len, s->picture);
     } else {
         pg_rec_del(r, "caption");
     }
-    must(f, pg_rec_set_ints(r, "caption_tokens", c->tokens, c->n, &e), &e);
-    must(f, pg_rec_set_double(r, "logprob", c->logprob, &e), &e);
+    tool_must(&f->t, pg_rec_set_ints(r, "caption_tokens", c->tokens, c->n, &e), &e);
+    tool_must(&f->t, pg_rec_set_double(r, "logprob", c->logprob, &e), &e);
     if (c->ended)
         pg_rec_del(r, "truncated");
     else
-        must(f, pg_rec_set_bool(r, "truncated", true, &e), &e);
+        tool_must(&f->t, pg_rec_set_bool(r, "truncated", true, &e), &e);
     f->cut += !c->ended;
     f->tokens += c->n;
     f->done++;
@@ -106,12 +100,12 @@ static void set_score(infer *f, slot *s)
         return;
     }
     if (!(v = pg_alloc(s->sample.n_loss, sizeof *v)))
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     for (size_t i = 1; i < s->sample.n; i++)
         if (s->sample.mask_loss[i])
             sum += v[n++] = (double)s->made[i];
-    must(f, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
-    must(f, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
+    tool_must(&f->t, pg_rec_set_double(s->rec, "logprob", sum, &e), &e);
+    tool_must(&f->t, pg_rec_set_doubles(s->rec, "token_logprobs", v, n, &e), &e);
     f->tokens += n;
     f->done++;
     free(v);
@@ -125,7 +119,7 @@ static void set_features(infer *f, slot *s)
         return;
     }
     if (s->err.code == PG_ENOMEM)
-        infer_no_memory(f);
+        tool_no_memory(&f->t);
     tool_record_error(&f->t, s->rec, "'%s': %s", s->id, s->err.msg);
 }
 
@@ -175,7 +169,7 @@ static int come(infer *f, pg_err *e)
         s->sample.n = 0;
     } else if ((f->features ? pg_sample_pixels : pg_sample_read)(&s->sample, &f->m->s, s->rec, &why)) {
         if (why.code == PG_ENOMEM)
-            infer_no_memory(f);
+            tool_no_memory(&f->t);
         tool_record_reason(&f->t, s->rec, s->id, why.msg);
     } else if (f->score && !s->sample.n_loss) {
         tool_record_reason(&f->t, s->rec, s->id, "no suffix to score");
@@ -221,7 +215,7 @@ static bool go(infer *f)
             (f->features ? set_features : f->score ? set_score : set_caption)(f, s);
         tool_put(&f->t, &f->p, s->rec);
     }
-    must(f, failed.code, &failed);
+    tool_must(&f->t, failed.code, &failed);
     for (size_t i = to; i < f->come; i++)
         any = say_told(f, &f->slots[i % f->n_slots]) || any;
     return any;
@@ -237,7 +231,7 @@ static void work(infer *f)
             more = come(f, &e);
         if (go(f) || read)
             continue;
-        must(f, pg_writer_flush(f->p.out, &ignored), &ignored);
+        tool_must(&f->t, pg_writer_flush(f->p.out, &ignored), &ignored);
         infer_wait(f, room);
     }
     if (more < 0)

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,26 +32,19 @@ static const char help[] =
 
 enum { OPT_TENSORS = 0x100, OPT_CHECKSUMS, OPT_VERIFY, MAX_KEYS = 4096, CAPTION = 128, BATCH = 8 };
 
-/* Other operands are still told of; the first failure becomes the exit status. */
-static void complain(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
-static void complain(const pg_tool *t, const char *fmt, ...)
+/* Names come from files: nothing in them may steer a terminal or begin a line. */
+static void put_text(const char *s, size_t n)
 {
-    pg_err e;
-    va_list ap;
-    char text[1024];
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    fflush(stdout);
-    pg_error(&e, PG_FAIL, "%s", text);
-    fprintf(stderr, "%s: %s\n", t->name, e.msg);
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t hidden;
+        len = pg_utf8_look(s + i, n - i, &hidden);
+        if (!len) len = 1;
+        if (hidden != UINT32_MAX) putchar('?');
+        else fwrite(s + i, 1, len, stdout);
+    }
 }
 
-/* Names come from files: nothing in them may steer a terminal or begin a line. */
-static void put_name(const char *s)
-{
-    for (; *s; s++) putchar((unsigned char)*s < 32 || *s == 127 ? '?' : *s);
-}
+static void put_name(const char *s) { put_text(s, strlen(s)); }
 
 static void put_bytes(const char *label, double n, const char *what)
 {
@@ -137,7 +129,7 @@ static int put_checksums(const pg_tool *t, const pg_weights *w)
         uint32_t crc;
         pg_dtype type;
         if (pg_weights_checksum(w, i, &crc, &type, &e)) {
-            complain(t, "%s", e.msg);
+            tool_error(t, "%s", e.msg);
             return EXIT_FAIL;
         }
         printf("%s %s [", c->name, pg_dtype_name(type));
@@ -150,7 +142,7 @@ static int put_checksums(const pg_tool *t, const pg_weights *w)
 
 static void say_fault(void *ctx, const char *text)
 {
-    complain(ctx, "%s", text);
+    tool_error(ctx, "%s", text);
 }
 
 static int verify(pg_tool *t, const pg_weights *w)
@@ -158,7 +150,7 @@ static int verify(pg_tool *t, const pg_weights *w)
     pg_err e = {0};
     size_t faults = 0;
     if (pg_weights_verify(w, say_fault, t, &faults, &e)) {
-        complain(t, "%s", e.msg);
+        tool_error(t, "%s", e.msg);
         return EXIT_FAIL;
     }
     printf("%-16s%zu faults in %zu tensors%s\n", "verified", faults, pg_weights_count(w),
@@ -215,13 +207,13 @@ static int model(pg_tool *t, const char *path, const wishes *wish)
     pg_weights *w = NULL;
     pg_model_shape s;
     if (pg_weights_open(&w, path, &e)) {
-        complain(t, "%s", e.msg);
+        tool_error(t, "%s", e.msg);
         return EXIT_FAIL;
     }
     if (wish->tensors) put_tensors(w);
     if (pg_weights_shape(w, &s, &e)) {
-        if (strstr(e.msg, "PaliGemma")) complain(t, "%s", e.msg);
-        else complain(t, "'%s' is not a PaliGemma: %s", path, e.msg);
+        if (strstr(e.msg, "PaliGemma")) tool_error(t, "%s", e.msg);
+        else tool_error(t, "'%s' is not a PaliGemma: %s", path, e.msg);
         pg_weights_close(w);
         return EXIT_FAIL;
     }
@@ -279,11 +271,11 @@ static int adapter(pg_tool *t, const char *path, const wishes *wish)
     int status = EXIT_OK;
     size_t language = 0, tower = 0, head = 0, rank = 0, values = 0;
     if (pg_adapter_open(&a, path, &e)) {
-        complain(t, "%s", e.msg);
+        tool_error(t, "%s", e.msg);
         return EXIT_FAIL;
     }
     if (wish->checksums || pg_weights_open(&w, pg_adapter_path(a), &e)) {
-        complain(t, "%s", wish->checksums ? "--checksums names tensors as big_vision does, which has no adapters" : e.msg);
+        tool_error(t, "%s", wish->checksums ? "--checksums names tensors as big_vision does, which has no adapters" : e.msg);
         pg_adapter_close(a);
         return EXIT_FAIL;
     }
@@ -368,7 +360,7 @@ static void count_keys(pg_tool *t, keys *k, const pg_rec *r)
             }
             char *copy = pg_strdup(key);
             key_row *more = copy ? pg_realloc(k->row, k->n + 1, sizeof *more) : NULL;
-            if (!more) tool_die(t, EXIT_FAIL, "out of memory");
+            if (!more) tool_no_memory(t);
             k->row = more;
             k->row[k->n++] = (key_row){.key = copy};
             memcpy(k->row[j].type, type, sizeof type);
@@ -388,7 +380,7 @@ static void put_chain(const pg_tool *t, const pg_rec *h)
         int rc = pg_rec_json(h, i, false, &b, NULL);
         json_t *all = rc ? NULL : pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why), *one, *arg;
         size_t n, m;
-        if (rc == PG_ENOMEM || (!rc && !all && pg_json_no_memory(&why))) tool_die(t, EXIT_FAIL, "out of memory");
+        if (rc == PG_ENOMEM || (!rc && !all && pg_json_no_memory(&why))) tool_no_memory(t);
         json_array_foreach(all, n, one)
         {
             const char *program = json_string_value(json_object_get(one, "program")), *version = json_string_value(json_object_get(one, "version"));
@@ -418,7 +410,7 @@ static int stream(pg_tool *t, int fd, const char *name)
     const char *kind;
     size_t n;
     int rc, status = EXIT_OK;
-    if (!h || !r) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!h || !r) tool_no_memory(t);
     if ((rc = pg_reader_new(&in, fd, name, &e)) < 0) goto out;
     pg_reader_limit(in, tool_max_record(t));
     if ((rc = pg_reader_header(in, h, &e)) < 0) goto out;
@@ -429,8 +421,7 @@ static int stream(pg_tool *t, int fd, const char *name)
     printf("%-16s", "stream");
     put_name(name);
     printf("\n%-16s", "kind");
-    if (pg_rec_str(h, "kind", &kind, &n, NULL) == 1)
-        for (size_t i = 0; i < n; i++) putchar((unsigned char)kind[i] < 32 || kind[i] == 127 ? '?' : kind[i]);
+    if (pg_rec_str(h, "kind", &kind, &n, NULL) == 1) put_text(kind, n);
     else fputs("unknown", stdout);
     putchar('\n');
     put_chain(t, h);
@@ -447,8 +438,8 @@ static int stream(pg_tool *t, int fd, const char *name)
     if (k.left_out) printf("%-16sand others, %llu values\n", "", (unsigned long long)k.left_out);
 out:
     if (rc < 0) {
-        complain(t, "%s", e.msg);
-        status = e.code == PG_EFORMAT || e.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL;
+        tool_error(t, "%s", e.msg);
+        status = tool_stream_status(&e);
     }
     for (size_t i = 0; i < k.n; i++) free(k.row[i].key);
     free(k.row);
@@ -470,14 +461,14 @@ static int file(pg_tool *t, const char *path, const wishes *wish)
         return model(t, path, wish);
     int fd = open(path, O_RDONLY | O_CLOEXEC), status;
     if (fd < 0) {
-        complain(t, "cannot open '%s': %s", path, strerror(errno));
+        tool_error(t, "cannot open '%s': %s", path, strerror(errno));
         return EXIT_FAIL;
     }
     /* By its name a stream, or a file that begins as one: with a map. A pipe cannot be looked into. */
     bool map = pg_pread_full(fd, &first, 1, 0) != 1 || (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
     if (pg_ends_with(path, ".pgs") || map) status = stream(t, fd, path);
     else {
-        complain(t, "'%s' is neither a model (a folder, .npz, .safetensors) nor a stream", path);
+        tool_error(t, "'%s' is neither a model (a folder, .npz, .safetensors) nor a stream", path);
         status = EXIT_FAIL;
     }
     close(fd);

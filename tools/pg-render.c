@@ -164,7 +164,10 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
     text_view path = view(rec, "path");
 
     if (kind.n == 4 && !memcmp(kind.s, "step", 4)) {
-        fprintf(f, "step: %2lld/%lld   lr: %.5f   loss: %.4f", step, (long long)number(rec, "steps"), number(rec, "lr"), number(rec, "loss"));
+        double lr = number(rec, "lr");
+        fprintf(f, "step: %2lld/%lld   lr: ", step, (long long)number(rec, "steps"));
+        fprintf(f, lr > 0 && lr < 1e-4 ? "%.3g" : "%.5f", lr); /* as the notebook, but for rates of which that would show nothing */
+        fprintf(f, "   loss: %.4f", number(rec, "loss"));
         if (pg_rec_has(rec, "examples_per_s")) fprintf(f, "   %.1f examples/s", number(rec, "examples_per_s"));
     } else if (kind.n == 3 && !memcmp(kind.s, "val", 3)) {
         fprintf(f, "val:  step %lld   loss: %.4f", step, number(rec, "loss"));
@@ -240,7 +243,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     pg_buf line = {0};
     pg_err e = {0};
 
-    if (!path) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!path) tool_no_memory(t);
     if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
     int there = pg_rec_has(p->rec, "caption") && strlen(path) == source.n && !strstr(path, "://") ? pg_file_there(path, &e) : 0;
     if (there < 0) tool_die(t, EXIT_FAIL, "%s", e.msg);
@@ -251,13 +254,14 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     slash = strrchr(path, '/');
     dot = strrchr(slash ? slash : path, '.');
     if (dot && dot != path && dot[-1] != '/') *dot = 0;
-    if (!(txt = pg_format("%s.txt", path))) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!(txt = pg_format("%s.txt", path))) tool_no_memory(t);
     if (!overwrite && lstat(txt, &st) == 0) {
         if (n->kept++ < KEPT_SAID) tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
         goto out;
     }
-    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_file_save(txt, line.data, line.len, &e) ||
-        pg_written_note(txt, caption.s, caption.n, &e))
+    /* The note first: killed in between, a note of no file harms nobody, but a caption without its note would pass for a person's. */
+    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_written_note(txt, caption.s, caption.n, &e) ||
+        pg_file_save(txt, line.data, line.len, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
     n->written++;
 out:
@@ -328,7 +332,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
 static int render_records(pg_tool *t, const options *o, char *const *files, size_t n, FILE *f)
 {
     shown s = {.f = f, .c = pg_calloc(1, sizeof *s.c)};
-    if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!s.c) tool_no_memory(t);
     for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
         if (s.c->n_train + s.c->n_val == 0)

@@ -181,7 +181,7 @@ static void start(pg_tool *t, ring *r, const options *o)
     r->slots = pg_calloc(r->n, sizeof *r->slots);
     r->decoders = pg_calloc(r->threads, sizeof(pg_image *));
     r->workers = pg_calloc(r->threads, sizeof *r->workers);
-    if (!r->slots || !r->decoders || !r->workers) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!r->slots || !r->decoders || !r->workers) tool_no_memory(t);
     for (size_t i = 0; i < r->n; i++)
         if (!(r->slots[i].rec = pg_rec_new()) || !(r->slots[i].pixels = pg_floats(floats)))
             tool_die(t, EXIT_FAIL, "no memory for %zux%zu pixels", o->image.size, o->image.size);
@@ -194,7 +194,7 @@ static void start(pg_tool *t, ring *r, const options *o)
         if ((i == 0 && pipe(r->wake)) || fcntl(r->wake[i], F_SETFL, O_NONBLOCK)) tool_die(t, EXIT_FAIL, "cannot make a pipe: %s", strerror(errno));
     for (size_t i = 0; r->threads > 1 && i < r->threads; i++) {
         worker *w = pg_alloc(1, sizeof *w);
-        if (!w) tool_die(t, EXIT_FAIL, "out of memory");
+        if (!w) tool_no_memory(t);
         *w = (worker){r, r->decoders[i]};
         if (pthread_create(&r->workers[i], NULL, run, w)) tool_die(t, EXIT_FAIL, "cannot start thread %zu", i);
         r->started++;

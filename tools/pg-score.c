@@ -83,24 +83,21 @@ static void parse(pg_tool *t, options *o)
 static int seekable(pg_tool *t, int fd, const char *name)
 {
     static unsigned char buf[1 << 16];
-    FILE *f;
+    int kept;
     ssize_t n;
+    pg_err e = {0};
     if (lseek(fd, 0, SEEK_CUR) >= 0)
         return fd;
     if (isatty(fd))
         tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
-    if (!(f = tmpfile()))
-        tool_die(t, EXIT_FAIL, "cannot open a temporary file: %s", strerror(errno));
+    tool_must(t, pg_temp_file(&kept, &e), &e);
     while ((n = pg_read_full(fd, buf, sizeof buf)) > 0)
-        if (pg_write_full(fileno(f), buf, (size_t)n))
+        if (pg_write_full(kept, buf, (size_t)n))
             tool_die(t, EXIT_FAIL, "cannot write a temporary file: %s", strerror(errno));
     if (n < 0)
         tool_die(t, EXIT_FAIL, "cannot read '%s': %s", name, strerror(errno));
-    lseek(fileno(f), 0, SEEK_SET);
-#ifdef PG_ANALYZER
-#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* f stays open as long as the program runs */
-#endif
-    return fileno(f);
+    lseek(kept, 0, SEEK_SET);
+    return kept;
 }
 
 static int open_input(pg_tool *t, const char *path)
@@ -128,7 +125,7 @@ static int annotate(pg_tool *t, int fd, const set *s, const pg_corpus *c)
     pg_scores total = pg_corpus_total(c);
     size_t i = 0;
     if (!extra)
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
     if (lseek(fd, 0, SEEK_SET) < 0)
         tool_die(t, EXIT_FAIL, "cannot read '%s' again: %s", s->name, strerror(errno));
     tool_open_in(t, &p, fd, s->name, NULL);
@@ -168,7 +165,7 @@ static item **sorted(pg_tool *t, set *s)
     item **order = pg_alloc(s->scored, sizeof *order);
     size_t n = 0;
     if (!order)
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
     for (size_t i = 0; i < s->n; i++)
         if (!s->items[i].why_not)
             order[n++] = &s->items[i];
@@ -184,7 +181,7 @@ static void align(pg_tool *t, set *a, set *b)
     item *items = pg_alloc(a->n, sizeof *items);
     size_t both = 0, others = 0, had = b->scored;
     if (!out || !items)
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
     for (size_t i = 0; i < a->n; i++) {
         item *it = &a->items[i];
         item **found = it->why_not || !had ? NULL : bsearch(&it, order, had, sizeof *order, by_id);
@@ -268,7 +265,7 @@ int main(int argc, char **argv)
     tool_start(&t, "pg-score", help, argc, argv);
     parse(&t, &o);
     if (o.references && pg_coco_open(&coco, o.references, tool_max_record(&t), &e))
-        tool_die(&t, e.code == PG_EFORMAT ? EXIT_STREAM : EXIT_FAIL, "%s", e.msg);
+        tool_die(&t, tool_stream_status(&e), "%s", e.msg);
     if (o.references && coco.n == 0)
         tool_die(&t, EXIT_FAIL, "'%s' holds no images", o.references);
     int status = o.compare ? compare(&t, &o, &coco) : score(&t, &o, &coco);

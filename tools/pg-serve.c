@@ -83,6 +83,7 @@ static void parse(server *s, int argc, char **argv)
         case PROXY: o->proxy = true; break;
         case READ_ONLY: o->read_only = true; break;
         }
+    if (o->prefix && !pg_utf8_valid(o->prefix, strlen(o->prefix))) tool_usage(t, "--prefix '%s': not valid UTF-8", o->prefix);
     if (optind >= argc) tool_usage(t, "no command: name it after --");
     o->command = argv + optind;
 }
@@ -92,7 +93,7 @@ static void limit_rate(server *s, const char *where)
 {
     bool alone = !s->o.proxy && (!strncmp(where, "http://127.", 11) || !strncmp(where, "http://[::1]", 12) || strncmp(where, "http:", 5));
     if (s->o.rate < 0) s->o.rate = alone ? 0 : 120;
-    if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_die(&s->t, EXIT_FAIL, "out of memory");
+    if (s->o.rate > 0 && !(s->rates = rates_new(s->o.rate))) tool_no_memory(&s->t);
 }
 
 static void set_up(server *s)
@@ -101,7 +102,7 @@ static void set_up(server *s)
     pg_err e = {0};
     s->started = serve_now();
     if (getrandom(&s->run, sizeof s->run, 0) != (ssize_t)sizeof s->run) s->run = (uint64_t)time(NULL);
-    if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->auth_lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_die(&s->t, EXIT_FAIL, "out of memory");
+    if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->auth_lock, NULL) || pthread_cond_init(&s->work, NULL)) tool_no_memory(&s->t);
     if (pg_image_new(&s->image, &e) || (s->o.auth_file && auth_open(&s->auth, s->o.auth_file, &e))) tool_die(&s->t, EXIT_FAIL, "%s", e.msg);
     if (s->o.auth_file && !stat(s->o.auth_file, &st) && (st.st_mode & 077))
         tool_warn(&s->t, "'%s' can be read by others than its owner", s->o.auth_file);

@@ -81,23 +81,25 @@ static void parse(pg_tool *t, options *o)
         tool_usage(t, "no model given: use -m MODEL");
 }
 
-/* {"tokenizer": {"path": ..., "pieces": N}} for the header, so that a stream tells what made its tokens. */
+/* {"tokenizer": {"path": ..., "pieces": N}} for the header, so that a stream tells what made its tokens. A path that is not UTF-8 is left out:
+ * a msgpack string must be. */
 static pg_rec *header_keys(pg_tool *t, const pg_tokenizer *tok)
 {
     char *path = realpath(pg_tokenizer_path(tok), NULL);
     if (!path)
         tool_die(t, EXIT_FAIL, "cannot find '%s': %s", pg_tokenizer_path(tok), strerror(errno));
     pg_rec *r = pg_rec_new();
+    bool text = pg_utf8_valid(path, strlen(path));
     msgpack_sbuffer b;
     msgpack_packer p;
     pg_err e;
 
     msgpack_sbuffer_init(&b);
     msgpack_packer_init(&p, &b, msgpack_sbuffer_write);
-    if (!r || msgpack_pack_map(&p, 2) || msgpack_pack_str_with_body(&p, "path", 4) ||
-        msgpack_pack_str_with_body(&p, path, strlen(path)) || msgpack_pack_str_with_body(&p, "pieces", 6) ||
-        msgpack_pack_uint64(&p, pg_tokenizer_size(tok)))
-        tool_die(t, EXIT_FAIL, "no memory");
+    if (!r || msgpack_pack_map(&p, text ? 2 : 1) ||
+        (text && (msgpack_pack_str_with_body(&p, "path", 4) || msgpack_pack_str_with_body(&p, path, strlen(path)))) ||
+        msgpack_pack_str_with_body(&p, "pieces", 6) || msgpack_pack_uint64(&p, pg_tokenizer_size(tok)))
+        tool_no_memory(t);
     if (pg_rec_set_raw(r, "tokenizer", b.data, b.size, &e) < 0)
         tool_die(t, EXIT_FAIL, "%s", e.msg);
     msgpack_sbuffer_destroy(&b);

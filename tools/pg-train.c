@@ -12,16 +12,11 @@ _Noreturn void train_fail(run *r, const pg_err *e)
     tool_die(&r->t, EXIT_FAIL, "%s", e->msg);
 }
 
-_Noreturn void train_no_memory(run *r)
-{
-    tool_die(&r->t, EXIT_FAIL, "out of memory");
-}
-
 static void read_some(run *r, size_t most)
 {
     pg_err e = {0};
     int rc = pg_data_read(&r->data, r->p.in, r->m, most, r->memory, &e);
-    if (rc < 0) tool_die(&r->t, e.code == PG_EFORMAT || e.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL, "%s", e.msg);
+    if (rc < 0) tool_die(&r->t, tool_stream_status(&e), "%s", e.msg);
     if (most && r->data.n < most)
         tool_die(&r->t, EXIT_FAIL, "the stream ended after %llu records, %zu steps of %zu need more", (unsigned long long)pg_reader_count(r->p.in),
                  r->steps, r->batch);
@@ -84,9 +79,9 @@ static void make_fingerprint(run *r)
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
                                r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "", groups ? groups : "",
                                pg_kern_isa(r->kern), pg_kern_blas(r->kern), r->bf16 ? ", bfloat16 " : "", r->bf16 ? pg_kern_bf16(r->kern) : "");
-    if (!groups) train_no_memory(r);
+    if (!groups) tool_no_memory(&r->t);
     free(groups);
-    if (!r->fingerprint) tool_die(&r->t, EXIT_FAIL, "out of memory");
+    if (!r->fingerprint) tool_no_memory(&r->t);
 }
 
 static void check_data(run *r)
@@ -155,7 +150,7 @@ static void train(run *r)
     pg_example *ex = pg_calloc(r->batch, sizeof *ex);
     size_t *idx = pg_calloc(r->batch, sizeof *idx);
     pg_progress *p = &r->progress;
-    if (!rows || !ex || !idx) train_no_memory(r);
+    if (!rows || !ex || !idx) tool_no_memory(&r->t);
     while (p->step < r->steps && !stopped(r)) {
         size_t step = p->step + 1;
         step_once(r, step, rows, ex, idx);
@@ -199,6 +194,14 @@ void train_open(run *r)
     TRY(pg_work_new(&r->work, e));
 }
 
+/* Of --epochs, rounded up; 1.1 epochs of 90 examples are 99.00000000000001 in double, and 99 steps of 1. */
+static size_t steps_of(const run *r)
+{
+    double n = (r->epochs > 0 ? r->epochs : 1) * (double)r->data.n / (double)(r->batch * r->accumulate), whole = nearbyint(n);
+    n = fabs(n - whole) < 1e-9 * whole ? whole : ceil(n);
+    return n < 1 ? 1 : (size_t)n;
+}
+
 static void set_up(run *r)
 {
     train_greet(r);
@@ -209,7 +212,7 @@ static void set_up(run *r)
     train_choose_output(r);
     train_open_tokenizer(r);
     train_check_settings(r);
-    if (!(r->event = pg_rec_new())) train_no_memory(r);
+    if (!(r->event = pg_rec_new())) tool_no_memory(&r->t);
     if (r->val) val_load(r);
     r->data.seen = train_see;
     r->data.ctx = r;
@@ -218,10 +221,7 @@ static void set_up(run *r)
         report_data(r);
         train_report_examples(r);
         check_data(r);
-        if (!r->steps) {
-            double n = ceil((r->epochs > 0 ? r->epochs : 1) * (double)r->data.n / (double)(r->batch * r->accumulate));
-            r->steps = n < 1 ? 1 : (size_t)n;
-        }
+        if (!r->steps) r->steps = steps_of(r);
         TRY(pg_order_new(&r->order, r->data.n, r->seed, r->shuffle, e));
     }
     TRY(pg_optim_init(&r->opt, r->m, e));

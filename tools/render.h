@@ -36,7 +36,6 @@ typedef struct text_view {
 text_view view(const pg_rec *r, const char *key);
 void put_html(FILE *f, const char *s, size_t n); /* escaped for text and attributes */
 void put_str(FILE *f, const char *s);
-void put_base64(FILE *f, const unsigned char *p, size_t n);
 
 /* The reference nearest to the caption: its place in refs (n > 0). */
 size_t nearest_reference(text_view caption, char *const *refs, size_t n);
@@ -51,7 +50,6 @@ typedef struct tally {
     uint64_t *seen;
     tool_same same;
 } tally;
-void tally_caption(const pg_tool *t, tally *c, text_view caption, uint64_t picture); /* picture: a hash */
 
 /* One caption of a picture. */
 typedef struct entry {

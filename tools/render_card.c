@@ -9,11 +9,9 @@
 #include "render.h"
 #include "text/text.h"
 
-_Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "out of memory"); }
-
 enum { THUMB_SIDE = 224, SEEN_SLOTS = 1 << 17, SEEN_MAX = SEEN_SLOTS / 2 };
 
-void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture)
+static void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture) /* picture: a hash */
 {
     uint64_t h = pg_mix(PG_MIX, v.s, v.n);
     bool inside = false;
@@ -24,7 +22,7 @@ void tally_caption(const pg_tool *t, tally *c, text_view v, uint64_t picture)
         c->words += v.s[i] != ' ' && !inside;
         inside = v.s[i] != ' ';
     }
-    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!c->seen && !(c->seen = pg_calloc(SEEN_SLOTS, sizeof *c->seen))) tool_no_memory(t);
     if (c->full) return;
     if (h == 0) h = 1;
     size_t i = (size_t)(h ^ h >> 32) & (SEEN_SLOTS - 1);
@@ -46,7 +44,7 @@ double record_score(const report *r, const pg_rec *rec)
             if (json_is_number(cider)) v = json_number_value(cider);
             json_decref(o);
         }
-        if (rc == PG_ENOMEM || pg_json_no_memory(&why)) no_memory(r);
+        if (rc == PG_ENOMEM || pg_json_no_memory(&why)) tool_no_memory(r->t);
         pg_buf_free(&b);
     }
     return v;
@@ -57,7 +55,7 @@ static bool same(const report *r, text_view a, const char *b, size_t n)
 {
     pg_buf x = {0}, y = {0};
     int rx = pg_text_lower(a.s, a.n, &x, NULL), ry = pg_text_lower(b, n, &y, NULL);
-    if (rx == PG_ENOMEM || ry == PG_ENOMEM) no_memory(r);
+    if (rx == PG_ENOMEM || ry == PG_ENOMEM) tool_no_memory(r->t);
     bool eq = !rx && !ry && x.len == y.len &&
               (x.len == 0 || !memcmp(x.data, y.data, x.len));
     pg_buf_free(&x);
@@ -76,7 +74,7 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
 {
     const unsigned char *p;
     size_t n;
-    pg_buf jpeg = {0};
+    pg_buf jpeg = {0}, text = {0};
     pg_tensor x;
     pg_err e = {0};
     bool ok = pg_rec_bin(rec, "image", &p, &n, NULL) == 1 && !pg_image_thumbnail(r->image, p, n, THUMB_SIDE, &jpeg, &e);
@@ -91,6 +89,7 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
         } else (void)pg_error_nomem(&e);
         free(v);
     }
+    if (ok && pg_buf_add_base64(&text, jpeg.data, jpeg.len, &e)) tool_no_memory(r->t);
     if (e.code == PG_ENOMEM) tool_die(r->t, EXIT_FAIL, "%s", e.msg);
     if (ok) {
         bool boxes = has_boxes(alt);
@@ -98,12 +97,13 @@ static void put_picture(report *r, const pg_rec *rec, text_view alt)
         fputs("<img loading=\"lazy\" decoding=\"async\" alt=\"", r->cards);
         put_html(r->cards, alt.s, alt.n);
         fputs("\" src=\"data:image/jpeg;base64,", r->cards);
-        put_base64(r->cards, jpeg.data, jpeg.len);
+        fwrite(text.data, 1, text.len, r->cards);
         fputs("\">", r->cards);
         boxes_html(r->cards, alt);
         fputs(boxes ? "</div></div>\n" : "\n", r->cards);
     } else fputs("<p class=\"no-picture\">no picture in the stream</p>\n", r->cards);
     pg_buf_free(&jpeg);
+    pg_buf_free(&text);
 }
 
 /* Tells pictures apart: by their bytes, their pixels, or where the stream has neither by the id. */
@@ -122,7 +122,7 @@ static int by_id(const void *a, const void *b) { return strcmp(((const entry *)a
 static said *gather(report *r, const pg_rec *rec, const char *id, char **refs, size_t n_refs)
 {
     said *s = pg_calloc(r->n_columns, sizeof *s);
-    if (!s) tool_die(r->t, EXIT_FAIL, "out of memory");
+    if (!s) tool_no_memory(r->t);
     for (size_t i = 0; i < r->n_columns; i++) {
         entry key = {.id = (char *)id}, *e = i && r->columns[i].n ? bsearch(&key, r->columns[i].e, r->columns[i].n, sizeof key, by_id) : NULL;
         s[i].score = s[i].logprob = NAN;
@@ -249,7 +249,7 @@ static void put_error(report *r, const pg_rec *rec, const char *id)
 
 void put_card(report *r, const tool_pipe *p)
 {
-    char id[256], **refs = NULL;
+    char id[256], *whole, **refs = NULL;
     size_t n_refs = 0, near = 0;
     const pg_rec *rec = p->rec;
     text_view suffix = view(rec, "suffix"), prefix = view(rec, "prefix");
@@ -260,14 +260,15 @@ void put_card(report *r, const tool_pipe *p)
         put_error(r, rec, id);
         return;
     }
+    whole = tool_whole_id(r->t, p);
     int rc = pg_rec_strs(rec, "references", &refs, &n_refs, NULL);
-    if (rc == PG_ENOMEM) no_memory(r);
+    if (rc == PG_ENOMEM) tool_no_memory(r->t);
     if (rc != 1 || n_refs == 0) {
         n_refs = suffix.n ? 1 : 0;
         refs = n_refs ? pg_calloc(1, sizeof *refs) : NULL;
-        if (n_refs && (!refs || !(refs[0] = pg_strndup(suffix.s, suffix.n)))) no_memory(r);
+        if (n_refs && (!refs || !(refs[0] = pg_strndup(suffix.s, suffix.n)))) tool_no_memory(r->t);
     }
-    said *s = gather(r, rec, id, refs, n_refs), *last = r->n_columns ? &s[r->n_columns - 1] : NULL;
+    said *s = gather(r, rec, whole, refs, n_refs), *last = r->n_columns ? &s[r->n_columns - 1] : NULL;
     if (n_refs && last) near = nearest_reference(last->caption, refs, n_refs);
     put_opening(r, s, false, n_refs > 0);
     put_picture(r, rec, last && last->has ? last->caption : (text_view){"not captioned", 13});
@@ -275,7 +276,7 @@ void put_card(report *r, const tool_pipe *p)
     for (size_t i = 0; i < r->n_columns; i++)
         put_run(r, &r->columns[i], &s[i], refs, n_refs, n_refs ? refs[nearest_reference(s[i].caption, refs, n_refs)] : NULL);
     put_references(r, last, refs, n_refs, near);
-    put_moments(r, id, r->n_columns == 0);
+    put_moments(r, whole, r->n_columns == 0);
     fputs("<p class=\"id\">", r->cards);
     put_str(r->cards, id);
     if (prefix.n) {
@@ -285,5 +286,6 @@ void put_card(report *r, const tool_pipe *p)
     if (last && isfinite(last->logprob)) fprintf(r->cards, " · <span title=\"natural logarithm of the caption's probability\">log p %.2f</span>", last->logprob);
     fputs("</p></div></article>\n", r->cards);
     free(s);
+    free(whole);
     pg_strs_free(refs, n_refs);
 }

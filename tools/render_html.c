@@ -10,7 +10,15 @@
 #include "base/guard.h"
 #include "render.h"
 
-_Noreturn static void no_memory(const report *r) { tool_die(r->t, EXIT_FAIL, "out of memory"); }
+static FILE *temp_file(const pg_tool *t)
+{
+    int fd;
+    pg_err e = {0};
+    tool_must(t, pg_temp_file(&fd, &e), &e);
+    FILE *f = fdopen(fd, "w+");
+    if (!f) tool_die(t, EXIT_FAIL, "cannot open a temporary file: %s", strerror(errno));
+    return f;
+}
 
 static void put_chain(report *r, const pg_rec *header, const char *name)
 {
@@ -23,7 +31,7 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
         if (strcmp(pg_rec_key(header, i), "chain")) continue;
         int rc = pg_rec_json(header, i, false, &b, NULL);
         if (!rc) chain = pg_json_load((const char *)b.data, b.len, JSON_ALLOW_NUL, &why);
-        if (rc == PG_ENOMEM || (!rc && !chain && pg_json_no_memory(&why))) no_memory(r);
+        if (rc == PG_ENOMEM || (!rc && !chain && pg_json_no_memory(&why))) tool_no_memory(r->t);
     }
     fprintf(r->chains, "<h3>");
     put_str(r->chains, name);
@@ -53,7 +61,6 @@ static void put_chain(report *r, const pg_rec *header, const char *name)
 /* A caption of the second or a further stream, for the card that the first stream makes. */
 static void keep(report *r, column *c, const tool_pipe *p)
 {
-    char id[256];
     text_view v = view(p->rec, "caption");
     if (pg_rec_has_error(p->rec)) {
         r->other_errors++;
@@ -63,14 +70,14 @@ static void keep(report *r, column *c, const tool_pipe *p)
     if (c->n == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 256;
         entry *e = pg_realloc(c->e, cap, sizeof *e);
-        if (!e) no_memory(r);
+        if (!e) tool_no_memory(r->t);
         c->e = e;
         c->cap = cap;
     }
     entry *e = &c->e[c->n++];
-    *e = (entry){pg_strdup(tool_id(p, id, sizeof id)), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
+    *e = (entry){tool_whole_id(r->t, p), pg_strndup(v.s, v.n), record_score(r, p->rec), 0};
     if (pg_rec_double(p->rec, "logprob", &e->logprob, NULL) != 1) e->logprob = NAN;
-    if (!e->id || !e->caption) no_memory(r);
+    if (!e->caption) tool_no_memory(r->t);
 }
 
 static int by_id(const void *a, const void *b) { return strcmp(((const entry *)a)->id, ((const entry *)b)->id); }
@@ -91,13 +98,13 @@ static void keep_moment(report *r, const pg_rec *rec)
     if (r->n_moments == r->cap_moments) {
         size_t cap = r->cap_moments ? r->cap_moments * 2 : 256;
         moment *m = pg_realloc(r->moments, cap, sizeof *m);
-        if (!m) no_memory(r);
+        if (!m) tool_no_memory(r->t);
         r->moments = m;
         r->cap_moments = cap;
     }
     moment *m = &r->moments[r->n_moments];
     *m = (moment){pg_strndup(id.s, id.n), pg_strndup(v.s, v.n), step, r->n_moments};
-    if (!m->id || !m->caption) no_memory(r);
+    if (!m->id || !m->caption) tool_no_memory(r->t);
     r->n_moments++;
 }
 
@@ -129,7 +136,7 @@ typedef struct waiting {
 static void set_aside(report *r, waiting *x, const pg_rec *rec)
 {
     pg_err e;
-    if (!x->f && !(x->f = tmpfile())) tool_die(r->t, EXIT_FAIL, "cannot open a temporary file: %s", strerror(errno));
+    if (!x->f) x->f = temp_file(r->t);
     if ((!x->w && (pg_writer_new(&x->w, fileno(x->f), "a temporary file", &e) ||
                    pg_writer_header(x->w, NULL, "events", r->t->name, PG_VERSION, 0, NULL, NULL, &e))) ||
         pg_writer_add(x->w, rec, &e))
@@ -215,7 +222,7 @@ static void open_input(report *r, input *in, const char *name)
     const char *base = strrchr(name, '/');
     in->name = name;
     in->label = pg_strdup(base ? base + 1 : name);
-    if (!in->label) no_memory(r);
+    if (!in->label) tool_no_memory(r->t);
     if (pg_ends_with(in->label, ".pgs")) in->label[strlen(in->label) - 4] = 0;
     tool_open_in(r->t, &in->p, in->fd, name, NULL);
     put_chain(r, in->p.header, name);
@@ -231,7 +238,7 @@ static void label(report *r, input *in, const report_options *o)
     const char *name = k < o->n_labels ? o->labels[k] : in->label;
     if (in->events) {
         curve *c = pg_calloc(1, sizeof *c);
-        if (!c) no_memory(r);
+        if (!c) tool_no_memory(r->t);
         r->curves[in->number] = c;
         r->curve_labels[in->number] = name;
     } else r->columns[in->number].label = name;
@@ -265,7 +272,7 @@ static void free_report(report *r)
 
 void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report_options *o, uint64_t *errors)
 {
-    report r = {.t = t, .cards = tmpfile(), .chains = tmpfile()};
+    report r = {.t = t, .cards = temp_file(t), .chains = temp_file(t)};
     waiting aside = {0};
     size_t total = n ? n : 1;
     input *in = pg_calloc(total, sizeof *in);
@@ -274,8 +281,7 @@ void render_html(pg_tool *t, FILE *f, char *const *files, size_t n, const report
     r.columns = pg_calloc(total, sizeof *r.columns);
     r.curves = pg_calloc(total, sizeof *r.curves);
     r.curve_labels = pg_calloc(total, sizeof *r.curve_labels);
-    if (!r.columns || !in || !r.curves || !r.curve_labels) no_memory(&r);
-    if (!r.cards || !r.chains) tool_die(t, EXIT_FAIL, "cannot open a temporary file: %s", strerror(errno));
+    if (!r.columns || !in || !r.curves || !r.curve_labels) tool_no_memory(t);
     if (pg_image_new(&r.image, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     for (size_t i = 0; i < total; i++) open_input(&r, &in[i], n ? files[i] : "-");
     for (size_t i = 0; i < total; i++) label(&r, &in[i], o);

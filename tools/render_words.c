@@ -27,18 +27,6 @@ void put_html(FILE *f, const char *s, size_t n)
 
 void put_str(FILE *f, const char *s) { put_html(f, s, strlen(s)); }
 
-void put_base64(FILE *f, const unsigned char *p, size_t n)
-{
-    static const char a[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < n; i += 3) {
-        unsigned v = (unsigned)p[i] << 16 | (i + 1 < n ? (unsigned)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
-        putc(a[v >> 18], f);
-        putc(a[v >> 12 & 63], f);
-        putc(i + 1 < n ? a[v >> 6 & 63] : '=', f);
-        putc(i + 2 < n ? a[v & 63] : '=', f);
-    }
-}
-
 /* ---- differences ---- */
 enum { MOST_WORDS = 200 }; /* of a text; what comes behind is not compared */
 

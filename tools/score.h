@@ -26,8 +26,8 @@ typedef struct set {
     bool references;  /* from --references */
 } set;
 
-/* Reads a stream, JSON lines or COCO results, told apart by the first bytes (fd can be read at any place); path NULL: a stream on stdin. Says which records cannot be
- * scored and why; a broken input ends the program. */
+/* Reads a stream, JSON lines or COCO results, told apart by the first bytes (fd can be read at any place); path NULL: a stream on stdin.
+ * Says which records cannot be scored and why; a broken input ends the program. */
 void set_read(pg_tool *t, set *s, int fd, const char *path, const pg_coco *coco);
 void set_free(set *s);
 

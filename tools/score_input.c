@@ -15,29 +15,26 @@ static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", 
                   NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error",
                   BAD_REFERENCES[] = "'references' is not a list of strings";
 
-_Noreturn static void no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
-
-static item *add(pg_tool *t, set *s, const char *id, size_t n)
+/* Takes id. */
+static item *add(pg_tool *t, set *s, char *id)
 {
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 256;
         item *p = pg_realloc(s->items, cap, sizeof *p);
         if (!p)
-            no_memory(t);
+            tool_no_memory(t);
         s->items = p;
         s->cap = cap;
     }
     item *it = &s->items[s->n++];
-    *it = (item){.id = pg_strndup(id, n)};
-    if (!it->id)
-        no_memory(t);
+    *it = (item){.id = id};
     return it;
 }
 
 static void set_caption(pg_tool *t, item *it, const char *s, size_t n)
 {
     if (!(it->caption = pg_strndup(s, n)))
-        no_memory(t);
+        tool_no_memory(t);
     it->length = n;
 }
 
@@ -64,7 +61,7 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
     pg_err e = {0};
     int rc = pg_rec_strs(rec, "references", &it->references, &it->n_references, &e);
     if (rc == PG_ENOMEM)
-        no_memory(t);
+        tool_no_memory(t);
     if (rc < 0) { /* the suffix in their place would be another score, and nobody would know */
         it->why_not = BAD_REFERENCES;
         return;
@@ -76,7 +73,7 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
     if (it->n_references == 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1 && n) { /* of an empty one nothing is learnt, either */
         it->references = pg_calloc(1, sizeof *it->references);
         if (!it->references || !(it->references[0] = pg_strndup(suffix, n)))
-            no_memory(t);
+            tool_no_memory(t);
         it->n_references = 1;
     }
 }
@@ -84,15 +81,13 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
 static void read_stream(pg_tool *t, set *s, int fd, const pg_coco *coco)
 {
     tool_pipe p = {0};
-    char id[1024];
     tool_open_in(t, &p, fd, s->name, NULL);
     while (tool_next(t, &p)) {
         const char *caption;
         size_t n;
         if (pg_rec_has(p.rec, "event") || pg_rec_has(p.rec, "partial"))
             continue;
-        tool_id(&p, id, sizeof id);
-        item *it = add(t, s, id, strlen(id));
+        item *it = add(t, s, tool_whole_id(t, &p));
         if (pg_rec_has_error(p.rec)) {
             it->why_not = HAS_ERROR;
             s->errors++;
@@ -109,13 +104,15 @@ static void read_stream(pg_tool *t, set *s, int fd, const pg_coco *coco)
 }
 
 /* ---- JSON ---- */
-static bool id_text(const json_t *v, char *buf, size_t n)
+/* The id, or the record's place where it has none. */
+static char *id_text(pg_tool *t, const set *s, const json_t *v)
 {
-    if (json_is_integer(v))
-        snprintf(buf, n, "%lld", (long long)json_integer_value(v));
-    else if (json_is_string(v))
-        snprintf(buf, n, "%s", json_string_value(v));
-    return json_is_integer(v) || json_is_string(v);
+    char *id = json_is_integer(v)  ? pg_format("%lld", (long long)json_integer_value(v))
+               : json_is_string(v) ? pg_strdup(json_string_value(v))
+                                   : pg_format("record %zu", s->n + 1);
+    if (!id)
+        tool_no_memory(t);
+    return id;
 }
 
 static void json_references(pg_tool *t, item *it, const json_t *o)
@@ -130,13 +127,13 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
     }
     it->references = pg_calloc(n, sizeof *it->references);
     if (!it->references)
-        no_memory(t);
+        tool_no_memory(t);
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_is_string(list) ? list : json_array_get(list, i));
         if (!text)
             it->why_not = BAD_REFERENCES;
         else if (!(it->references[it->n_references++] = pg_strdup(text)))
-            no_memory(t);
+            tool_no_memory(t);
     }
 }
 
@@ -162,11 +159,8 @@ static void unknown_key(pg_tool *t, const set *s, size_t line, const json_t *o, 
 
 static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, const pg_coco *coco)
 {
-    char id[1024];
     const json_t *caption = json_object_get(o, "caption");
-    if (!id_text(json_object_get(o, id_key), id, sizeof id))
-        snprintf(id, sizeof id, "record %zu", s->n + 1);
-    item *it = add(t, s, id, strlen(id));
+    item *it = add(t, s, id_text(t, s, json_object_get(o, id_key)));
     if (json_is_string(caption))
         set_caption(t, it, json_string_value(caption), json_string_length(caption));
     if (coco->n)
@@ -185,6 +179,8 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
         json_error_t why;
         if (n && strspn(p, " \t\r") < n) {
             json_t *o = pg_json_load(p, n, JSON_ALLOW_NUL, &why);
+            if (!o && pg_json_no_memory(&why))
+                tool_no_memory(t);
             if (!json_is_object(o))
                 tool_die(t, EXIT_STREAM, "'%s', line %zu: %s", s->name, number, o ? "not a JSON object" : why.text);
             if (number == 1 && json_is_array(json_object_get(o, "annotations")))
@@ -202,6 +198,8 @@ static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coc
     json_error_t why;
     json_t *all = pg_json_load((const char *)b->data, b->len, JSON_ALLOW_NUL, &why), *o;
     size_t i;
+    if (!all && pg_json_no_memory(&why))
+        tool_no_memory(t);
     if (!all)
         tool_die(t, EXIT_STREAM, "'%s', line %d: %s", s->name, why.line, why.text);
     json_array_foreach(all, i, o) json_item(t, s, o, "image_id", coco);
@@ -224,7 +222,7 @@ static void mark_repeated(pg_tool *t, set *s)
     item **order = pg_alloc(s->n, sizeof *order);
     const item *first = NULL;
     if (!order)
-        no_memory(t);
+        tool_no_memory(t);
     for (size_t i = 0; i < s->n; i++)
         order[i] = &s->items[i];
     qsort(order, s->n, sizeof *order, by_id);

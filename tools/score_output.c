@@ -10,12 +10,6 @@
 #include "base/guard.h"
 #include "score.h"
 
-static void must(pg_tool *t, int rc, const pg_err *e)
-{
-    if (rc)
-        tool_die(t, EXIT_FAIL, "%s", e->msg);
-}
-
 static void warn(pg_tool *t, const set *s, const pg_caption_facts *f)
 {
     const item *first = s->items;
@@ -40,13 +34,13 @@ pg_corpus *score_set(pg_tool *t, const set *s, const scoring *o)
     pg_err e = {0};
     if (s->scored == 0)
         tool_die(t, EXIT_FAIL, "'%s': nothing to score: %zu records, %zu with errors, none with both a caption and a reference", s->name, s->n, s->errors);
-    must(t, pg_corpus_new(&c, o->context, &e), &e);
+    tool_must(t, pg_corpus_new(&c, o->context, &e), &e);
     for (size_t i = 0; i < s->n; i++) {
         const item *it = &s->items[i];
         if (!it->why_not)
-            must(t, pg_corpus_add(c, it->caption, it->length, (const char *const *)it->references, it->n_references, &e), &e);
+            tool_must(t, pg_corpus_add(c, it->caption, it->length, (const char *const *)it->references, it->n_references, &e), &e);
     }
-    must(t, pg_corpus_score(c, &e), &e);
+    tool_must(t, pg_corpus_score(c, &e), &e);
     pg_caption_facts f = pg_corpus_facts(c);
     warn(t, s, &f);
     return c;
@@ -72,7 +66,7 @@ static void put_json(pg_tool *t, json_t *o)
     char *text = pg_json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(o);
     if (!text)
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
     puts(text);
     free(text);
 }
@@ -80,7 +74,7 @@ static void put_json(pg_tool *t, json_t *o)
 static void json_put(pg_tool *t, json_t *o, const char *key, json_t *v)
 {
     if (json_object_set_new(o, key, v))
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
 }
 
 static void json_scores(pg_tool *t, const set *s, const pg_scores *v, const pg_caption_facts *f, const pg_interval *in)
@@ -106,7 +100,7 @@ void put_scores(pg_tool *t, const set *s, const pg_corpus *c, const scoring *o)
     pg_interval in[PG_METRICS];
     pg_err e = {0};
     if (o->bootstrap)
-        must(t, pg_bootstrap(c, o->bootstrap, o->seed, in, &e), &e);
+        tool_must(t, pg_bootstrap(c, o->bootstrap, o->seed, in, &e), &e);
     if (o->json)
         json_scores(t, s, &v, &f, o->bootstrap ? in : NULL);
     else
@@ -120,7 +114,7 @@ void put_comparison(pg_tool *t, const set *a, const set *b, const scoring *o)
     pg_difference d[PG_METRICS];
     pg_err e = {0};
     json_t *all = json_pack("{s:s,s:s,s:I}", "A", a->name, "B", b->name, "N", (json_int_t)a->scored);
-    must(t, pg_compare(x, y, o->bootstrap, o->seed, d, &e), &e);
+    tool_must(t, pg_compare(x, y, o->bootstrap, o->seed, d, &e), &e);
     if (!o->json)
         printf("A: %s\nB: %s\n%zu captions in both\n\n%-9s %8s %8s %8s   %-20s %s\n", a->name, b->name, a->scored, "", "A", "B", "B - A", "95 % interval", "p");
     for (size_t m = 0; m < PG_METRICS; m++) {
@@ -167,16 +161,16 @@ size_t write_results(pg_tool *t, const set *s, const char *path)
             tool_warn(t, "'%s': the %s of '%s' is not UTF-8 and not written", s->name, caption ? "id" : "caption", it->id);
             dropped++;
         } else if (json_array_append_new(all, row))
-            tool_die(t, EXIT_FAIL, "out of memory");
+            tool_no_memory(t);
         json_decref(caption);
         json_decref(id);
     }
     char *text = pg_json_dumps(all, JSON_COMPACT);
     if (!text)
-        tool_die(t, EXIT_FAIL, "out of memory");
+        tool_no_memory(t);
     size_t n = strlen(text);
     text[n] = '\n'; /* in place of the 0 */
-    must(t, pg_file_save(path, text, n + 1, &e), &e);
+    tool_must(t, pg_file_save(path, text, n + 1, &e), &e);
     free(text);
     json_decref(all);
     return dropped;

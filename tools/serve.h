@@ -82,7 +82,7 @@ typedef struct options {
     char *const *command;
     size_t max_upload, max_pixels, queue;
     double timeout, start_timeout, client_timeout, rate; /* seconds, but for the last: requests a minute */
-    bool proxy, read_only, rate_given;
+    bool proxy, read_only;
 } options;
 
 typedef struct server {
@@ -114,9 +114,8 @@ typedef struct server {
 /* serve_jobs.c; all but job_new and job_admit with the lock held */
 job *job_new(void);
 void job_unref(server *s, job *j);
-/* Puts j at the end of the list. NULL, or why not: a code for serve_refusal. */
+/* Puts j at the end of the list. NULL, or why not: a code for refuse_busy. */
 const char *job_admit(server *s, job *j);
-void job_wake(job *j);
 void job_partial(job *j, char *text); /* takes text over */
 /* text: caption, or what went wrong where code is not NULL; copied. */
 void job_done(server *s, job *j, int status, const char *code, const char *text, size_t n);

@@ -110,18 +110,9 @@ int answer_fill(const char *t, size_t n, const char *const *pairs, pg_buf *out, 
 /* The picture inside the page: nothing is kept on the server for a second request. */
 static int data_uri(const job *j, pg_buf *out, pg_err *e)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = j->image.data;
-    size_t n = j->image.len, i;
     int rc = pg_buf_addf(out, e, "data:%s;base64,", j->type);
-    if (rc || (rc = pg_buf_reserve(out, n / 3 * 4 + 5, e))) return rc;
-    for (i = 0; i < n; i += 3) {
-        unsigned a = p[i], b = i + 1 < n ? p[i + 1] : 0, c = i + 2 < n ? p[i + 2] : 0;
-        char four[4] = {digits[a >> 2], digits[(a & 3) << 4 | b >> 4], i + 1 < n ? digits[(b & 15) << 2 | c >> 6] : '=',
-                        i + 2 < n ? digits[c & 63] : '='};
-        if ((rc = pg_buf_add(out, four, 4, e))) return rc;
-    }
-    return pg_buf_add(out, "", 1, e);
+    if (!rc) rc = pg_buf_add_base64(out, j->image.data, j->image.len, e);
+    return rc ? rc : pg_buf_add(out, "", 1, e);
 }
 
 static int fill_answer(const char *const *pairs, pg_buf *out, pg_err *e)

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/num.h"
 #include "serve.h"
 
 /* ---- names, passwords, tokens ---- */
@@ -203,8 +204,7 @@ static void key_of(const char *address, unsigned char key[16])
 
 static bucket *bucket_of(rates *r, const unsigned char key[16])
 {
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    for (int i = 0; i < 16; i++) h = (h ^ key[i]) * 1099511628211u;
+    uint64_t h = pg_mix(PG_MIX, key, 16);
     bucket *set = r->all[(h ^ h >> 32) % SETS], *oldest = set;
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].at > 0 && !memcmp(set[i].key, key, 16)) return &set[i];

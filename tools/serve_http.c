@@ -308,7 +308,7 @@ void http_slow(server *s, double now)
     pthread_mutex_lock(&s->lock);
     for (conn *c = s->conns; c; c = c->next) {
         double patience = s->o.client_timeout, took = now - c->since;
-        if (c->state == CONN_BODY) patience += (double)c->received / 8192; /* 8 KiB a second are too slow for nobody */
+        if (c->state == CONN_BODY) patience += (double)c->received / 8192; /* any client can send 8 KiB a second */
         if (c->state == CONN_REPLY) patience *= 4;
         if (c->state == CONN_WORK || took <= patience) continue;
         shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees its end and closes it */

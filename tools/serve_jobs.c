@@ -67,7 +67,7 @@ static void leave(server *s, job *j)
     job_unref(s, j);
 }
 
-void job_wake(job *j)
+static void job_wake(job *j)
 {
     if (j->suspended) MHD_resume_connection(j->suspended);
     j->suspended = NULL;

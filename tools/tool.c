@@ -16,8 +16,7 @@
 
 enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10 };
 
-/* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. */
-static void hide(char *text)
+void tool_hide(char *text)
 {
     for (size_t i = 0, n = strlen(text), len; i < n; i += len ? len : 1) {
         uint32_t hidden;
@@ -30,7 +29,7 @@ static void say(const pg_tool *t, const char *kind, const char *fmt, va_list ap)
 {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);
-    hide(text);
+    tool_hide(text);
     fprintf(stderr, "%s: %s%s\n", t->name, kind, text);
 }
 
@@ -147,7 +146,8 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
 
 size_t tool_max_record(const pg_tool *t) { return t->max_record ? t->max_record : PG_RECORD_MAX; }
 
-/* BLIS ends the process where it finds no memory, and says so. The Makefile has the linker put this in that place: a status, no core. */
+/* Where BLIS finds no memory it prints a message and calls bli_abort, which ends the process with a core dump. The Makefile has the linker
+ * put this function in its place, so that the tool ends as it does for other failures. */
 _Noreturn void __wrap_bli_abort(void);
 void __wrap_bli_abort(void)
 {
@@ -172,6 +172,22 @@ void tool_die(const pg_tool *t, int status, const char *fmt, ...)
     say(t, "", fmt, ap);
     va_end(ap);
     exit(status);
+}
+
+void tool_no_memory(const pg_tool *t) { tool_die(t, EXIT_FAIL, "out of memory"); }
+
+void tool_must(const pg_tool *t, int rc, const pg_err *e)
+{
+    if (rc) tool_die(t, EXIT_FAIL, "%s", e->msg);
+}
+
+void tool_error(const pg_tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    fflush(stdout);
+    va_start(ap, fmt);
+    say(t, "", fmt, ap);
+    va_end(ap);
 }
 
 void tool_warn(pg_tool *t, const char *fmt, ...)
@@ -203,7 +219,8 @@ void tool_note(const pg_tool *t, const char *fmt, ...)
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max)
 {
     size_t v;
-    if (!pg_parse_size(value, &v)) tool_usage(t, "%s '%s': not a whole number", option, value);
+    bool digits = *value && !value[strspn(value, "0123456789")];
+    if (!pg_parse_size(value, &v)) tool_usage(t, "%s '%s': %s", option, value, digits ? "too large a number" : "not a whole number");
     if (v < min || v > max) tool_usage(t, "%s %s: not between %zu and %zu", option, value, min, max);
     return v;
 }
@@ -233,7 +250,7 @@ void tool_checkpoint_name(const pg_tool *t, const char *name)
             tool_usage(t, "'%s': files are written as *.npz and *.safetensors; for a folder of this name write '%s/'", name, name);
 }
 
-static int stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
+int tool_stream_status(const pg_err *e) { return e->code == PG_EFORMAT || e->code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL; }
 
 int tool_open_file(const pg_tool *t, const char **path)
 {
@@ -252,10 +269,10 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (isatty(fd)) tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
     p->header = pg_rec_new();
     p->rec = pg_rec_new();
-    if (!p->header || !p->rec) tool_die(t, EXIT_FAIL, "out of memory");
+    if (!p->header || !p->rec) tool_no_memory(t);
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
-    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, stream_status(&e), "%s", e.msg);
+    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, tool_stream_status(&e), "%s", e.msg);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
     if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
@@ -296,7 +313,7 @@ void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e)
         pg_err ignored;
         (void)!pg_writer_flush(p->out, &ignored);
     }
-    tool_die(t, stream_status(e), "%s", e->msg);
+    tool_die(t, tool_stream_status(e), "%s", e->msg);
 }
 
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)
@@ -371,13 +388,27 @@ int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
     return status;
 }
 
+/* False where it has none. */
+static bool id_bytes(const tool_pipe *p, const char **s, size_t *len)
+{
+    return pg_rec_str(p->rec, "id", s, len, NULL) == 1 || pg_rec_str(p->rec, "source", s, len, NULL) == 1;
+}
+
 const char *tool_id(const tool_pipe *p, char *buf, size_t n)
 {
     const char *s;
     size_t len;
-    if (pg_rec_str(p->rec, "id", &s, &len, NULL) == 1 || pg_rec_str(p->rec, "source", &s, &len, NULL) == 1)
-        snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
+    if (id_bytes(p, &s, &len)) snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
     else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
-    hide(buf);
+    tool_hide(buf);
     return buf;
+}
+
+char *tool_whole_id(const pg_tool *t, const tool_pipe *p)
+{
+    const char *s;
+    size_t len;
+    char *id = id_bytes(p, &s, &len) ? pg_strndup(s, len) : pg_format("record %llu", (unsigned long long)pg_reader_count(p->in));
+    if (!id) tool_no_memory(t);
+    return id;
 }

@@ -43,9 +43,17 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
 
 _Noreturn void tool_usage(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* one line + "try --help"; exits 2 */
 _Noreturn void tool_die(const pg_tool *t, int status, const char *fmt, ...) PG_PRINTF(3, 4);
+_Noreturn void tool_no_memory(const pg_tool *t); /* exits 1 */
+void tool_must(const pg_tool *t, int rc, const pg_err *e); /* exits 1 with the reason in e, unless rc is 0 */
+/* Something failed, and the program goes on to what does not depend on it. Text on standard output goes out first. */
+void tool_error(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3);
 void tool_warn(pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* "name: warning: ..."; counted; quiet does not hide it */
 void tool_info(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* unless --quiet */
 void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only with --verbose */
+
+/* A name of a file or a caption must not move the cursor, clear the screen or turn the line around: a ? for each byte of what would. Messages
+ * go through it by themselves. */
+void tool_hide(char *text);
 
 /* Option values: exit 2 naming the option when bad. */
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);
@@ -70,6 +78,7 @@ bool tool_next(pg_tool *t, tool_pipe *p); /* true: p->rec filled; false: clean e
 /* For tools that have work in hand when the stream turns out bad: as pg_reader_next, into p->rec; then what tool_next ends with. */
 int tool_read(tool_pipe *p, pg_err *e) PG_MUST_CHECK;
 _Noreturn void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e);
+int tool_stream_status(const pg_err *e); /* 3 where the stream itself is bad, 1 where the system is */
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec); /* exits 1 when stdout fails */
 /* Marks p->rec with an error, says it on stderr ("pg-resize: cannot ... 'id': why"). The caller still tool_puts it. */
 void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...) PG_PRINTF(3, 4);
@@ -80,8 +89,10 @@ void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why
 void tool_record_alike(pg_tool *t, pg_rec *rec, const char *why, const char *fmt, ...) PG_PRINTF(4, 5);
 /* End record, flush, close stdout with checks, free; returns the exit status (0, or 4 when records carry errors). */
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra);
-/* The record's id for messages: its `id`, else `source`, else "record N"; in buf, control characters replaced. */
+/* The record's id for messages: its `id`, else `source`, else "record N"; in buf, cut to its length, control characters replaced. */
 const char *tool_id(const tool_pipe *p, char *buf, size_t n);
+/* The same whole and with the bytes that it has, to know the record again by; for free(). Ends the program on no memory. */
+char *tool_whole_id(const pg_tool *t, const tool_pipe *p);
 
 /* Whether all captions are one although the pictures are not: what a model says that has lost sight of them. Start with {0}. */
 enum { TOOL_SAME_PICTURES = 4 }; /* different ones, before anything is said */

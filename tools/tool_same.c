@@ -9,7 +9,7 @@ void tool_same_add(const pg_tool *t, tool_same *s, const char *caption, size_t l
     if (s->differ) return;
     if (!s->n++) {
         s->len = len;
-        if (!(s->caption = pg_strndup(caption, len))) tool_die(t, EXIT_FAIL, "out of memory");
+        if (!(s->caption = pg_strndup(caption, len))) tool_no_memory(t);
     }
     s->differ = len != s->len || memcmp(caption, s->caption, len) != 0;
     for (size_t i = 0; i < s->pictures; i++)

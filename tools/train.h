@@ -64,7 +64,6 @@ typedef struct run {
 } run;
 
 _Noreturn void train_fail(run *r, const pg_err *e);
-_Noreturn void train_no_memory(run *r);
 #define TRY(call)                              \
     do {                                       \
         pg_err e_ = {0};                       \

@@ -44,7 +44,7 @@ void train_index_val(run *r)
     h->by_picture = pg_alloc(n, sizeof *h->by_picture);
     h->same_id = pg_calloc(n, sizeof *h->same_id);
     h->same_picture = pg_calloc(n, sizeof *h->same_picture);
-    if (!h->by_id || !h->by_picture || !h->same_id || !h->same_picture) train_no_memory(r);
+    if (!h->by_id || !h->by_picture || !h->same_id || !h->same_picture) tool_no_memory(&r->t);
     for (size_t i = 0; i < n; i++) h->by_id[i] = h->by_picture[i] = &r->val_data.items[i];
     if (n) qsort(h->by_id, n, sizeof *h->by_id, by_id);
     if (n) qsort(h->by_picture, n, sizeof *h->by_picture, by_picture);
@@ -84,7 +84,7 @@ static void report_repeated(run *r)
 {
     size_t n = r->data.n, repeated = 0;
     const pg_data_item **list = pg_alloc(n, sizeof *list);
-    if (!list) train_no_memory(r);
+    if (!list) tool_no_memory(&r->t);
     for (size_t i = 0; i < n; i++) list[i] = &r->data.items[i];
     if (n) qsort(list, n, sizeof *list, by_id);
     for (size_t i = 1; i < n; i++) repeated += *list[i]->id && !by_id(&list[i - 1], &list[i]);
@@ -161,7 +161,7 @@ static void count_changes(run *r, const pg_param *p, changes *c)
 {
     const pg_canonical *k = NULL;
     float *was = pg_floats(p->per_layer);
-    if (!was) train_no_memory(r);
+    if (!was) tool_no_memory(&r->t);
     for (size_t i = 0; !k && i < pg_canonical_count(r->m->weights); i++)
         if (!strcmp(pg_canonical_at(r->m->weights, i)->name, p->name)) k = pg_canonical_at(r->m->weights, i);
     for (size_t l = 0; k && l < p->layers; l++) {

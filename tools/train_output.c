@@ -29,8 +29,8 @@ static void make_folder(run *r, const char *dir)
         if (!pg_is_dir(dir)) tool_die(&r->t, EXIT_FAIL, "cannot make the folder '%s': %s", dir, saved == EEXIST ? "it is there and is no folder" : strerror(saved));
         return;
     }
-    if (!(made[n] = pg_strdup(dir))) train_no_memory(r);
-    if (!n && atexit(remove_empty)) train_no_memory(r);
+    if (!(made[n] = pg_strdup(dir))) tool_no_memory(&r->t);
+    if (!n && atexit(remove_empty)) tool_no_memory(&r->t);
 }
 
 /* Whether a folder that holds `name` and gets `ours` would be more than one checkpoint. Shards are of the model.safetensors they are parts of. */
@@ -64,13 +64,13 @@ static char *weights_path(run *r, const char *mark, char **dir)
     *dir = NULL;
     for (size_t i = 0; i < 2; i++)
         if (pg_ends_with(r->out, endings[i]) && !(path = pg_format("%.*s%s%s", (int)(n - strlen(endings[i])), r->out, mark, endings[i])))
-            train_no_memory(r);
+            tool_no_memory(&r->t);
     if (!path && (*dir = pg_format("%.*s%s", (int)n, r->out, mark))) {
         const char *name = r->lora ? "adapter_model.safetensors" : pg_weights_format(r->m->weights) == PG_NPZ ? "model.npz" : "model.safetensors";
         path = pg_path_join(*dir, name);
         make_folder(r, *dir);
     }
-    if (!path) train_no_memory(r);
+    if (!path) tool_no_memory(&r->t);
     return path;
 }
 
@@ -105,7 +105,7 @@ static void sweep_folder(run *r, const char *dir)
     static const char *const beside[] = {"tokenizer.model", "adapter_config.json"};
     for (size_t i = 0; dir && i < sizeof beside / sizeof *beside; i++) {
         char *path = pg_path_join(dir, beside[i]);
-        if (!path) train_no_memory(r);
+        if (!path) tool_no_memory(&r->t);
         sweep(r, path);
         free(path);
     }
@@ -115,7 +115,7 @@ void train_choose_output(run *r)
 {
     r->weights_out = weights_path(r, "", &r->out_dir);
     r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
-    if (!r->state_path) train_no_memory(r);
+    if (!r->state_path) tool_no_memory(&r->t);
     sweep(r, r->weights_out);
     sweep_folder(r, r->out_dir);
     sweep(r, r->state_path);
@@ -135,7 +135,7 @@ static void copy_into(run *r, const char *dir, const char *from, const char *nam
 {
     pg_buf b = {0};
     char *to = pg_path_join(dir, name);
-    if (!to) train_no_memory(r);
+    if (!to) tool_no_memory(&r->t);
     TRY(pg_file_read(from, (size_t)1 << 28, &b, e));
     TRY(pg_file_save(to, b.data, b.len, e));
     pg_buf_free(&b);

@@ -188,13 +188,13 @@ void train_compare(run *r)
     pg_link *l = r->link;
     char *own, *other, host[sizeof l->host];
     if (!l) return;
-    if (!(own = train_twin_text(r))) train_no_memory(r);
+    if (!(own = train_twin_text(r))) tool_no_memory(&r->t);
     for (size_t k = 1; k < l->size; k++) {
         uint64_t n;
         r->working = true;
         TRY(pg_link_recv(l, host, sizeof host, k, e));
         TRY(pg_link_recv(l, &n, sizeof n, k, e));
-        if (!(other = pg_calloc((size_t)n + 1, 1))) train_no_memory(r);
+        if (!(other = pg_calloc((size_t)n + 1, 1))) tool_no_memory(&r->t);
         TRY(pg_link_recv(l, other, (size_t)n, k, e));
         r->working = k + 1 < l->size;
         name_difference(r, k, host, own, other);
@@ -205,7 +205,7 @@ void train_compare(run *r)
     r->data.encode_ctx = r->val_data.encode_ctx = r;
     r->data.lanes = r->val_data.lanes = l->size;
     TRY(pg_reduce_new(&r->reduce, l, r->m, e));
-    if (!(r->loss_of = pg_calloc(r->batch, sizeof *r->loss_of))) train_no_memory(r);
+    if (!(r->loss_of = pg_calloc(r->batch, sizeof *r->loss_of))) tool_no_memory(&r->t);
 }
 
 void train_share_state(run *r)

@@ -26,7 +26,7 @@ static void add_picture(run *r, pg_image *image, const pg_rec *rec)
     if (err.code == PG_ENOMEM) train_fail(r, &err);
     if (!ok && pg_rec_tensor(rec, "pixels", &x, NULL) == 1) { /* pg_sample_read has seen to its type and size */
         float *v = pg_floats(side * side * 3);
-        if (!v) train_no_memory(r);
+        if (!v) tool_no_memory(&r->t);
         memcpy(v, x.data, x.bytes);
         jpeg.len = 0;
         ok = !pg_image_encode(v, side, &jpeg, &err);
@@ -97,14 +97,14 @@ void val_load(run *r)
     loading l = {.r = r};
     int fd = open(r->val, O_RDONLY | O_CLOEXEC);
     if (fd < 0) tool_die(&r->t, EXIT_FAIL, "cannot open '%s': %s", r->val, strerror(errno));
-    if (!header) train_no_memory(r);
+    if (!header) tool_no_memory(&r->t);
     TRY(pg_reader_new(&rd, fd, r->val, e));
     TRY(pg_image_new(&l.image, e));
     pg_reader_limit(rd, tool_max_record(&r->t));
     r->val_data.seen = keep_texts;
     r->val_data.ctx = &l;
     if (pg_reader_header(rd, header, &err) < 0 || pg_data_read(&r->val_data, rd, r->m, 0, r->memory, &err) < 0)
-        tool_die(&r->t, err.code == PG_EFORMAT || err.code == PG_ELIMIT ? EXIT_STREAM : EXIT_FAIL, "%s", err.msg);
+        tool_die(&r->t, tool_stream_status(&err), "%s", err.msg);
     r->val_data.seen = NULL;
     pg_image_free(l.image);
     pg_reader_free(rd);
@@ -150,7 +150,7 @@ static double val_loss(run *r)
     size_t ranks = train_ranks(r);
     float *rows = pg_floats(LOSS_BATCH * pg_data_row(d, r->m));
     double sum = 0;
-    if (!rows) train_no_memory(r);
+    if (!rows) tool_no_memory(&r->t);
     for (size_t i = 0; i < d->n; i += LOSS_BATCH * ranks) {
         pg_example ex[LOSS_BATCH];
         size_t idx[LOSS_BATCH], n = 0;
@@ -186,7 +186,7 @@ static void decode(run *r, captions *v)
     const pg_caption *sits[SEATS] = {0};
     float *rows = pg_floats(seats * row);
     pg_decoder *decoder;
-    if (!rows) train_no_memory(r);
+    if (!rows) tool_no_memory(&r->t);
     TRY(pg_decoder_new(&decoder, r->m, r->work, &(pg_decoding){.max_len = r->val_length}, seats, e));
     while (next < v->n || pg_decoder_seated(decoder)) {
         for (size_t k = 0; k < seats && next < v->n; k++) {
@@ -219,7 +219,7 @@ static void to_text(run *r, captions *v)
         if (!why.code) (void)!pg_tokenizer_decode(r->tok, v->c[i].tokens, v->c[i].n, &b, &why);
         if (why.code == PG_ENOMEM) train_fail(r, &why);
         if (why.code) tool_warn(&r->t, "no caption of '%s': %s", r->val_data.items[i].id, why.msg);
-        else if (!(v->text[i] = pg_strndup(b.len ? (const char *)b.data : "", b.len))) train_no_memory(r);
+        else if (!(v->text[i] = pg_strndup(b.len ? (const char *)b.data : "", b.len))) tool_no_memory(&r->t);
         pg_buf_free(&b);
     }
 }
@@ -230,7 +230,7 @@ static captions captions_of(run *r)
     size_t n;
     if (!pg_mul(v.n, r->val_length, &n) || !(v.c = pg_calloc(v.n, sizeof *v.c)) || !(v.tokens = pg_alloc(n, sizeof *v.tokens)) ||
         !(v.text = pg_calloc(v.n, sizeof *v.text)))
-        train_no_memory(r);
+        tool_no_memory(&r->t);
     if (v.n) decode(r, &v);
     to_text(r, &v);
     return v;

@@ -41,7 +41,7 @@ static void open_model(run *r)
 static void tell_twin(run *r)
 {
     char *text = train_twin_text(r);
-    if (!text) train_no_memory(r);
+    if (!text) tool_no_memory(&r->t);
     uint64_t n = strlen(text);
     answer(r, r->link->host, sizeof r->link->host);
     answer(r, &n, sizeof n);
@@ -67,13 +67,13 @@ static void room(worker *w, size_t n, size_t words, size_t row)
         w->words = pg_alloc(words, sizeof *w->words);
         w->words_room = words;
     }
-    if (!pg_mul(n, row, &floats)) train_no_memory(w->r);
+    if (!pg_mul(n, row, &floats)) tool_no_memory(&w->r->t);
     if (floats > w->rows_room) {
         free(w->rows);
         w->rows = pg_floats(floats);
         w->rows_room = floats;
     }
-    if ((n && (!w->ex || !w->loss_of || !w->pictures || !w->rows)) || (words && !w->words)) train_no_memory(w->r);
+    if ((n && (!w->ex || !w->loss_of || !w->pictures || !w->rows)) || (words && !w->words)) tool_no_memory(&w->r->t);
 }
 
 static void take_examples(worker *w, const msg *m)

@@ -125,12 +125,13 @@ void pg_map_forget(const pg_map *m, const void *p, size_t n)
     (void)madvise((void *)from, at - from + n, MADV_DONTNEED); /* read-only and shared: nothing can be lost */
 }
 
-/* The file that path stands for: a link is followed, so that it stays one. NULL: no memory. */
-static char *behind_links(const char *path)
+/* Nothing was made that would have to be removed. */
+static int forget(pg_outfile *f, int rc)
 {
-    struct stat st;
-    char *real = !lstat(path, &st) && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
-    return real ? real : pg_strdup(path);
+    free(f->temp);
+    f->temp = NULL;
+    pg_outfile_abort(f);
+    return rc;
 }
 
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
@@ -151,31 +152,22 @@ static char *temp_name(const char *path, const char *set)
 int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err *e)
 {
     struct stat st;
-    *f = (pg_outfile){.fd = -1, .path = behind_links(path)};
+    *f = (pg_outfile){.fd = -1, .path = pg_path_behind_links(path)};
     f->temp = f->path ? temp_name(f->path, set) : NULL;
     if (!f->path || !f->temp) {
         pg_outfile_abort(f);
         return pg_error_nomem(e);
     }
-    /* A device, a pipe or a folder is not replaced by a file. */
-    if (!stat(f->path, &st) && !S_ISREG(st.st_mode)) {
-        free(f->temp);
-        f->temp = NULL;
-        pg_outfile_abort(f);
-        return pg_error(e, PG_EIO, "cannot write '%s': it is not a regular file, and only such a one can appear whole; use standard output", path);
-    }
+    bool there = !stat(f->path, &st);
+    if (!there && errno != ENOENT) return forget(f, pg_error_errno(e, "cannot write '%s'", path));
+    if (there && !S_ISREG(st.st_mode)) /* a device, a pipe or a folder is not replaced by a file */
+        return forget(f, pg_error(e, PG_EIO, "cannot write '%s': it is not a regular file, and only such a one can appear whole; use standard output", path));
     size_t random = strlen(f->temp) - 6;
     while ((f->fd = mkstemp(f->temp)) >= 0 && pg_temp_lock(f->fd)) {
         close(f->fd);
         memset(f->temp + random, 'X', 6);
     }
-    if (f->fd < 0) {
-        int rc = pg_error_errno(e, "cannot write '%s'", path);
-        free(f->temp);
-        f->temp = NULL;
-        pg_outfile_abort(f);
-        return rc;
-    }
+    if (f->fd < 0) return forget(f, pg_error_errno(e, "cannot write '%s'", path));
     mode_t mask = umask(0);
     umask(mask);
     (void)fchmod(f->fd, 0666 & ~mask);
@@ -184,11 +176,12 @@ int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err
 
 int pg_outfile_commit(pg_outfile *f, pg_err *e)
 {
-    int rc = PG_OK, fd = f->fd;
+    int rc = PG_OK, fd = f->fd, lock = dup(fd); /* shares fd's lock: until it is renamed a sweep would take it for a dead process's */
     if (fsync(fd) && errno != EINVAL && errno != EROFS) rc = pg_error_errno(e, "cannot write '%s'", f->path);
     f->fd = -1;
     if (close(fd) && !rc) rc = pg_error_errno(e, "cannot write '%s'", f->path);
     if (!rc && rename(f->temp, f->path)) rc = pg_error_errno(e, "cannot rename '%s' to '%s'", f->temp, f->path);
+    if (lock >= 0) close(lock);
     if (rc) {
         pg_outfile_abort(f);
         return rc;
@@ -281,4 +274,19 @@ char *pg_path_dir(const char *path)
     const char *s = strrchr(path, '/');
     if (!s) return pg_strdup(".");
     return pg_strndup(path, s == path ? 1 : (size_t)(s - path));
+}
+
+char *pg_path_behind_links(const char *path)
+{
+    char target[4096], *at = pg_strdup(path);
+    for (int links = 0; at && links < 40; links++) { /* as many as Linux follows */
+        ssize_t n = readlink(at, target, sizeof target - 1);
+        if (n < 0) break;
+        target[n] = 0;
+        char *dir = pg_path_dir(at);
+        free(at);
+        at = dir ? pg_path_join(dir, target) : NULL;
+        free(dir);
+    }
+    return at;
 }

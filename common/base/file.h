@@ -27,7 +27,7 @@ void pg_map_close(pg_map *m);
 /* Of the n bytes at p, those that lie in the map leave this process's memory, and the system's cache before others; they come back when touched. */
 void pg_map_forget(const pg_map *m, const void *p, size_t n);
 
-/* A file under a temporary name in the same folder; commit does fsync, rename, fsync of the folder.
+/* A file under a temporary name in the same folder; commit does fsync, rename, fsync of the folder. A path that is a link stays one.
  * abort removes the temporary file; a commit that fails has done so. Harmless twice. */
 typedef struct pg_outfile {
     int fd;
@@ -39,10 +39,18 @@ int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 
-/* Temporary files (NAME.tmp.XXXXXX) that a killed process has left beside path are removed; those of living ones are locked and stay.
- * Returns how many there were. A program calls it once for what it will write. */
+/* Removes temporary files and folders (NAME.tmp.XXXXXX) that this user's killed processes have left beside path; those of living ones are
+ * locked and stay. Returns how many there were. A program calls it once for what it will write. */
 size_t pg_temp_sweep(const char *path);
-int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster and has removed it */
+int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster, and removes it */
+
+/* A folder of that kind beside path, just made and locked. remove: with the files in it; harmless twice. */
+typedef struct pg_temp_folder {
+    char *path; /* NULL: none */
+    int lock;
+} pg_temp_folder;
+int pg_temp_folder_make(pg_temp_folder *d, const char *path, pg_err *e) PG_MUST_CHECK;
+void pg_temp_folder_remove(pg_temp_folder *d);
 
 int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */
 /* A file without a name, in $TMPDIR or /tmp, gone when it is closed. */
@@ -56,5 +64,7 @@ int pg_file_there(const char *path, pg_err *e) PG_MUST_CHECK;
 bool pg_ends_with(const char *s, const char *end);
 char *pg_path_join(const char *dir, const char *name) PG_MUST_CHECK; /* NULL on no memory; an absolute name stays */
 char *pg_path_dir(const char *path) PG_MUST_CHECK;                   /* "." where there is none */
+/* The file that path stands for: where its last part is a link, what that leads to, also where nothing is there yet. NULL: no memory. */
+char *pg_path_behind_links(const char *path) PG_MUST_CHECK;
 
 #endif

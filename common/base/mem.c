@@ -116,6 +116,25 @@ int pg_buf_addf(pg_buf *b, pg_err *e, const char *fmt, ...)
     return rc;
 }
 
+int pg_buf_add_base64(pg_buf *b, const void *p, size_t n, pg_err *e)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *s = p;
+    size_t groups = n / 3 + (n % 3 != 0), bytes;
+    int rc = pg_mul(groups, 4, &bytes) ? pg_buf_reserve(b, bytes, e) : pg_error_nomem(e);
+    if (rc) return rc;
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned v = (unsigned)s[i] << 16 | (i + 1 < n ? (unsigned)s[i + 1] << 8 : 0) | (i + 2 < n ? s[i + 2] : 0);
+        unsigned char *out = b->data + b->len;
+        out[0] = (unsigned char)digits[v >> 18];
+        out[1] = (unsigned char)digits[v >> 12 & 63];
+        out[2] = (unsigned char)(i + 1 < n ? digits[v >> 6 & 63] : '=');
+        out[3] = (unsigned char)(i + 2 < n ? digits[v & 63] : '=');
+        b->len += 4;
+    }
+    return PG_OK;
+}
+
 void pg_buf_free(pg_buf *b)
 {
     if (!b) return;

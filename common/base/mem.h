@@ -30,6 +30,7 @@ typedef struct pg_buf {
 int pg_buf_reserve(pg_buf *b, size_t more, pg_err *e) PG_MUST_CHECK;
 int pg_buf_add(pg_buf *b, const void *p, size_t n, pg_err *e) PG_MUST_CHECK;
 int pg_buf_addf(pg_buf *b, pg_err *e, const char *fmt, ...) PG_PRINTF(3, 4) PG_MUST_CHECK;
+int pg_buf_add_base64(pg_buf *b, const void *p, size_t n, pg_err *e) PG_MUST_CHECK;
 void pg_buf_free(pg_buf *b);
 
 #endif

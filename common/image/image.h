@@ -39,7 +39,7 @@ int pg_image_pixels(pg_image *im, const void *bytes, size_t n, const pg_image_op
 /* Size and format from the header alone, as the file holds them: no pixel is decoded. max_pixels as above. */
 int pg_image_look(pg_image *im, const void *bytes, size_t n, size_t max_pixels, pg_image_info *info, pg_err *e) PG_MUST_CHECK;
 
-/* A small JPEG (or PNG where alpha matters not) of at most max_side pixels a side, oriented, over white; for reports. */
+/* A small JPEG of at most max_side pixels a side, oriented, over white; for reports. */
 int pg_image_thumbnail(pg_image *im, const void *bytes, size_t n, size_t max_side, pg_buf *jpeg, pg_err *e) PG_MUST_CHECK;
 /* The same from pixels f32 [size,size,3] in [-1,1], where the encoded image is no longer in the stream. */
 int pg_image_encode(const float *pixels, size_t size, pg_buf *jpeg, pg_err *e) PG_MUST_CHECK;

@@ -46,7 +46,7 @@ int pg_exif_orientation(const unsigned char *tiff, size_t n);
 /* ---- resizing ---- */
 /* Per output sample the input samples first[i] .. first[i]+count[i]-1 with weights[i*stride ..]. Kept between pictures. */
 typedef struct pg_taps {
-    size_t n_in, n_out, stride, cap_out, cap_weights;
+    size_t n_in, n_out, stride;
     size_t *first, *count;
     float *weights; /* bilinear */
     int32_t *fixed; /* bicubic, times 2^22 */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "metrics/internal.h"
 
 static uint64_t mix(uint64_t h)
@@ -63,10 +64,7 @@ void pg_ids_free(pg_ids *m)
 
 static uint64_t hash(const char *s, size_t n)
 {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 1099511628211u;
-    return mix(h);
+    return mix(pg_mix(PG_MIX, s, n));
 }
 
 static int rehash(pg_vocabulary *v, pg_err *e)

@@ -18,13 +18,8 @@ static int lit(const json *j, const char *s) { return pg_buf_add(j->out, s, strl
 
 static int base64(const json *j, const unsigned char *p, size_t n)
 {
-    static const char abc[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     int rc = lit(j, "\"");
-    for (size_t i = 0; !rc && i < n; i += 3) {
-        unsigned v = (unsigned)p[i] << 16 | (i + 1 < n ? (unsigned)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
-        char c[4] = {abc[v >> 18], abc[v >> 12 & 63], i + 1 < n ? abc[v >> 6 & 63] : '=', i + 2 < n ? abc[v & 63] : '='};
-        rc = pg_buf_add(j->out, c, 4, j->e);
-    }
+    if (!rc) rc = pg_buf_add_base64(j->out, p, n, j->e);
     return rc ? rc : lit(j, "\"");
 }
 

@@ -22,8 +22,6 @@ const pg_field *pg_rec_find(const pg_rec *r, const char *key);
 
 int pg_writer_fd(const pg_writer *w);
 
-/* Length of the valid UTF-8 character at s (n > 0 bytes), 0 where it is none. */
-size_t pg_utf8_len(const unsigned char *s, size_t n);
 /* Appends s, U+FFFD in the place of every byte that is not UTF-8. */
 int pg_utf8_add(pg_buf *out, const char *s, size_t n, pg_err *e) PG_MUST_CHECK;
 

@@ -151,7 +151,7 @@ int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e)
     json_t *file = rc ? NULL : pg_json_load(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
     pg_buf_free(&b);
     if (!file)
-        return rc ? rc
+        return rc ? rc : pg_json_no_memory(&why) ? pg_error_nomem(e)
                   : pg_error(e, PG_EFORMAT, "'%s', line %d: %s%s", path, why.line, why.text,
                              json_error_code(&why) == json_error_end_of_input_expected ? " (JSON lines are in files named .jsonl)" : "");
     if (!json_is_array(annotations)) {

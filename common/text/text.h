@@ -15,6 +15,8 @@ typedef struct pg_tokenizer pg_tokenizer;
  * (*.npz, *.safetensors) beside which one of the first two lies. */
 int pg_tokenizer_open(pg_tokenizer **t, const char *model, pg_err *e) PG_MUST_CHECK;
 void pg_tokenizer_free(pg_tokenizer *t);
+/* The tokenizer under its usual names (the first two) in the folder `model`, or beside the file `model`; for free(). *path NULL: there is none. */
+int pg_tokenizer_find(const char *model, char **path, pg_err *e) PG_MUST_CHECK;
 size_t pg_tokenizer_size(const pg_tokenizer *t);     /* pieces */
 const char *pg_tokenizer_path(const pg_tokenizer *t); /* the file that was read */
 /* What is odd about the tokenizer, number i (from 0), as a message; NULL beyond the last. Lives as long as t. */

@@ -73,14 +73,12 @@ static int usual_model(const char *dir, char **path, pg_err *e)
     return PG_OK;
 }
 
-/* Where the weights are named as a file, the tokenizer lies beside them. */
-static int beside_weights(const char *weights, char **path, pg_err *e)
+int pg_tokenizer_find(const char *model, char **path, pg_err *e)
 {
-    char *dir = pg_path_dir(weights);
+    char *dir = pg_is_dir(model) ? pg_strdup(model) : pg_path_dir(model);
+    *path = NULL;
     int r = dir ? usual_model(dir, path, e) : pg_error_nomem(e);
 
-    if (r == PG_OK && !*path)
-        r = pg_error(e, PG_EINVAL, "no tokenizer.model beside '%s'", weights);
     free(dir);
     return r;
 }
@@ -92,8 +90,10 @@ static int find_model(const char *model, char **path, pg_err *e)
         int r = usual_model(model, path, e);
         return r < 0 || *path ? r : only_model(model, path, e);
     }
-    if (pg_ends_with(model, ".npz") || pg_ends_with(model, ".safetensors") || pg_ends_with(model, ".safetensors.index.json"))
-        return beside_weights(model, path, e);
+    if (pg_ends_with(model, ".npz") || pg_ends_with(model, ".safetensors") || pg_ends_with(model, ".safetensors.index.json")) {
+        int r = pg_tokenizer_find(model, path, e);
+        return r < 0 || *path ? r : pg_error(e, PG_EINVAL, "no tokenizer.model beside '%s'", model);
+    }
     *path = pg_strdup(model);
     return *path ? PG_OK : pg_error_nomem(e);
 }

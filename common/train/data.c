@@ -144,76 +144,64 @@ static int no_pixels(const pg_rec *rec, pg_err *e)
     return pg_error(e, PG_EINVAL, "'%.*s' holds features instead of pixels, which serve only where the image tower is not trained", (int)(n > 60 ? 60 : n), id);
 }
 
+/* Of those that do not fit the first is told of. */
+static void count_unusable(pg_data *d, const pg_rec *rec, const char *why)
+{
+    const char *id = "?";
+    size_t len = 1;
+    if (d->unusable++) return;
+    (void)!pg_rec_str(rec, "id", &id, &len, NULL);
+    snprintf(d->first_unusable, sizeof d->first_unusable, "'%.*s': %.180s", (int)(len > 60 ? 60 : len), id, why);
+}
+
+/* One record: an item, or counted among those that are none. */
+static int take(pg_data *d, pending *q, pg_sample *s, const pg_rec *rec, pg_err *e)
+{
+    size_t one = q->m->s.image_size * q->m->s.image_size * 3;
+    pg_err why = {0};
+    int rc;
+    if (pg_rec_has_error(rec)) {
+        d->errors++;
+        return PG_OK;
+    }
+    if (d->pixels && !pg_rec_has(rec, "pixels") && pg_rec_has(rec, "features")) return no_pixels(rec, e);
+    if (pg_sample_read(s, &q->m->s, rec, &why)) {
+        if (why.code == PG_ENOMEM) return pg_error_nomem(e);
+        count_unusable(d, rec, why.msg);
+        return PG_OK;
+    }
+    if ((rc = add_item(d, q->m, s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) return rc;
+    if (d->skip) return PG_OK;
+    if (d->pixels) return pg_store_add(d->store, s->pixels, e);
+    if (s->has_features) return (rc = flush(d, q, e)) ? rc : pg_store_add(d->store, s->features, e);
+    memcpy(q->pixels + q->n++ * one, s->pixels, one * sizeof(float));
+    return q->n == q->room ? flush(d, q, e) : PG_OK;
+}
+
 int pg_data_read(pg_data *d, pg_reader *rd, pg_model *m, size_t most, size_t memory, pg_err *e)
 {
     size_t one = m->s.image_size * m->s.image_size * 3;
     pending q = {.m = m, .room = PG_FEATURE_GROUP * (d->lanes ? d->lanes : 1)};
     pg_sample s = {0};
     pg_rec *rec = pg_rec_new();
-    int rc = PG_OK;
+    int rc = PG_OK, more = 1;
     if (!d->hash) d->hash = PG_MIX;
     d->pixels = pg_trains_image(m);
     s.features_of = d->pixels ? NULL : m;
     q.pixels = pg_floats(one * q.room);
     q.features = pg_floats(m->s.n_image * m->s.width * q.room);
     q.at = pg_alloc(q.room, sizeof *q.at);
-    if (!rec || !q.pixels || !q.features || !q.at) {
-        rc = pg_error_nomem(e);
-        goto out;
-    }
-    if (!d->store && (rc = pg_store_new(&d->store, pg_data_row(d, m), memory, e))) goto out;
-    while (!most || d->n < most) {
-        pg_err why = {0};
-        rc = pg_reader_next(rd, rec, e);
-        if (rc <= 0) break;
-        rc = PG_OK;
-        if (pg_rec_has_error(rec)) {
-            d->errors++;
-            continue;
-        }
-        if (d->pixels && !pg_rec_has(rec, "pixels") && pg_rec_has(rec, "features")) {
-            rc = no_pixels(rec, e);
-            break;
-        }
-        if (pg_sample_read(&s, &m->s, rec, &why)) {
-            const char *id = "?";
-            size_t len = 1;
-            if (why.code == PG_ENOMEM) {
-                rc = pg_error_nomem(e);
-                break;
-            }
-            if (!d->unusable++) {
-                (void)!pg_rec_str(rec, "id", &id, &len, NULL);
-                snprintf(d->first_unusable, sizeof d->first_unusable, "'%.*s': %.180s", (int)(len > 60 ? 60 : len), id, why.msg);
-            }
-            continue;
-        }
-        if ((rc = add_item(d, m, &s, rec, e)) || (d->seen && (rc = d->seen(d->ctx, d->n - 1, rec, e)))) break;
-        if (d->skip) {
-            rc = 2;
-            continue;
-        }
-        if (d->pixels) {
-            if ((rc = pg_store_add(d->store, s.pixels, e))) break;
-        } else if (s.has_features) {
-            if ((rc = flush(d, &q, e)) || (rc = pg_store_add(d->store, s.features, e))) break;
-        } else {
-            memcpy(q.pixels + q.n++ * one, s.pixels, one * sizeof(float));
-            if (q.n == q.room && (rc = flush(d, &q, e))) break;
-        }
-        rc = 2; /* most may be reached */
-    }
-    if (rc >= 0) {
-        int ended = rc == 0 && !(most && d->n >= most);
-        if (!(rc = flush(d, &q, e))) rc = ended;
-    }
-out:
+    if (!rec || !q.pixels || !q.features || !q.at) rc = pg_error_nomem(e);
+    if (!rc && !d->store) rc = pg_store_new(&d->store, pg_data_row(d, m), memory, e);
+    while (!rc && (!most || d->n < most) && (more = pg_reader_next(rd, rec, e)) > 0) rc = take(d, &q, &s, rec, e);
+    if (!rc && more < 0) rc = more;
+    if (!rc) rc = flush(d, &q, e);
     pg_sample_free(&s);
     pg_rec_free(rec);
     free(q.pixels);
     free(q.features);
     free(q.at);
-    return rc;
+    return rc ? rc : more == 0;
 }
 
 void pg_data_clear(pg_data *d)

@@ -1,6 +1,5 @@
-/* Training examples out of a stream: tokens and masks in memory; pictures as image features (frozen tower: computed once, here or by
- * pg-infer --features) or as
- * pixels, in memory up to a limit, beyond that in a temporary file that has no name. */
+/* Training examples out of a stream. Tokens and masks are in memory. A picture is kept as image features where the tower is frozen, computed
+ * once, here or by pg-infer --features; else as pixels. Pictures are in memory up to a limit, and beyond it in a temporary file without a name. */
 #ifndef PG_TRAIN_DATA_H
 #define PG_TRAIN_DATA_H
 

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 
 static void sizes_in_bytes(void **state)
@@ -27,8 +28,29 @@ static void sizes_in_bytes(void **state)
     assert_false(pg_parse_bytes(NULL, &v));
 }
 
+/* The examples of RFC 4648. */
+static void base64(void **state)
+{
+    static const char *const want[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+    static const unsigned char high[] = {0xfb, 0xff, 0xbf};
+    pg_err e;
+    (void)state;
+    for (size_t n = 0; n < sizeof want / sizeof *want; n++) {
+        pg_buf b = {0};
+        assert_int_equal(pg_buf_add(&b, "=", 1, &e), PG_OK); /* it is appended */
+        assert_int_equal(pg_buf_add_base64(&b, "foobar", n, &e), PG_OK);
+        assert_int_equal(b.len, 1 + strlen(want[n]));
+        if (n) assert_memory_equal(b.data + 1, want[n], b.len - 1);
+        pg_buf_free(&b);
+    }
+    pg_buf b = {0};
+    assert_int_equal(pg_buf_add_base64(&b, high, sizeof high, &e), PG_OK);
+    assert_memory_equal(b.data, "+/+/", 4);
+    pg_buf_free(&b);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_in_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_in_bytes), cmocka_unit_test(base64)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

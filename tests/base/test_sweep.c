@@ -59,6 +59,44 @@ static void the_dead_are_removed(void **state)
     assert_int_equal(pg_temp_sweep(at("absent/out.npz")), 0);
 }
 
+/* A link leads to where the temporary files are. */
+static void behind_a_link(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(at("disk"), 0700), 0);
+    assert_int_equal(symlink("disk/real.npz", at("link.npz")), 0);
+    close(make_file("disk/real.npz.tmp.abcdef"));
+    assert_int_equal(pg_temp_sweep(at("link.npz")), 1);
+    assert_false(is_there("disk/real.npz.tmp.abcdef"));
+}
+
+/* One who may write to the same folder has put a link in the place of a file in ours, and a link in the place of a folder. */
+static void links_are_not_followed(void **state)
+{
+    char folder[200];
+    (void)state;
+    assert_int_equal(mkdir(at("precious"), 0700), 0);
+    close(make_file("precious/file"));
+    assert_int_equal(mkdir(at("out.npz.tmp.folder"), 0700), 0);
+    snprintf(folder, sizeof folder, "%s", at("precious"));
+    assert_int_equal(symlink(folder, at("out.npz.tmp.folder/a")), 0);
+    assert_int_equal(symlink(folder, at("out.npz.tmp.asfold")), 0);
+    assert_int_equal(pg_temp_sweep(at("out.npz")), 1);
+    assert_false(is_there("out.npz.tmp.folder"));
+    assert_true(is_there("precious/file"));
+}
+
+/* A file that another user has made is that user's, whoever runs the sweep. */
+static void others_files_stay(void **state)
+{
+    (void)state;
+    if (geteuid()) skip(); /* only root can give files away */
+    close(make_file("out.npz.tmp.theirs"));
+    assert_int_equal(chown(at("out.npz.tmp.theirs"), 1, 1), 0);
+    assert_int_equal(pg_temp_sweep(at("out.npz")), 0);
+    assert_true(is_there("out.npz.tmp.theirs"));
+}
+
 /* A sweep between making a file and locking it: the maker is told. */
 static void removed_before_it_was_locked(void **state)
 {
@@ -67,6 +105,35 @@ static void removed_before_it_was_locked(void **state)
     assert_int_equal(pg_temp_sweep(at("out.npz")), 1);
     assert_int_equal(pg_temp_lock(fd), -1);
     close(fd);
+    /* It has its lock and is about to remove it. */
+    fd = make_file("out.npz.tmp.race02");
+    int sweep = open(at("out.npz.tmp.race02"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pg_temp_lock(sweep), 0);
+    assert_int_equal(pg_temp_lock(fd), -1);
+    close(sweep);
+    close(fd);
+}
+
+/* What is written to a link, even one that leads to nothing yet, lies where it leads; one that leads in a circle is no place. */
+static void a_link_stays_a_link(void **state)
+{
+    struct stat st;
+    pg_err e;
+    (void)state;
+    assert_int_equal(mkdir(at("far"), 0700), 0);
+    assert_int_equal(symlink("second", at("first")), 0);
+    assert_int_equal(symlink("far/file", at("second")), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pg_file_save(at("first"), "x", 1, &e), PG_OK);
+        assert_int_equal(lstat(at("first"), &st), 0);
+        assert_true(S_ISLNK(st.st_mode));
+        assert_int_equal(lstat(at("far/file"), &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+    }
+    assert_int_equal(symlink("circle", at("circle")), 0);
+    assert_int_equal(pg_file_save(at("circle"), "x", 1, &e), PG_EIO);
+    assert_int_equal(lstat(at("circle"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
 }
 
 static int remove_dir(void **state)
@@ -79,6 +146,7 @@ static int remove_dir(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_dead_are_removed), cmocka_unit_test(removed_before_it_was_locked)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_dead_are_removed), cmocka_unit_test(behind_a_link), cmocka_unit_test(links_are_not_followed),
+                                       cmocka_unit_test(others_files_stay), cmocka_unit_test(removed_before_it_was_locked), cmocka_unit_test(a_link_stays_a_link)};
     return cmocka_run_group_tests(tests, NULL, remove_dir);
 }

@@ -132,6 +132,10 @@ complete() {
     run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-{0..2}.tar" "$T/s-1.jsonl"
     [ "$status" -eq 2 ]
     [[ $output == *"two sources would both write '$T/out/s-1.jsonl'"* ]]
+    cp "$D/s-0.tar" "$T/captions.tar"
+    run pipelines/caption-shards.sh data/nano "$T/out" "$T/captions.tar"
+    [ "$status" -eq 2 ]
+    [[ $output == *"'$T/captions.tar' would write '$T/out/captions.jsonl'"* ]]
     run pipelines/caption-shards.sh data/nano "$T/out" "$D/s-0.tar" "$D/s-9.tar"
     [ "$status" -eq 1 ]
     [[ $output == *"$D/s-9.tar' is not done"* ]]
@@ -156,7 +160,8 @@ complete() {
     [ "$status" -eq 1 ]
     [[ $output == *"'$T/s-7.tar' is not done: "* ]]
     n=$(wc -l <"$T/cut/s-7.part")
-    [ "$n" -gt 0 ] && [ "$n" -lt 100 ]
+    [ "$n" -gt 0 ]
+    [ "$n" -lt 100 ]
     cp "$D/s-0.tar" "$T/s-7.tar"
     run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
     [ "$status" -eq 0 ]

@@ -70,7 +70,7 @@ line() { sed -n "$1p" "$T/out"; }
     "$B/pg-score" -q --results "$T/r.json" "$T/pgs" >"$T/scores"
     grep -qF '"image_id":"caf\\xe9.png"' "$T/r.json" || { cat "$T/r.json"; false; }
     "$B/pg-render" -q -f sidecar --overwrite <"$T/pgs"
-    ! grep -qx 'a thing' "$T/in/$(printf 'caf\xe9').txt"
+    ! grep -qx 'a thing' "$T/in/$(printf 'caf\xe9').txt" || false
     fetch "$T/in"
     if command -v iconv >/dev/null; then iconv -f utf-8 -t utf-8 "$T/out" >/dev/null; fi
 }

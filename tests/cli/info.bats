@@ -143,7 +143,7 @@ has() {
     cp $G/pg1.npz "$T/m/model.npz"
     run --separate-stderr "$B/pg-info" "$T/m"
     [ "$status" -eq 0 ]
-    ! grep -q '^about' <<<"$output"
+    ! grep -q '^about' <<<"$output" || false
     printf -- '---\nlicense: x\n---\n\n# A model\n\nFirst line,\nsecond \033[31mline.\n\nNot this.\n' >"$T/m/README.md"
     for m in "$T/m" "$T/m/model.npz"; do
         run --separate-stderr "$B/pg-info" "$m"
@@ -151,7 +151,7 @@ has() {
         has about 'A model'
         has ' ' 'First line,'
         has ' ' 'second \?\[31mline\.'
-        ! grep -qE 'license|Not this' <<<"$output"
+        ! grep -qE 'license|Not this' <<<"$output" || false
     done
     : >"$T/m/README.md"
     run --separate-stderr "$B/pg-info" "$T/m"

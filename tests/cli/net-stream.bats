@@ -276,6 +276,13 @@ teardown() { net_teardown; }
             [ -z "$(ls "$T/tmp")" ]
         done
     done
+    # What a killed run left without a cache goes when the next one begins.
+    "$B/pg-fetch" --no-cache "$W/shards/s-{00..05}.tar" 2>/dev/null | head -c 100 >"$T/first" || true
+    [ -n "$(ls "$T/tmp")" ]
+    stream --no-cache "$W/shards/s-{00..05}.tar"
+    [ "$rc" -eq 0 ]
+    [ -z "$(ls "$T/tmp")" ]
+    grep -q "removed 1 folder of archives that killed runs left in '$T/tmp'" "$T/err"
     # While the first one drips, the three after it are asked for, and no more.
     rm -r "$HOME/.cache"
     faults '{"role":"web","match":"s-00","do":"rate","bytes_per_s":40000}'

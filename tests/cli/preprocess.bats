@@ -33,8 +33,10 @@ lines() { "$B/pg-render" -f jsonl --with-tensors; }
     touch -d 1999-01-01 "$T"/s-?.tar
     touch -d 2000-01-01 "$T"/out/*
     rm "$T/out/s-2.pgs"
+    : >"$T/out/s-2.pgs.4242" # as a killed run leaves it
     pipelines/preprocess.sh data/nano "$T/out" "$T/s-{0..3}.tar" | cmp - "$T/files"
     [ "$(find "$T/out" -newermt 2001-01-01 -type f)" = "$T/out/s-2.pgs" ]
+    [ ! -e "$T/out/s-2.pgs.4242" ]
     SHARD=1/2 pipelines/preprocess.sh data/nano "$T/half" "$T/s-{0..3}.tar" >"$T/files"
     [ "$(ls "$T/half" | tr '\n' ' ')" = 'made-of s-1.pgs s-3.pgs ' ]
 }

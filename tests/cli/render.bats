@@ -31,6 +31,11 @@ P
     run "$B/pg-render" <events.pgs
     [ "$status" -eq 0 ]
     [ "${lines[0]}" = "step:  1/64   lr: 0.00500   loss: 3.2345" ]
+    "$PY" -c '
+import msgpack
+with open("small.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "events"}, {"event": "step", "step": 1, "steps": 2, "lr": 2.5e-6, "loss": 1.0}, {"pg-end": 1}]: f.write(msgpack.packb(r))'
+    [ "$("$B/pg-render" small.pgs)" = "step:  1/2   lr: 2.5e-06   loss: 1.0000" ]
     run "$B/pg-render" <before.pgs
     [ "${lines[0]}" = "a: a cat" ]
 }
@@ -59,7 +64,7 @@ P
     grep -q '<th scope="row">new</th><td>1 of 2</td><td>2</td>' r.html
     # The only scripts are the report's own, and nothing is fetched.
     [ "$(grep -c '<script' r.html)" -eq 2 ]
-    ! grep -qE '(src|href)="?(http|//)' r.html
+    ! grep -qE '(src|href)="?(http|//)' r.html || false
     grep -q "default-src 'none'" r.html
 }
 
@@ -204,7 +209,7 @@ P
     run "$B/pg-render" -o both.svg killed.pgs rest.pgs
     [ "$status" -eq 0 ]
     [[ $output == *"warning: "*"'killed.pgs'"* ]]
-    ! grep -q 'the stream is cut' both.svg
+    ! grep -q 'the stream is cut' both.svg || false
     [ "$(grep -o '<title>step [0-9]*: loss' both.svg | grep -o '[0-9]*')" = "$(seq 64)" ]
     run "$B/pg-render" -o twice.svg events.pgs events.pgs
     [ "$status" -eq 1 ]
@@ -292,7 +297,29 @@ P
     ln -s real.txt link.txt
     "$B/pg-render" -f captions -o link.txt before.pgs
     [ -L link.txt ]
-    ! grep -q old real.txt
+    ! grep -q old real.txt || false
+    mkdir disk
+    ln -s disk/new.txt new.txt # leads to nothing yet
+    "$B/pg-render" -f captions -o new.txt before.pgs
+    [ -L new.txt ]
+    [ -s disk/new.txt ]
+}
+
+@test "html: captions of pictures whose ids differ only far behind are not mixed up" {
+    "$PY" - <<'P'
+import msgpack
+far = "folder/" * 60
+def write(name, kind, records):
+    with open(name, "wb") as f:
+        for r in [{"pg-stream": [1, 0], "kind": kind}] + records + [{"pg-end": len(records)}]:
+            f.write(msgpack.packb(r))
+write("one.pgs", "examples", [{"id": far + n, "caption": n + " before"} for n in ("cow", "dog", "a\x01", "a\x02")])
+write("two.pgs", "examples", [{"id": far + n, "caption": n + " after"} for n in ("cow", "dog", "a\x01", "a\x02")])
+write("training.pgs", "events", [{"event": "caption", "step": 1, "id": far + n, "caption": n + " at step 1"} for n in ("dog", "cow")])
+P
+    "$B/pg-render" -o r.html one.pgs two.pgs training.pgs
+    grep -oE 'class="cap">[^<]*|<td>[^<]* at step 1' r.html | sed 's/.*>//' | tr '\n\357\277\275' '|...' >got
+    [ "$(cat got)" = 'cow before|cow after|cow at step 1|dog before|dog after|dog at step 1|a... before|a... after|a... before|a... after|' ] || { cat got; false; }
 }
 
 @test "sidecar: of many files that are there already three are named, the rest is counted" {

@@ -76,6 +76,22 @@ J
     [ "$output" = "true|false step 50;loss 0.2;learning rate 0.1;held-out loss 0.5 (step 50);CIDEr 1.5;exact 25 %|step 49" ]
 }
 
+@test "steps of a long run are told to the last digit" {
+    "$PY" - <<'P'
+import msgpack
+with open("long.pgs", "wb") as f:
+    records = [{"event": "step", "step": i, "steps": 12347, "lr": 0.1, "loss": 1.0} for i in range(12300, 12348)] + [{"event": "val", "step": 12347, "loss": 0.5}]
+    for r in [{"pg-stream": [1, 0], "kind": "events", "chain": []}] + records + [{"pg-end": len(records)}]:
+        f.write(msgpack.packb(r))
+P
+    "$B/pg-render" -o r.html long.pgs
+    run in_page 1200 '
+        document.querySelector(".plot").dispatchEvent(new KeyboardEvent("keydown", {key: "End", bubbles: true}));
+        say(document.querySelector(".tip").textContent.replace(/\n/g, ";"));'
+    echo "$output"
+    [ "$output" = "step 12347;loss 1;learning rate 0.1;held-out loss 0.5 (step 12347)" ]
+}
+
 @test "nothing is fetched, and a phone's width holds everything" {
     for width in 390 1200; do
         run in_page $width '

@@ -66,7 +66,7 @@ S
     pipelines/caption.sh data/nano "$T/pictures/es.jsonl" >"$T/es"
     PREFIX='caption es' pipelines/caption.sh data/nano "$T/pictures/train.jsonl" >"$T/told"
     cmp "$T/es" "$T/told"
-    ! cmp -s "$T/en" "$T/es"
+    ! cmp -s "$T/en" "$T/es" || false
     pipelines/finetune.sh data/nano "$T/pictures/es.jsonl" "$T/own" --steps 1 --batch 2 >"$T/log"
     PREFIX='caption es' pipelines/finetune.sh data/nano "$T/pictures/train.jsonl" "$T/tuned" --steps 1 --batch 2 >"$T/log"
     cmp "$T/own/model.npz" "$T/tuned/model.npz"
@@ -126,7 +126,9 @@ S
     KILL=$T/job/tuned.state SAVE_EVERY=20 run pipelines/finetune.sh "$T/job" --lr 0.1
     echo "$output"
     [ "$status" -ne 0 ]
-    [ -e "$T/job/tuned.state" ] && [ ! -e "$T/job/events.pgs" ] && [ ! -e "$T/job/report.html" ]
+    [ -e "$T/job/tuned.state" ]
+    [ ! -e "$T/job/events.pgs" ]
+    [ ! -e "$T/job/report.html" ]
     run pipelines/finetune.sh "$T/job" --lr 0.2
     [ "$status" -eq 1 ]
     [[ $output == *"remove tuned.made-of, tuned.state, events.pgs"*"--lr 0.2"* ]]
@@ -155,7 +157,8 @@ S
     set -- "$T/m" "$T/pictures/train.jsonl"
     KILL=$T/job.state SAVE_EVERY=20 run pipelines/finetune.sh "$@" "$T/job/" --steps 3000 --batch 2
     [ "$status" -ne 0 ]
-    [ -e "$T/job.state" ] && [ ! -e "$T/job/model.npz" ]
+    [ -e "$T/job.state" ]
+    [ ! -e "$T/job/model.npz" ]
     run pipelines/finetune.sh "$@" "$T/job" --steps 3000 --batch 2 --lr 0.2
     echo "$output"
     [ "$status" -ne 0 ]
@@ -339,6 +342,11 @@ J
     diff <(jq -S 'del(.intervals)' "$T/out/scores.json") <(jq -S 'del(.intervals)' "$T/out2/scores.json")
     # The results are COCO's shape: they score the same against its file.
     "$B/pg-score" -q -f json --references "$T/coco.json" "$T/out/results.json" | jq -S . | diff - <(jq -S 'del(.intervals)' "$T/out/scores.json")
+    # JSON lines: names relative to the folder, and pictures from elsewhere.
+    printf '{"image":"%s","id":"%s","references":["A thing."]}\n' 1.png 101 "file://$T/val2014/2.png" 102 "$T/val2014/3.png" 103 >"$T/list.jsonl"
+    PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/list.jsonl" "$T/val2014" "$T/out4"
+    [ "$status" -eq 0 ] || { echo "$output"; false; }
+    [[ $output == *"N         3"* ]]
     SPLIT=none PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$T/karpathy.json" "$T" "$T/out3"
     [ "$status" -eq 1 ]
     [[ $output == *"no pictures in split 'none'"* ]]

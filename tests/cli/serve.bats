@@ -26,6 +26,12 @@ clients() { # clients FILE.CLASS
 
 @test "the API: captions, events, pages, refusals, headers, metrics, log" { clients test_api.Api; }
 @test "the page gives the caption that the shell gives" { clients test_api.Nano; }
+@test "a prefix that is not UTF-8 is refused before anything starts" {
+    run timeout 5 "$B/pg-serve" -p 0 --prefix $'a\xe9' -- false
+    [ "$status" -eq 2 ]
+    [[ $output == *"--prefix 'a"*"': not valid UTF-8"* ]]
+}
+
 @test "a command that dies is started again; what it had is answered with 502" { clients test_command.Death; }
 @test "a command that hangs is replaced" { clients test_command.Hang; }
 @test "a command that loads for long is waited for" { clients test_command.Start; }

@@ -222,6 +222,22 @@ all_ids() {
     cp tests/cli/shards.bats "$T/no.pgs"
     run "$B/pg-fetch" "$T/no.pgs"
     [ "$status" -eq 3 ]
+    # --max-record holds for them too: what is larger, and all behind it, is an error.
+    "$B/pg-fetch" "$D/s-00.tar" | "$B/pg-resize" -s 100 >"$T/large.pgs"
+    ids --max-record 64K "{$T/large.pgs,$T/b.pgs}" >"$T/got"
+    [ "$rc" -eq 4 ]
+    grep -q "large.pgs', record 1: .*65536" "$T/err" || { cat "$T/err"; false; }
+    [ "$(wc -l <"$T/got")" -eq 6 ]
+}
+
+@test "records of streams without an id get one that is text" {
+    # The smallest stream: {"pg-stream": [1, 0], "kind": "examples"}, {"suffix": "a"}, {"pg-end": 1}
+    printf '\x82\xa9pg-stream\x92\x01\x00\xa4kind\xa8examples\x81\xa6suffix\xa1a\x81\xa6pg-end\x01' >"$T/plain.pgs"
+    cp "$T/plain.pgs" "$T/caf"$'\xe9.pgs'
+    "$B/pg-fetch" "$T/plain.pgs" | "$B/pg-render" -f jsonl >"$T/lines"
+    [ "$(cat "$T/lines")" = "{\"suffix\":\"a\",\"id\":\"$T/plain.pgs:1\"}" ] || { cat "$T/lines"; false; }
+    "$B/pg-fetch" "$T/caf"$'\xe9.pgs' | "$B/pg-render" -f jsonl >"$T/lines"
+    grep -qF 'caf\\xe9.pgs:1"' "$T/lines" || { cat "$T/lines"; false; }
 }
 
 @test "--list: the sources, one a line; those of a part" {

@@ -153,6 +153,13 @@ P
     "$B/pg-render" -f jsonl "$T/out.pgs" | grep -q '"id":"c\\u202egnp.png"'
     printf x >"$T/p/$(printf 'f\342\200\256\033').png"
     says 4 "'f????.png'" bash -c "'$B/pg-fetch' '$T/p' | '$B/pg-resize' -s 8 >/dev/null"
+    # Nor do the tools that write text, whether it is theirs or a message: here a key, {"a\u009b": true}, and names of files.
+    printf '\x82\xa9pg-stream\x92\x01\x00\xa4kind\xa8examples\x81\xa3a\xc2\x9b\xc3\x81\xa6pg-end\x01' >"$T/$(printf 'k\342\200\256').pgs"
+    run "$B/pg-info" "$T/$(printf 'k\342\200\256').pgs"
+    [ "$status" -eq 0 ]
+    [[ $output == *"/k?.pgs"*"a?: bool"* ]] || { echo "$output"; false; }
+    says 1 "none???.pgs'" "$B/pg-info" "$(printf 'none\342\200\256').pgs"
+    says 1 "none???.png'" "$B/pg-fetch" -o "$T/o" "$(printf 'none\342\200\256').png"
 }
 
 @test "a loss that rose is told of at the end, with both values, also where the run was resumed; one that fell is not" {

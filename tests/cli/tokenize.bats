@@ -39,6 +39,13 @@ print(eval(sys.argv[1]))' "$1"
     [ "$(show 'h["tokenizer"]["pieces"], h["tokenizer"]["path"][0]' <"$T/out")" = "(620, '/')" ]
 }
 
+@test "a tokenizer below a name that is not UTF-8: the header stays one that other programs read" {
+    mkdir "$T/caf"$'\xe9'
+    cp $M "$T/caf"$'\xe9/tokenizer.model'
+    make_stream '{"id": "a"}' | "$B/pg-tokenize" -m "$T/caf"$'\xe9' >"$T/out"
+    "$PY" -c 'import msgpack, sys; assert next(msgpack.Unpacker(sys.stdin.buffer))["tokenizer"] == {"pieces": 620}' <"$T/out"
+}
+
 @test "the prefix: -p, else the example's, else caption en" {
     make_stream '{"id": "a"}' '{"id": "b", "prefix": "caption de"}' >"$T/in"
     "$B/pg-tokenize" -m $M <"$T/in" >"$T/own"

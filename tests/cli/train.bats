@@ -34,7 +34,7 @@ train() { "$B/pg-train" "$@"; }
 @test "too little memory is warned of and changes no byte" {
     "$A" make pg1 >"$W/in.pgs"
     train -m $G/pg1.npz -o "$W/a.npz" --steps 3 --batch 3 <"$W/in.pgs" >/dev/null 2>"$W/err"
-    ! grep memory "$W/err"
+    ! grep memory "$W/err" || false
     train -m $G/pg1.npz -o "$W/b.npz" --steps 3 --batch 3 --max-memory 1 <"$W/in.pgs" >/dev/null 2>"$W/err"
     [ "$(grep -c 'more than --max-memory: 1' "$W/err")" -eq 1 ]
     cmp "$W/a.npz" "$W/b.npz"
@@ -150,7 +150,7 @@ train() { "$B/pg-train" "$@"; }
         diff <(sort "$W/want") <(head -n 4 "$W/$seed" | sort)
         diff <(sort "$W/want") <(tail -n 4 "$W/$seed" | sort)
     done
-    ! cmp -s "$W/0" "$W/1" || ! cmp -s "$W/1" "$W/2" || ! cmp -s "$W/2" "$W/3"
+    ! cmp -s "$W/0" "$W/1" || ! cmp -s "$W/1" "$W/2" || ! cmp -s "$W/2" "$W/3" || false
     order --epochs 2 --seed 3 | diff - "$W/3"
 }
 
@@ -213,7 +213,7 @@ train() { "$B/pg-train" "$@"; }
     run bash -c "'$B/pg-train' -m '$W/model.npz' -o '$W/none/o.npz' <'$W/in.pgs' 2>&1 >'$W/events'"
     [ "$status" -eq 1 ]
     [[ $output == *"none/o.npz"* ]]
-    ! "$A" show <"$W/events" 2>/dev/null | grep -q step
+    ! "$A" show <"$W/events" 2>/dev/null | grep -q step || false
     [ -z "$(find "$W" -name '*.tmp.*')" ]
 }
 
@@ -319,13 +319,13 @@ train() { "$B/pg-train" "$@"; }
     [ "${best#* }" -gt 2 ] && [ "${best#* }" -lt 24 ] || { cat "$W/shown"; false; }
     [ "$(grep '^best' "$W/shown" | tail -n 1)" = "best ${best#* } loss=${best% *} path=$W/o.best.npz" ]
     train -q -m "$W/o.best.npz" -o "$W/again.npz" --lr 0 --steps 1 --batch 4 --val "$W/in.pgs" <"$W/in.pgs" 2>/dev/null | "$A" show | grep -q "^val 1 loss=${best% *} "
-    ! cmp -s "$W/o.npz" "$W/o.best.npz"
+    ! cmp -s "$W/o.npz" "$W/o.best.npz" || false
     # A folder gets a folder beside it.
     mkdir "$W/model"
     cp $G/pg1.npz "$W/model/"
     cp tests/golden/text/small-a.model "$W/model/tokenizer.model"
     train -q -m "$W/model" -o "$W/out/" --steps 2 --batch 4 --val "$W/in.pgs" --val-every 1 --keep-best <"$W/in.pgs" >/dev/null 2>&1
-    for f in model.npz tokenizer.model; do [ -f "$W/out/$f" ] && [ -f "$W/out.best/$f" ]; done
+    for f in out/model.npz out/tokenizer.model out.best/model.npz out.best/tokenizer.model; do [ -f "$W/$f" ]; done
     # The model itself is not a place for the best of another.
     cp $G/pg1.npz "$W/p.best.npz"
     run train -q -m "$W/p.best.npz" -o "$W/p.npz" --steps 2 --val "$W/in.pgs" --val-every 1 --keep-best <"$W/in.pgs"
@@ -365,6 +365,15 @@ train() { "$B/pg-train" "$@"; }
     run bash -c "'$B/pg-train' -q -m $G/pg1.npz -o '$W/c.npz' --steps 3 --batch 2 --stream <'$W/in.pgs' 2>&1 >/dev/null"
     [ "$status" -eq 1 ]
     [ ! -e "$W/c.npz" ]
+}
+
+@test "epochs are rounded up to whole steps, but not by what a double cannot say" {
+    "$A" make pg1 >"$W/in.pgs"
+    "$B/pg-fetch" -q --epochs 7 -n 25 "$W/in.pgs" >"$W/25.pgs"
+    for e in 0.28:7 0.3:8 1:25; do # 0.28 * 25 is 7.000000000000001
+        train -q -m $G/pg1.npz -o "$W/o.npz" --lr 0 --batch 1 --epochs ${e%:*} <"$W/25.pgs" 2>/dev/null | "$A" show | grep -c '^step' >"$W/steps"
+        [ "$(cat "$W/steps")" -eq "${e#*:}" ]
+    done
 }
 
 @test "what is not in this build is a usage error" {
@@ -427,7 +436,7 @@ train() { "$B/pg-train" "$@"; }
         rm -rf "$W/d"
         # shellcheck disable=SC2086
         train -m $G/pg1.npz -o "$W/"$how --steps 1 --batch 2 <"$W/in.pgs" 2>"$W/first" >"$W/events"
-        ! grep 'earlier run' "$W/first"
+        ! grep 'earlier run' "$W/first" || false
         # shellcheck disable=SC2086
         train -m $G/pg1.npz -o "$W/"$how --steps 1 --batch 2 <"$W/in.pgs" 2>"$W/again" >"$W/events"
         grep "'$W/.*' of an earlier run will be replaced" "$W/again"
@@ -460,7 +469,8 @@ train() { "$B/pg-train" "$@"; }
     "$A" make pg1 >"$W/in.pgs"
     run train -q -m $G/pg1.npz -o "$W/new" --steps 1 --batch 2 --keep-best --val "$W/none.pgs" <"$W/in.pgs"
     [ "$status" -ne 0 ]
-    [ ! -e "$W/new" ] && [ ! -e "$W/new.best" ]
+    [ ! -e "$W/new" ]
+    [ ! -e "$W/new.best" ]
     run train -q -m $G/pg1.npz -o "$W/new" --steps 9 --batch 2 --optimizer sgd --lr 1e30 <"$W/in.pgs"
     [ "$status" -eq 1 ]
     [ ! -e "$W/new" ]

@@ -83,14 +83,15 @@
     const place = step => x0 + (step - left) / (right - left) * (x1 - x0);
     const nearest = (list, step) => list.reduce((a, b) => (a && Math.abs(a[0] - step) <= Math.abs(b[0] - step) ? a : b), null);
     const text = v => (v === null ? "–" : Number(v.toPrecision(4)).toString());
+    const whole = step => Number(step.toFixed(1)).toString(); // a point that stands for several lies between them
     let at = -1;
     const show = i => {
       at = Math.max(0, Math.min(steps.length - 1, i));
-      const step = steps[at], lines = ["step " + text(step)];
+      const step = steps[at], lines = ["step " + whole(step)];
       for (const r of runs) {
         const name = runs.length > 1 ? r.label + ": " : "", t = nearest(r.train, step), v = nearest(r.val, step);
         if (t) lines.push(name + "loss " + text(t[1]) + (runs.length > 1 ? "" : "\nlearning rate " + text(t[2])));
-        if (v) lines.push(name + "held-out loss " + text(v[1]) + " (step " + text(v[0]) + ")");
+        if (v) lines.push(name + "held-out loss " + text(v[1]) + " (step " + whole(v[0]) + ")");
         if (v && v[3] !== null) lines.push(name + "CIDEr " + text(v[3]));
         if (v && v[2] !== null) lines.push(name + "exact " + text(100 * v[2]) + " %");
       }
