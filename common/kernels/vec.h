@@ -1,4 +1,4 @@
-/* The vector versions of ops.h, written once; ops_avx2.c and ops_avx512.c define the vector (VL lanes, vf and the v_ functions,
+/* The vector versions of ops.h, written once; ops_avx2.c, ops_avx512.c and ops_neon.c define the vector (VL lanes, vf and the v_ functions,
  * all static inline), VEC_NAME and VEC_TABLE, then include this file. A load or store of n < VL lanes touches only those n.
  * Sums are kept in lanes for at most RUN elements and then added up in double. */
 enum { RUN = 4096, STREAM = 1 << 18 /* elements of B that are more than a cache keeps */ };
