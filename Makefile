@@ -26,9 +26,10 @@ FORTIFY := -D_FORTIFY_SOURCE=$(shell $(CC) -O2 -D_FORTIFY_SOURCE=3 -E -dM -inclu
 	grep -q '__USE_FORTIFY_LEVEL 3' && echo 3 || echo 2)
 endif
 endif
+# clang has the second for ARM since version 18 only.
+STACK := -fstack-protector-strong $(shell $(CC) -Werror -fstack-clash-protection -S -x c /dev/null -o /dev/null 2>/dev/null && echo -fstack-clash-protection)
 BRANCHES = $(if $(filter x86_64,$(MACHINE)),-fcf-protection)$(if $(filter aarch64,$(MACHINE)),-mbranch-protection=standard)
-STACK = -fstack-protector-strong -fstack-clash-protection $(BRANCHES)
-HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK))
+HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK) $(BRANCHES))
 HARD_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack
 endif
 # -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
@@ -178,6 +179,10 @@ kills: everything
 	@PG_BUILD=$(BUILD) tests/faults/run.sh kills
 tsan:
 	@tests/faults/tsan.sh
+# On another machine: cross-compiled, run by qemu. Installs both.
+arm64:
+	@pipelines/packages.sh build arm64
+	@tests/arm64.sh $(TESTS)
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -223,8 +228,8 @@ scale: all $(BUILD)/tests/bench/aux_picture
 include packaging/install.mk
 
 clean:
-	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov
+	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov build-arm64 build-arm64-root
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all lint coverage fuzz fuzzers faults kills tsan bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
+.PHONY: all lint coverage fuzz fuzzers faults kills tsan arm64 bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
 .SECONDARY:

@@ -6,8 +6,9 @@
 
 #include "kernels/ops.h"
 
-#define PANEL_MOST 4
-enum { VL = 4, WIDE = 3, REST = 2, NT_ROWS = 3, PANEL_VECS = PANEL_MOST }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
+/* Compilers load the A of all rows ahead, a register each: with 24 sums, as avx512 has them, 32 registers would not do. */
+#define PANEL_MOST 3
+enum { VL = 4, WIDE = 2, REST = 2, NT_ROWS = 2, PANEL_VECS = PANEL_MOST };
 typedef float32x4_t vf;
 
 /* By bytes: a pointer to float would promise that it is aligned. */

@@ -364,7 +364,9 @@ static void adamw(float *w, float *mu, float *nu, const float *grad, const pg_ad
 
 /* One strip of n columns in W vectors, M rows of C in registers, along all of K. full: n is W whole vectors, a constant; else it may be
  * any number of them. */
-#if defined(__clang__)
+#if defined(__clang__) && defined(__aarch64__)
+#define UNROLL _Pragma("clang loop unroll(full)") /* with the other, 14 leaves loops as they are whose count it learns late */
+#elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 8") /* else arrays of sums are not kept in registers */
