@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 root=$PWD/build-arm64-root lib=$PWD/build-arm64-root/usr/lib/aarch64-linux-gnu
 compiler=${ARM64_CC:-aarch64-linux-gnu-gcc}
-export QEMU_LD_PREFIX=$root PG_BUILD=build-arm64
+export QEMU_LD_PREFIX=$root PG_BUILD=build-arm64 PG_EMULATED=1
 
 libraries() {
     local names link
