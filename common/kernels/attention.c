@@ -4,76 +4,36 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/ops.h"
+#include "kernels/attention.h"
 
-enum { SMALL = 200000 }; /* a call of BLIS takes about 5 us: products smaller than this are faster without */
+enum { LONG = 1024 }; /* keys */
 
 typedef struct job {
     const pg_kern *k;
     const pg_attn *seqs;
     const pg_attn_dims *d;
-    size_t n_seqs;
 } job;
-
-/* Some rows of one sequence under one key head. */
-typedef struct block {
-    const pg_attn *s;
-    size_t rows, ldq, ldo;      /* strides between rows */
-    size_t query, head;         /* of the first row */
-    size_t kv;                  /* key head */
-    size_t keys;                /* the largest limit of the rows */
-    size_t lim[PG_ATTN_ROWS];   /* how many keys each row sees */
-    size_t lse[PG_ATTN_ROWS];   /* where its lse goes */
-} block;
-
-static void transpose(float *y, const float *x, size_t rows, size_t cols, size_t ld)
-{
-    for (size_t c = 0; c < cols; c++)
-        for (size_t r = 0; r < rows; r++) y[c * rows + r] = x[r * ld + c];
-}
-
-/* C[M,N] (+)= op(A)·op(B), in this thread. turned: room for the transpose of a small A or B. */
-static void product(const pg_kern *k, float *turned, size_t M, size_t N, size_t K, const float *A, size_t lda, bool ta, const float *B,
-                    size_t ldb, bool tb, bool add, float *C, size_t ldc)
-{
-    if (!ta && tb && M <= 2) {
-        k->ops->gemm_nt(M, N, K, A, lda, B, PG_MAT_F32, ldb, add, C, ldc);
-    } else if (M * N * K <= SMALL || (!ta && !tb && M == 1)) {
-        if (ta) {
-            transpose(turned, A, K, M, lda);
-            A = turned;
-            lda = K;
-        } else if (tb) {
-            transpose(turned, B, N, K, ldb);
-            B = turned;
-            ldb = N;
-        }
-        for (size_t m = 0; m < M; m += PG_SMALL_M)
-            k->ops->gemm_nn(pg_min_size(PG_SMALL_M, M - m), N, K, A + m * lda, lda, B, PG_MAT_F32, ldb, add, C + m * ldc, ldc);
-    } else {
-        pg_blas_gemm(M, N, K, A, ta ? 1 : lda, ta ? lda : 1, B, tb ? 1 : ldb, tb ? ldb : 1, add ? 1 : 0, C, ldc);
-    }
-}
 
 /* How the rows of one key head lie. */
 typedef enum { BY_QUERIES, BY_HEADS, FLAT } layout;
 
-static layout layout_of(const pg_attn *s, const pg_attn_dims *d)
-{
-    size_t row = d->heads * d->head_dim;
-    if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) return FLAT;
-    return s->n < d->heads / d->kv_heads ? BY_HEADS : BY_QUERIES;
-}
+/* How the rows of one sequence are cut: runs of `run` rows, each into `pieces` blocks of `rows` rows, the last one shorter. */
+typedef struct cut {
+    layout how;
+    size_t runs, run, pieces, rows;
+} cut;
 
-/* Blocks of one key head, of at most PG_ATTN_ROWS rows each. */
-static size_t blocks_of(const pg_attn *s, const pg_attn_dims *d)
+/* most: rows of a block. */
+static cut cut_of(const pg_attn *s, const pg_attn_dims *d, size_t most)
 {
-    size_t group = d->heads / d->kv_heads;
-    switch (layout_of(s, d)) {
-    case FLAT: return pg_div_up(s->n * group, PG_ATTN_ROWS);
-    case BY_HEADS: return s->n * pg_div_up(group, PG_ATTN_ROWS);
-    default: return group * pg_div_up(s->n, PG_ATTN_ROWS);
-    }
+    size_t group = d->heads / d->kv_heads, row = d->heads * d->head_dim;
+    cut c;
+    if (d->kv_heads == 1 && d->ldq == row && d->ldo == row) c = (cut){.how = FLAT, .runs = 1, .run = s->n * group};
+    else if (s->n < group) c = (cut){.how = BY_HEADS, .runs = s->n, .run = group};
+    else c = (cut){.how = BY_QUERIES, .runs = group, .run = s->n};
+    c.rows = pg_attn_rows(c.run, most);
+    c.pieces = pg_div_up(c.run, c.rows);
+    return c;
 }
 
 static size_t limit(const pg_attn *s, size_t query)
@@ -81,170 +41,196 @@ static size_t limit(const pg_attn *s, size_t query)
     return s->lim ? pg_min_size(s->lim[query], s->n_keys) : s->n_keys;
 }
 
-static block block_at(const pg_attn *s, const pg_attn_dims *d, size_t kv, size_t i)
+static void block_at(pg_attn_block *b, const pg_attn *s, const pg_attn_dims *d, const cut *c, size_t kv, size_t i)
 {
-    size_t group = d->heads / d->kv_heads, first, runs;
-    layout how = layout_of(s, d);
-    block b = {.s = s, .kv = kv, .head = kv * group, .ldq = d->head_dim, .ldo = d->head_dim};
-    switch (how) {
+    size_t group = d->heads / d->kv_heads, run = i / c->pieces, first = i % c->pieces * c->rows;
+    b->s = s;
+    b->d = d;
+    b->kv = kv;
+    b->rows = pg_min_size(c->rows, c->run - first);
+    b->ldq = c->how == BY_QUERIES ? d->ldq : d->head_dim;
+    b->ldo = c->how == BY_QUERIES ? d->ldo : d->head_dim;
+    switch (c->how) {
     case FLAT:
-        first = i * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, s->n * group - first);
-        b.query = first / group;
-        b.head += first % group;
+        b->query = first / group;
+        b->head = first % group;
         break;
     case BY_HEADS:
-        runs = pg_div_up(group, PG_ATTN_ROWS);
-        first = i % runs * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, group - first);
-        b.query = i / runs;
-        b.head += first;
+        b->query = run;
+        b->head = kv * group + first;
         break;
     case BY_QUERIES:
-        runs = pg_div_up(s->n, PG_ATTN_ROWS);
-        b.query = i % runs * PG_ATTN_ROWS;
-        b.rows = pg_min_size(PG_ATTN_ROWS, s->n - b.query);
-        b.head += i / runs;
-        b.ldq = d->ldq;
-        b.ldo = d->ldo;
+        b->query = first;
+        b->head = kv * group + run;
         break;
     }
-    size_t query = b.query, head = b.head;
-    for (size_t r = 0; r < b.rows; r++) {
-        b.lim[r] = limit(s, query);
-        b.lse[r] = head * s->n + query;
-        if (b.lim[r] > b.keys) b.keys = b.lim[r];
-        if (how == BY_QUERIES) query++;
+    size_t query = b->query, head = b->head;
+    b->keys = 0;
+    for (size_t r = 0; r < b->rows; r++) {
+        b->lim[r] = limit(s, query);
+        b->lse[r] = head * s->n + query;
+        if (b->lim[r] > b->keys) b->keys = b->lim[r];
+        if (c->how == BY_QUERIES) query++;
         else if (++head == (kv + 1) * group) {
             head = kv * group;
             query++;
         }
     }
-    return b;
 }
 
-static size_t visible(const block *b, size_t r, size_t key, size_t n)
+void pg_attn_keys(const pg_attn_block *b, size_t key, size_t *n, const float **k, const float **v)
 {
-    return b->lim[r] <= key ? 0 : pg_min_size(n, b->lim[r] - key);
-}
-
-/* Keys and values from `key` on, *n of them at most: a run ends where the second part of the keys begins. */
-static void keys_at(const pg_attn *s, size_t ldk, size_t key, size_t *n, const float **k, const float **v)
-{
+    const pg_attn *s = b->s;
     bool second = s->k2 && key >= s->split;
-    size_t row = second ? key - s->split : key;
-    *k = (second ? s->k2 : s->k) + row * ldk;
-    *v = (second ? s->v2 : s->v) + row * ldk;
+    size_t at = (second ? key - s->split : key) * b->d->ldk + b->kv * b->d->head_dim;
+    *k = (second ? s->k2 : s->k) + at;
+    *v = (second ? s->v2 : s->v) + at;
     if (s->k2 && !second) *n = pg_min_size(*n, s->split - key);
 }
 
-static void forward(const job *j, const block *b, const pg_scratch *w)
+void pg_softmax_begin(pg_softmax *x, size_t rows)
 {
-    const pg_attn_dims *d = j->d;
-    const pg_ops *ops = j->k->ops;
-    size_t H = d->head_dim;
-    const float *q = b->s->q + b->query * d->ldq + b->head * H;
-    float *out = b->s->out + b->query * d->ldo + b->head * H, max[PG_ATTN_ROWS];
-    double sum[PG_ATTN_ROWS];
-    for (size_t r = 0; r < b->rows; r++) {
-        max[r] = -INFINITY;
-        sum[r] = 0;
+    for (size_t r = 0; r < rows; r++) {
+        x->max[r] = -INFINITY;
+        x->sum[r] = 0;
     }
+}
+
+void pg_softmax_raise(const pg_ops *ops, pg_softmax *x, size_t r, float max, float *out, size_t H)
+{
+    if (max <= x->max[r]) return;
+    if (x->max[r] > -INFINITY) {
+        float shrink = expf(x->max[r] - max);
+        x->sum[r] *= (double)shrink;
+        ops->scale(out, shrink, H);
+    }
+    x->max[r] = max;
+}
+
+void pg_softmax_row(const pg_ops *ops, pg_softmax *x, const pg_attn_block *b, size_t r, size_t see, float *s, size_t n, float *out)
+{
+    if (see) {
+        pg_softmax_raise(ops, x, r, ops->logit(s, b->d->scale, b->d->softcap, see), out, b->d->head_dim);
+        x->sum[r] += ops->exp_sum(s, s, x->max[r], see);
+    }
+    memset(s + see, 0, (n - see) * sizeof *s);
+}
+
+void pg_softmax_end(const pg_ops *ops, const pg_softmax *x, const pg_attn_block *b, float *out)
+{
+    for (size_t r = 0; r < b->rows; r++) {
+        ops->scale(out + r * b->ldo, (float)(1 / x->sum[r]), b->d->head_dim);
+        if (b->s->lse) b->s->lse[b->lse[r]] = (float)((double)x->max[r] + log(x->sum[r]));
+    }
+}
+
+/* Few rows, as in decoding: keys and values are used as they lie. */
+static void few_rows(const pg_kern *k, const pg_attn_block *b, const pg_scratch *w)
+{
+    const pg_ops *ops = k->ops;
+    size_t H = b->d->head_dim, ldk = b->d->ldk;
+    const float *q = b->s->q + b->query * b->d->ldq + b->head * H;
+    float *out = b->s->out + b->query * b->d->ldo + b->head * H;
+    pg_softmax soft;
+    pg_softmax_begin(&soft, b->rows);
     for (size_t key = 0, n; key < b->keys; key += n) {
         const float *keys, *values;
         n = pg_min_size(PG_ATTN_KEYS, b->keys - key);
-        keys_at(b->s, d->ldk, key, &n, &keys, &values);
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, keys + b->kv * H, d->ldk, true, false, w->s, n);
-        for (size_t r = 0; r < b->rows; r++) {
-            float *s = w->s + r * n;
-            size_t see = visible(b, r, key, n);
-            memset(s + see, 0, (n - see) * sizeof *s);
-            if (!see) continue;
-            float m = ops->logit(s, d->scale, d->softcap, see);
-            if (m > max[r]) {
-                if (key) {
-                    float shrink = expf(max[r] - m);
-                    sum[r] *= (double)shrink;
-                    ops->scale(out + r * b->ldo, shrink, H);
-                }
-                max[r] = m;
-            }
-            sum[r] += ops->exp_sum(s, s, max[r], see);
-        }
-        product(j->k, w->b, b->rows, H, n, w->s, n, false, values + b->kv * H, d->ldk, false, key > 0, out, b->ldo);
+        pg_attn_keys(b, key, &n, &keys, &values);
+        ops->gemm_nt(b->rows, n, H, q, b->ldq, keys, PG_MAT_F32, ldk, false, w->s, n);
+        for (size_t r = 0; r < b->rows; r++)
+            pg_softmax_row(ops, &soft, b, r, pg_attn_visible(b, r, key, n), w->s + r * n, n, out + r * b->ldo);
+        ops->gemm_nn(b->rows, H, n, w->s, n, values, PG_MAT_F32, ldk, key > 0, out, b->ldo);
     }
-    for (size_t r = 0; r < b->rows; r++) {
-        ops->scale(out + r * b->ldo, (float)(1 / sum[r]), H);
-        if (b->s->lse) b->s->lse[b->lse[r]] = (float)((double)max[r] + log(sum[r]));
-    }
+    pg_softmax_end(ops, &soft, b, out);
+}
+
+/* Of a block. The more rows, the fewer times the keys are packed; where they fit the caches anyway, more blocks occupy more threads. */
+static size_t forward_rows(const pg_attn *s)
+{
+    return s->n_keys > LONG ? PG_ATTN_ROWS : PG_ATTN_ROWS / 2;
 }
 
 static void forward_task(void *ctx, size_t i, size_t thread)
 {
     const job *j = ctx;
     const pg_attn *s = j->seqs;
+    cut c;
     for (;; s++) {
-        size_t n = j->d->kv_heads * blocks_of(s, j->d);
-        if (i < n) break;
-        i -= n;
+        c = cut_of(s, j->d, forward_rows(s));
+        if (i < j->d->kv_heads * c.runs * c.pieces) break;
+        i -= j->d->kv_heads * c.runs * c.pieces;
     }
-    size_t per = blocks_of(s, j->d);
-    block b = block_at(s, j->d, i / per, i % per);
-    forward(j, &b, &j->k->scratch[thread]);
+    pg_attn_block b;
+    block_at(&b, s, j->d, &c, i / (c.runs * c.pieces), i % (c.runs * c.pieces));
+    if (b.rows <= PG_SMALL_M) few_rows(j->k, &b, &j->k->scratch[thread]);
+    else pg_attn_forward(j->k, &b, &j->k->scratch[thread]);
 }
 
 void pg_attention(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
 {
-    job j = {.k = k, .seqs = seqs, .n_seqs = n_seqs, .d = d};
+    job j = {.k = k, .seqs = seqs, .d = d};
     size_t tasks = 0, work = 0;
     for (size_t i = 0; i < n_seqs; i++) {
-        tasks += d->kv_heads * blocks_of(&seqs[i], d);
+        cut c = cut_of(&seqs[i], d, forward_rows(&seqs[i]));
+        tasks += d->kv_heads * c.runs * c.pieces;
         work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 8 + 4);
     }
     pg_kern_run(k, tasks, work, forward_task, &j);
 }
 
-/* p = softmax; dv += p' dout; ds = p (dout v' - dout·out) slope; dq = ds k; dk += ds' q. */
-static void backward(const job *j, const block *b, const pg_scratch *w)
+/* Backward a task is a key head of a sequence; or where that occupies too few threads, a block of its rows for dq, and a few of its keys for dk
+ * and dv, whose scores are computed twice then. */
+typedef struct back_job {
+    job j;
+    bool split;
+} back_job;
+
+static void back_block(const back_job *j, const pg_attn *s, const cut *c, size_t kv, size_t i, const pg_attn_part *part, size_t thread)
 {
-    const pg_attn_dims *d = j->d;
-    const pg_ops *ops = j->k->ops;
-    size_t H = d->head_dim, first = b->query * d->ldq + b->head * H, ofirst = b->query * d->ldo + b->head * H;
-    const float *q = b->s->q + first, *out = b->s->out + ofirst, *dout = b->s->dout + ofirst;
-    float *dq = b->s->dq + first, delta[PG_ATTN_ROWS];
-    for (size_t r = 0; r < b->rows; r++) delta[r] = ops->dot(dout + r * b->ldo, out + r * b->ldo, H);
-    for (size_t key = 0; key < b->keys; key += PG_ATTN_KEYS) {
-        size_t n = pg_min_size(PG_ATTN_KEYS, b->keys - key), at = key * d->ldk + b->kv * H;
-        product(j->k, w->b, b->rows, n, H, q, b->ldq, false, b->s->k + at, d->ldk, true, false, w->s, n);
-        product(j->k, w->b, b->rows, n, H, dout, b->ldo, false, b->s->v + at, d->ldk, true, false, w->ds, n);
-        for (size_t r = 0; r < b->rows; r++) {
-            float *s = w->s + r * n, *ds = w->ds + r * n;
-            size_t see = visible(b, r, key, n);
-            ops->attn_back(s, ds, d->scale, d->softcap, b->s->lse[b->lse[r]], delta[r], see);
-            memset(s + see, 0, (n - see) * sizeof *s);
-            memset(ds + see, 0, (n - see) * sizeof *ds);
-        }
-        product(j->k, w->b, b->rows, H, n, w->ds, n, false, b->s->k + at, d->ldk, false, key > 0, dq, b->ldq);
-        product(j->k, w->b, n, H, b->rows, w->ds, n, true, q, b->ldq, false, true, b->s->dk + at, d->ldk);
-        product(j->k, w->b, n, H, b->rows, w->s, n, true, dout, b->ldo, false, true, b->s->dv + at, d->ldk);
-    }
+    pg_attn_block b;
+    block_at(&b, s, j->j.d, c, kv, i);
+    pg_attn_backward(j->j.k, &b, part, &j->j.k->scratch[thread]);
+}
+
+static size_t back_tasks(const back_job *j, const pg_attn *s, const cut *c)
+{
+    return j->j.d->kv_heads * (j->split ? pg_div_up(s->n_keys, PG_ATTN_BACK_KEYS) + c->runs * c->pieces : 1);
 }
 
 static void backward_task(void *ctx, size_t i, size_t thread)
 {
-    const job *j = ctx;
-    const pg_attn *s = &j->seqs[i / j->d->kv_heads];
-    size_t n = blocks_of(s, j->d);
-    for (size_t x = 0; x < n; x++) {
-        block b = block_at(s, j->d, i % j->d->kv_heads, x);
-        backward(j, &b, &j->k->scratch[thread]);
+    const back_job *j = ctx;
+    const pg_attn *s = j->j.seqs;
+    cut c;
+    for (;; s++) {
+        c = cut_of(s, j->j.d, PG_ATTN_BACK_ROWS);
+        size_t n = back_tasks(j, s, &c);
+        if (i < n) break;
+        i -= n;
     }
+    size_t heads = j->j.d->kv_heads, kv = i % heads, key = i / heads * PG_ATTN_BACK_KEYS, blocks = c.runs * c.pieces;
+    pg_attn_part part = {.end = s->n_keys, .dq = !j->split, .dkv = true};
+    if (j->split && key < s->n_keys) {
+        part.first = key;
+        part.end = key + PG_ATTN_BACK_KEYS;
+    } else if (j->split) {
+        part.dq = true;
+        part.dkv = false;
+        back_block(j, s, &c, kv, i / heads - pg_div_up(s->n_keys, PG_ATTN_BACK_KEYS), &part, thread);
+        return;
+    }
+    for (size_t x = 0; x < blocks; x++) back_block(j, s, &c, kv, x, &part, thread);
 }
 
 void pg_attention_back(pg_kern *k, const pg_attn *seqs, size_t n_seqs, const pg_attn_dims *d)
 {
-    job j = {.k = k, .seqs = seqs, .n_seqs = n_seqs, .d = d};
-    size_t work = 0;
-    for (size_t i = 0; i < n_seqs; i++) work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 4 + 8);
-    pg_kern_run(k, n_seqs * d->kv_heads, work, backward_task, &j);
+    back_job j = {.j = {.k = k, .seqs = seqs, .d = d}, .split = n_seqs * d->kv_heads < k->threads};
+    size_t work = 0, tasks = 0;
+    for (size_t i = 0; i < n_seqs; i++) {
+        cut c = cut_of(&seqs[i], d, PG_ATTN_BACK_ROWS);
+        tasks += back_tasks(&j, &seqs[i], &c);
+        work += d->heads * seqs[i].n * seqs[i].n_keys * (d->head_dim / 4 + 8);
+    }
+    pg_kern_run(k, tasks, work, backward_task, &j);
 }

@@ -12,6 +12,7 @@ enum {
     MIN_ROWS = 60,
     STREAM_COLS = 2048,    /* columns of a streaming task: a row is read in runs of 4 KiB */
     DIRECT_COLS = 8192,    /* the same where nothing is packed: longer runs are read faster */
+    LEAST_COLS = 512,      /* of both, where there are many threads */
     STREAM_ROWS = 8,       /* of a block that is asked for while the one before is worked on: rows that are a multiple of 4 KiB
                             * apart share a set of the first-level cache, which holds 8 */
     PACK_ROWS = 64         /* the same where the block is packed */
@@ -130,8 +131,9 @@ static void many_rows(pg_kern *k, job *j)
             j->add = add || k0 > 0;
             j->rows = 48; /* a multiple of PG_HALF_ROWS and of 16 */
             pg_kern_run(k, pg_div_up(j->M, j->rows), j->M * j->K * (j->rs == 1 ? 2 : 1), pack_task, j);
+            size_t tiles = pg_tiles(k, TASKS);
             j->cols = NC;
-            while (j->cols > PG_HALF_COLS && pg_div_up(j->N, j->cols) < TASKS) j->cols -= PG_HALF_COLS;
+            while (j->cols > PG_HALF_COLS && pg_div_up(j->N, j->cols) < tiles) j->cols -= PG_HALF_COLS;
             if (j->B->blocks > 1 && !j->B->down)
                 while (j->B->m.cols % j->cols) { /* ends: pg_gemm_half takes only blocks of a multiple of PG_HALF_COLS */
                     PG_KNOWN(j->cols > PG_HALF_COLS);
@@ -139,8 +141,8 @@ static void many_rows(pg_kern *k, job *j)
                 }
             j->across = pg_div_up(j->N, j->cols);
             j->rows = j->M;
-            if (j->across < TASKS) {
-                j->rows = round_to(pg_div_up(j->M, pg_div_up(TASKS, j->across)), PG_HALF_ROWS);
+            if (j->across < tiles) {
+                j->rows = round_to(pg_div_up(j->M, pg_div_up(tiles, j->across)), PG_HALF_ROWS);
                 if (j->rows < MIN_ROWS) j->rows = MIN_ROWS;
             }
             pg_kern_run(k, j->across * pg_div_up(j->M, j->rows), j->M * j->N * (j->K / 32 + 1), tile, j);
@@ -231,6 +233,8 @@ static void few_rows(pg_kern *k, job *j)
             j->part = round_to(pg_div_up(j->K, pg_div_up(TASKS, tiles)), PACK_ROWS);
             j->parts = pg_div_up(j->K, j->part);
         }
+        while (j->B->blocks < 2 && j->cols > LEAST_COLS && pg_div_up(j->N, j->cols) * j->parts < pg_tiles(k, 0))
+            j->cols = round_to(j->cols / 2, PG_HALF_COLS);
     }
     j->across = pg_div_up(j->N, j->cols);
     pg_kern_run(k, j->across * j->parts, j->N * j->K, stream_task, j);

@@ -31,6 +31,9 @@ typedef struct pg_half_ops {
      * With every pair of K so many lines of memory are asked for, from `ahead` on: all at once they would stall it. */
     void (*kernel)(size_t M, size_t n, size_t K, const uint32_t *a, const uint32_t *b, bool add, float *C, size_t ldc, const void *ahead,
                    size_t lines);
+    /* exp(scale * s - max), at most 1, of n values as one row of a left side at out, filled with zeros up to K and whole blocks of 32; returns
+     * their sum before rounding. */
+    float (*exp_row)(uint32_t *out, const float *s, float scale, float max, size_t n, size_t K);
     /* Few rows, B read in place. a: rounded rows. nn: M <= PG_HALF_DIRECT, K even, B [K][ldb], n columns; next (NULL: none): where the following K x n
      * elements lie, asked for in their order while these are worked on. nt: B [n][ldb], K along its rows. */
     void (*stream_nn)(size_t M, size_t n, size_t K, const uint16_t *a, size_t lda, const void *B, pg_mat_type type, size_t ldb,

@@ -219,6 +219,40 @@ static void kernel(size_t M, size_t n, size_t K, const uint32_t *a, const uint32
     }
 }
 
+/* ---- softmax ---- */
+
+/* 2^x for x <= 0 within 3e-6 of it: far finer than the rounding that follows. */
+ALWAYS __m512 power2(__m512 x)
+{
+    __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(9.570101699e-3f); /* minimax on [-1/2, 1/2] */
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.59178603e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.2402474483f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.6931218147f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.9999992614f));
+    return _mm512_scalef_ps(p, n);
+}
+
+static float exp_row(uint32_t *out, const float *s, float scale, float max, size_t n, size_t K)
+{
+    const float log2e = 1.44269504f;
+    const __m512 a = _mm512_set1_ps(scale * log2e), b = _mm512_set1_ps(-max * log2e);
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t k = 0; k < K; k += 32, out += MR * 16) {
+        __m512 e[2];
+        UNROLL
+        for (size_t x = 0; x < 2; x++) {
+            size_t at = k + x * 16;
+            __mmask16 see = at < n ? first16(n - at) : 0;
+            __m512 v = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(see, s + at), a, b);
+            e[x] = _mm512_maskz_mov_ps(see, power2(v));
+            sum = _mm512_add_ps(sum, e[x]);
+        }
+        _mm512_storeu_si512(out, bits(_mm512_cvtne2ps_pbh(e[1], e[0])));
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
 /* ---- few rows ---- */
 
 /* One strip of 32 columns, all K rows; ahead (NULL: none): lines to ask for, as many as this strip has. */
@@ -360,6 +394,6 @@ static void stream_nt(size_t M, size_t n, size_t K, const uint16_t *a, size_t ld
     }
 }
 
-const pg_half_ops pg_half_bf16 = {.name = "AVX512-BF16", .pack_a = pack_a, .round = round_rows, .pack_b = pack_b, 
-    .pack_wide = pack_wide, .kernel = kernel, .stream_nn = stream_nn, .stream_nt = stream_nt};
+const pg_half_ops pg_half_bf16 = {.name = "AVX512-BF16", .pack_a = pack_a, .round = round_rows, .pack_b = pack_b,
+    .exp_row = exp_row, .pack_wide = pack_wide, .kernel = kernel, .stream_nn = stream_nn, .stream_nt = stream_nt};
 #endif

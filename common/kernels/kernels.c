@@ -77,7 +77,7 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     r = pg_pool_new(&k->pool, threads, e);
     if (r) goto fail;
     k->threads = pg_pool_threads(k->pool);
-    const size_t tile = (size_t)PG_TILE_K * PG_TILE_N, scores = (size_t)PG_ATTN_ROWS * PG_ATTN_KEYS, each = tile + 2 * scores;
+    const size_t tile = (size_t)PG_TILE_K * PG_TILE_N, scores = PG_ATTN_SCORES, each = tile + 2 * scores;
     size_t total;
     k->scratch = pg_calloc(k->threads, sizeof *k->scratch);
     if (!k->scratch || !pg_mul(k->threads, each, &total) || !pg_add(total, PG_PANEL_FLOATS, &total) || !(k->memory = pg_floats(total))) {

@@ -106,6 +106,8 @@ void pg_rope_table(float *cosines, float *sines, size_t positions, size_t H); /*
 void pg_rope(pg_kern *k, float *x, size_t ldx, const uint32_t *pos, const float *cosines, const float *sines, size_t R,
              size_t heads, size_t H, float scale, bool inverse);
 
+enum { PG_MOST_HEAD_DIM = 512 }; /* what is packed of a block fits a thread's scratch; Gemma has 256 */
+
 /* Attention of some query rows of one sequence over its keys. Query row i sees keys 0..lim[i]-1 (lim >= 1), which is all that
  * the prefix-LM mask needs. Head h of `heads` uses key head h / (heads / kv_heads). logits = q·k (q is already scaled by the
  * caller, or by `scale`), softcap c > 0: c*tanh(x/c); softmax in f32. */

@@ -56,6 +56,9 @@ typedef struct pg_ops {
     void (*gemm_nt)(size_t M, size_t n, size_t K, const float *A, size_t lda, const void *B, pg_mat_type type, size_t ldb, bool add,
                     float *C, size_t ldc);
 
+    /* y[c*ldy + r] = x[r*ldx + c], x of rows x cols. */
+    void (*turn)(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t cols);
+
     /* C[M,n] (+)= A[M,K] · P. A's strides are in elements. P: a packed panel of n <= panel_cols columns, each row of K padded with
      * zeros to a multiple of lanes. */
     size_t lanes, panel_cols;
@@ -63,6 +66,7 @@ typedef struct pg_ops {
 } pg_ops;
 
 extern const pg_ops pg_ops_scalar;
+void pg_turn(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t cols); /* pg_ops_scalar's, where a vector version has none */
 #if defined(__x86_64__)
 extern const pg_ops pg_ops_avx2, pg_ops_avx512;
 #elif defined(__aarch64__)
@@ -73,13 +77,16 @@ enum {
     PG_TILE_K = 1024, /* a widened tile of B: 1.5 MB, which stays in the second-level cache or near it */
     PG_TILE_N = 384,  /* a multiple of BLIS's 12 and 16 columns */
     PG_PANEL_FLOATS = 1 << 19,
-    PG_ATTN_ROWS = 64,
+    PG_ATTN_ROWS = 384,      /* of a block of attention, at most */
+    PG_ATTN_BACK_ROWS = 96,  /* the same backward */
+    PG_ATTN_BACK_KEYS = 64,  /* of a task of keys */
+    PG_ATTN_SCORES = 96 * 128, /* that are held at a time */
     PG_ATTN_KEYS = 256
 };
 
 typedef struct pg_scratch {
     float *b;         /* [PG_TILE_K, PG_TILE_N] */
-    float *s, *ds;    /* [PG_ATTN_ROWS, PG_ATTN_KEYS] */
+    float *s, *ds;    /* [PG_ATTN_SCORES] */
 } pg_scratch;
 
 struct pg_half_ops;
@@ -129,6 +136,11 @@ static inline size_t pg_min_size(size_t a, size_t b)
 static inline size_t pg_div_up(size_t a, size_t b)
 {
     return a / b + (a % b != 0);
+}
+/* Tiles to cut a product into, at least. How a result is cut changes none of its bits, how K is cut would. */
+static inline size_t pg_tiles(const pg_kern *k, size_t least)
+{
+    return 2 * k->threads > least ? 2 * k->threads : least;
 }
 static inline size_t pg_mat_bytes(pg_mat_type t)
 {

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/ops.h"
+#include "kernels/wide.h"
 
 #define PANEL_MOST 4
 enum { VL = 16, WIDE = 3, REST = 2, NT_ROWS = 3, PANEL_VECS = PANEL_MOST }; /* 8 rows x 3 vectors of sums, 3 of B and one of A fit in 32 registers */
@@ -49,6 +49,15 @@ static inline vf v_bf16_n(const void *p, size_t n)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p)), 16));
 }
+
+static inline void v_turn(float *y, size_t ldy, const float *x, size_t ldx)
+{
+    __m512i r[16];
+    for (size_t i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + i * ldx);
+    transpose16(r);
+    for (size_t i = 0; i < 16; i++) _mm512_storeu_si512(y + i * ldy, r[i]);
+}
+#define VEC_TURN
 
 #define VEC_NAME "avx512"
 #define VEC_TABLE pg_ops_avx512

@@ -69,6 +69,17 @@ static inline vf v_any_n(const void *p, size_t n) { return v_fill(p, n, 0); }
 static inline vf v_f16_n(const void *p, size_t n) { return vcvt_f32_f16(vreinterpret_f16_u16(halves_n(p, n))); }
 static inline vf v_bf16_n(const void *p, size_t n) { return vreinterpretq_f32_u32(vshll_n_u16(halves_n(p, n), 16)); }
 
+static inline void v_turn(float *y, size_t ldy, const float *x, size_t ldx)
+{
+    vf a = vld1q_f32(x), b = vld1q_f32(x + ldx), c = vld1q_f32(x + 2 * ldx), d = vld1q_f32(x + 3 * ldx);
+    float32x4x2_t ab = vtrnq_f32(a, b), cd = vtrnq_f32(c, d); /* columns 0 and 2, 1 and 3 of two rows each */
+    vst1q_f32(y, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+    vst1q_f32(y + ldy, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+    vst1q_f32(y + 2 * ldy, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+    vst1q_f32(y + 3 * ldy, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+}
+#define VEC_TURN
+
 #define VEC_NAME "neon"
 #define VEC_TABLE pg_ops_neon
 #include "kernels/vec.h"

@@ -91,7 +91,7 @@ void pg_panel_run(pg_kern *k, size_t M, size_t N, size_t K, const float *A, size
 {
     job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .panels = panels, .beta = beta, .C = C, .ldc = ldc,
              .width = k->ops->panel_cols};
-    size_t across = pg_div_up(N, j.width), down = pg_div_up(M, ROWS), wanted = pg_div_up(TILES, down);
+    size_t across = pg_div_up(N, j.width), down = pg_div_up(M, ROWS), wanted = pg_div_up(pg_tiles(k, TILES), down);
     j.group = wanted >= across ? 1 : across / wanted;
     j.across = pg_div_up(across, j.group);
     pg_kern_run(k, down * j.across, M * N * (K / 16 + 1), tile, &j);
@@ -147,10 +147,11 @@ bool pg_panel_blocks(pg_kern *k, size_t M, size_t N, size_t K, const float *A, s
     if (B->trans || M < LEAST_BLOCK_ROWS) return false;
     job j = {.k = k, .M = M, .N = N, .K = K, .A = A, .lda = lda, .transA = transA, .B = B, .beta = beta, .C = C, .ldc = ldc,
              .width = k->ops->panel_cols, .cols = BLOCK_N, .rows = M};
-    while (j.cols > j.width && pg_div_up(N, j.cols) < BLOCKS) j.cols -= j.width;
+    size_t tiles = pg_tiles(k, BLOCKS);
+    while (j.cols > j.width && pg_div_up(N, j.cols) < tiles) j.cols -= j.width;
     j.across = pg_div_up(N, j.cols);
-    if (j.across < BLOCKS) {
-        j.rows = pg_div_up(pg_div_up(M, pg_div_up(BLOCKS, j.across)), ROWS) * ROWS;
+    if (j.across < tiles) {
+        j.rows = pg_div_up(pg_div_up(M, pg_div_up(tiles, j.across)), ROWS) * ROWS;
         if (j.rows < LEAST_BLOCK_ROWS) j.rows = LEAST_BLOCK_ROWS;
     }
     pg_kern_run(k, j.across * pg_div_up(M, j.rows), M * N * (K / 16 + 1), block_tile, &j);

@@ -107,7 +107,7 @@ static void read_task(void *ctx, size_t i, size_t thread)
     (void)thread;
     const job *j = ctx;
     size_t at = i * j->part;
-    if (at < j->n) j->out[i % PG_ATTN_ROWS] = j->ops->max(j->x + at, pg_min_size(j->part, j->n - at));
+    if (at < j->n) j->out[i % PG_ATTN_KEYS] = j->ops->max(j->x + at, pg_min_size(j->part, j->n - at));
 }
 
 double pg_probe_read(pg_kern *k, const float *x, size_t floats, pg_clock now)

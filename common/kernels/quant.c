@@ -149,11 +149,11 @@ void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_qu
         size_t all = pg_div_up(q->N, PG_HALF_COLS), panels_a = pg_div_up(j.M, PG_HALF_ROWS);
         j.steps = (float *)(void *)(k->packed + panels_a * PG_HALF_ROWS * pg_div_up(q->K, 64) * 16);
         pg_kern_run(k, panels_a, j.M * q->K, pack_rows, &j);
-        j.panels = pg_div_up(all, 4 * TASKS);
+        j.panels = pg_div_up(all, pg_tiles(k, 4 * TASKS));
         j.across = pg_div_up(all, j.panels);
         j.rows = j.M;
-        if (j.across < TASKS) {
-            j.rows = pg_div_up(pg_div_up(j.M, pg_div_up(TASKS, j.across)), PG_HALF_ROWS) * PG_HALF_ROWS;
+        if (j.across < pg_tiles(k, TASKS)) {
+            j.rows = pg_div_up(pg_div_up(j.M, pg_div_up(pg_tiles(k, TASKS), j.across)), PG_HALF_ROWS) * PG_HALF_ROWS;
             if (j.rows < MIN_ROWS) j.rows = MIN_ROWS;
         }
         pg_kern_run(k, j.across * pg_div_up(j.M, j.rows), (j.M + 16) * q->N * (q->K / 64 + 1), tile, &j);

@@ -217,6 +217,12 @@ static void gemm_nt(size_t M, size_t n, size_t K, const float *A, size_t lda, co
         }
 }
 
+void pg_turn(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t cols)
+{
+    for (size_t c = 0; c < cols; c++)
+        for (size_t r = 0; r < rows; r++) y[c * ldy + r] = x[r * ldx + c];
+}
+
 static void panel(size_t M, size_t n, size_t K, const float *A, size_t rsa, size_t csa, const float *P, bool more, float *C, size_t ldc)
 {
     for (size_t m = 0; m < M; m++) {
@@ -231,4 +237,4 @@ const pg_ops pg_ops_scalar = {.name = "scalar", .sum = sum, .sum_squares = sum_s
     .all_finite = all_finite, .scale = scale, .axpy = axpy, .add = add, .widen = widen, .norm = norm, .norm_sums = norm_sums,
     .norm_back = norm_back, .norm_cols = norm_cols, .gelu = gelu, .gelu_back = gelu_back, .rope = rope, .logit = logit,
     .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt,
-    .lanes = 1, .panel_cols = 16, .panel = panel};
+    .turn = pg_turn, .lanes = 1, .panel_cols = 16, .panel = panel};

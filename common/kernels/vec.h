@@ -364,6 +364,8 @@ static void adamw(float *w, float *mu, float *nu, const float *grad, const pg_ad
 
 /* One strip of n columns in W vectors, M rows of C in registers, along all of K. full: n is W whole vectors, a constant; else it may be
  * any number of them. */
+#undef UNROLL
+#undef ALWAYS
 #if defined(__clang__) && defined(__aarch64__)
 #define UNROLL _Pragma("clang loop unroll(full)") /* with the other, 14 leaves loops as they are whose count it learns late */
 #elif defined(__clang__)
@@ -555,8 +557,25 @@ static void gemm_nt(size_t M, size_t n, size_t K, const float *A, size_t lda, co
 
 #include "kernels/vec_panel.h"
 
+/* Where the file has v_turn, for blocks of VL x VL. */
+#ifdef VEC_TURN
+static void turn(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t cols)
+{
+    size_t r = 0;
+    for (; r + VL <= rows; r += VL) {
+        size_t c = 0;
+        for (; c + VL <= cols; c += VL) v_turn(y + c * ldy + r, ldy, x + r * ldx + c, ldx);
+        if (c < cols) pg_turn(y + c * ldy + r, ldy, x + r * ldx + c, ldx, VL, cols - c);
+    }
+    if (r < rows) pg_turn(y + r, ldy, x + r * ldx, ldx, rows - r, cols);
+}
+#define TURN turn
+#else
+#define TURN pg_turn
+#endif
+
 const pg_ops VEC_TABLE = {.name = VEC_NAME, .sum = sum, .sum_squares = sum_squares_wide, .dot = dot, .max = max,
     .all_finite = all_finite, .scale = scale, .axpy = axpy, .add = add, .widen = widen, .norm = norm, .norm_sums = norm_sums,
     .norm_back = norm_back, .norm_cols = norm_cols, .gelu = gelu, .gelu_back = gelu_back, .rope = rope, .logit = logit,
     .exp_sum = exp_sum, .attn_back = attn_back, .sgd = sgd, .adamw = adamw, .gemm_nn = gemm_nn, .gemm_nt = gemm_nt,
-    .lanes = VL, .panel_cols = VL * PANEL_VECS, .panel = panel};
+    .turn = TURN, .lanes = VL, .panel_cols = VL * PANEL_VECS, .panel = panel};

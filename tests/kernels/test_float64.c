@@ -19,20 +19,22 @@
 #define fminf fmin
 #define pg_ops_scalar ops_of_doubles
 #define pg_kern_run run_tasks
-#define pg_blas_gemm no_blas
+#define pg_attn_fits attn_fits
+#define pg_attn_rows attn_rows
+#define pg_attn_keys attn_keys
+#define pg_attn_forward attn_forward
+#define pg_attn_backward attn_backward
+#define pg_softmax_begin softmax_begin
+#define pg_softmax_raise softmax_raise
+#define pg_softmax_row softmax_row
+#define pg_softmax_end softmax_end
+#define pg_turn turn_of_doubles
 #include "kernels/ops.h"
 
 void run_tasks(pg_kern *k, size_t n, size_t work, void (*fn)(void *, size_t, size_t), void *ctx)
 {
     (void)k, (void)work;
     for (size_t i = 0; i < n; i++) fn(ctx, i, 0);
-}
-
-void no_blas(size_t M, size_t N, size_t K, const double *A, size_t rsa, size_t csa, const double *B, size_t rsb, size_t csb, double beta, double *C,
-             size_t ldc)
-{
-    (void)M, (void)N, (void)K, (void)A, (void)rsa, (void)csa, (void)B, (void)rsb, (void)csb, (void)beta, (void)C, (void)ldc;
-    fail_msg("a product as large as that wants BLIS");
 }
 
 #include "../../common/kernels/scalar.c"
@@ -42,6 +44,7 @@ void no_blas(size_t M, size_t N, size_t K, const double *A, size_t rsa, size_t c
 #define job attention_job
 #include "../../common/kernels/attention.c"
 #undef job
+#include "../../common/kernels/attention_blocks.c"
 
 /* scalar.c's load float32 from memory. Element (k, j) of B at k*rs + j*cs. */
 static void sums_of(size_t M, size_t n, size_t K, const double *A, size_t lda, const double *B, size_t rs, size_t cs, bool more, double *C,
@@ -71,7 +74,7 @@ static void nt(size_t M, size_t n, size_t K, const double *A, size_t lda, const 
 
 static pg_kern *kern(void)
 {
-    static double b[PG_TILE_K * PG_TILE_N], s[PG_ATTN_ROWS * PG_ATTN_KEYS], ds[PG_ATTN_ROWS * PG_ATTN_KEYS];
+    static double b[PG_TILE_K * PG_TILE_N], s[PG_ATTN_SCORES], ds[PG_ATTN_SCORES];
     static pg_scratch scratch = {b, s, ds};
     static pg_ops ops;
     static pg_kern k = {.ops = &ops, .threads = 1, .scratch = &scratch};

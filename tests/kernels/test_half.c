@@ -10,7 +10,7 @@ static int open_half(void **state)
     pg_rng_seed(&rng, 7, 0);
     for (size_t i = 0; i < 2; i++) {
         pg_err e;
-        if (pg_kern_new(&half[i], i ? 3 : 1, &e) || pg_kern_use_bf16(half[i], &e)) {
+        if (pg_kern_new(&half[i], i ? 21 : 1, &e) || pg_kern_use_bf16(half[i], &e)) {
             fprintf(stderr, "%s\n", e.msg);
             return -1;
         }

@@ -10,7 +10,7 @@ static int open_two(void **state)
     pg_rng_seed(&rng, 9, 0);
     for (size_t i = 0; i < 2; i++) {
         pg_err e;
-        if (pg_kern_new(&kern[i], i ? 3 : 1, &e)) return -1;
+        if (pg_kern_new(&kern[i], i ? 21 : 1, &e)) return -1;
     }
     printf("# %s\n", pg_kern_int8(kern[0]));
     return 0;

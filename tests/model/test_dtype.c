@@ -77,6 +77,7 @@ static void captions(const fixture *f, double limit)
     free(pixels), free(prefix), free(caption), free(len), free(want);
 }
 
+/* Observed: 4e-3, and 2e-3 to 1.7e-2 of the few tokens there are, depending on where roundings fall. */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -84,7 +85,7 @@ static void test_bf16(void **state)
     for (size_t i = 0; i < 4; i++) {
         fixture f = open_as(files[i][0], files[i][1], BF16, NULL);
         images(&f, 1e-2);
-        captions(&f, 1.5e-2);
+        captions(&f, 3e-2);
         close_fixture(&f);
     }
 }
