@@ -2,6 +2,7 @@
 # Builds everything for 64-bit ARM on another machine and runs it there through qemu: that it works, not how fast.
 # Usage: tests/arm64.sh [unit|tree|pages|BATS]...     BATS: names out of tests/cli, such as infer. Default: tree unit pages and the main ones.
 # Wants packages.txt's group arm64 (make arm64 installs it), and the kernel to hand ARM's programs to qemu, which qemu-user-static sees to.
+# ARM64_CC is another cross compiler, such as "ccache aarch64-linux-gnu-gcc".
 # build-arm64/ is the build, build-arm64-root/ Debian's libraries for ARM, unpacked and never installed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ libraries() {
     local names link
     names=$(awk '$1 == "build" && $2 !~ /^(gcc|g[+][+]|make)$/ { print $2 }' pipelines/packages.txt | paste -sd,)
     echo "unpacking Debian's libraries for ARM into ${root##*/}"
+    rm -rf "$root.new"
     mmdebstrap --quiet --architectures=arm64 --variant=extract --include="$names,libcmocka-dev,libopenmpi-dev,libstdc++-12-dev" bookworm "$root.new"
     # Links to files from the top would lead to this machine's.
     find "$root.new/usr/lib/aarch64-linux-gnu" -type l -lname '/*' | while read -r link; do ln -sfn "$root$(readlink "$link")" "$link"; done
