@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Measures a small model as data/nano/README.md reports it: exact names of known drawings under new augmentation, descriptions, and the
-# transfer of make demo over five seeds. Usage: measure.sh BUILD MODEL
+# transfer of make demo over five seeds.
+# Usage: measure.sh BUILD MODEL
 set -euo pipefail
-[ $# -eq 2 ] || { echo 'usage: measure.sh BUILD MODEL' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/../pipelines/usage.sh"
+operands 2 2 "$@"
 build=$1 model=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# Trains the small default model from nothing and puts it into data/nano. Usage: data/nano.sh BUILD [STEPS]
+# Trains the small default model from nothing and puts it into data/nano.
 # Killed and started again it continues where the last save was. Needs fonts-noto-color-emoji, unicode-cldr-core and sentencepiece
-# (spm_train). The same steps give the same bits. NANO_OUT: another folder than data/nano; NANO_WORK: another than BUILD/nano.
+# (spm_train). The same steps give the same bits.
+# Usage: nano.sh BUILD [STEPS]
+# Environment: NANO_OUT (another folder than data/nano), NANO_WORK (another than BUILD/nano)
 set -euo pipefail
-build=${1:?usage: nano.sh BUILD [STEPS]}
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/../pipelines/usage.sh"
+operands 1 2 "$@"
+build=$1
 steps=${2:-30000}
 here=$(cd "$(dirname "$0")" && pwd)
 out=${NANO_OUT:-$here/nano}

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Makes the data sets: OUT/noto, OUT/emojione and OUT/stamps, each a folder with a LANG.jsonl for pg-fetch and a README of source,
-# licence and counts. Usage: sets.sh BUILD OUT [LANG...]     default: en es de fr
-# Needs the packages fonts-noto-color-emoji, ruby-gemojione, tuxpaint-stamps-default and unicode-cldr-core; a set whose package is
-# missing is left out and said so.
+# licence and counts. Needs the packages fonts-noto-color-emoji, ruby-gemojione, tuxpaint-stamps-default and unicode-cldr-core; a set whose
+# package is missing is left out and said so.
+# Usage: sets.sh BUILD OUT [LANG...]     LANG: en es de fr
 set -euo pipefail
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/../pipelines/usage.sh"
+operands 2 1000 "$@"
 export LC_ALL=C
-build=${1:?usage: sets.sh BUILD OUT [LANG...]} out=${2:?usage: sets.sh BUILD OUT [LANG...]}
+build=$1 out=$2
 shift 2
 [ $# -gt 0 ] || set -- en es de fr
 names=/usr/share/unicode/cldr/common/annotations

@@ -2,8 +2,11 @@
 # Lists the stamps of Debian's tuxpaint-stamps-default (GPL-2) that have a short caption, as JSON lines for pg-fetch or data/augment.
 # The pictures stay where the package put them. Left out: symbols (letters, digits, chess men), mirrored twins, more than 8 words.
 # A line's `concept` is the English caption without article and full stop, the same in every language.
-# Usage: stamps.sh [LANG] [FOLDER] >stamps.jsonl     LANG: en, or one of the package's (es, de, fr, pt_BR, ...)
+# Usage: stamps.sh [LANG [FOLDER]] >stamps.jsonl     LANG: en, or one of the package's (es, de, fr, pt_BR, ...)
 set -euo pipefail
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/../pipelines/usage.sh"
+operands 0 2 "$@"
 export LC_ALL=C
 lang=${1:-en}
 folder=${2:-/usr/share/tuxpaint/stamps}

@@ -106,20 +106,9 @@ if [ "$dev" != /dev/null ]; then
     say 'a program against the library'
     cp "$dev" "$dir/tmp/libpaligemma-dev.deb"
     inside apt-get install -y -qq --no-install-recommends gcc libc6-dev pkg-config /tmp/libpaligemma-dev.deb >"$lists/log" 2>&1 || { tail "$lists/log"; fail 'install'; }
-    cat >"$dir/home/user/tensors.c" <<'program'
-#include <stdio.h>
-#include <weights/weights.h>
-int main(int argc, char **argv)
-{
-    pg_err e = {0};
-    pg_weights *w;
-    if (argc != 2 || pg_weights_open(&w, argv[1], &e)) return 1;
-    printf("%zu tensors\n", pg_weights_count(w));
-    pg_weights_close(w);
-    return 0;
-}
-program
+    # The manual's program, which captions a picture.
+    sed -n '/^\.Bd -literal/,/^\.Ed/{/^\./d; s/\\e/\\/g; p}' "$here/man/pg.3" >"$dir/home/user/caption.c"
     cp -r "$here/data/nano" "$dir/home/user/"
-    user sh -c 'gcc tensors.c -o tensors $(pkg-config --cflags --libs --static pg) && ./tensors nano/model.npz' || fail 'it does not build'
+    user sh -c 'gcc caption.c -o caption $(pkg-config --cflags --libs --static pg) && ./caption nano pictures/png-rgb8-64.png' || fail 'it does not build'
 fi
 say 'all is well'

@@ -70,11 +70,12 @@ put_all() {
         d=${f%/*}
         put 644 "$f" "$includedir/pg/${d##*/}"
     done
+    put 644 common/pg.h "$includedir/pg"
     put_placed 644 packaging/pg.pc "$pkgconfigdir"
     put 644 "$BUILD/pg.bash" "$share"
     find pipelines data/*.sh data/README.md data/nano -type f ! -name 'packages.*' | LC_ALL=C sort | while IFS= read -r f; do
         case $f in
-        */made.sh) put_placed 644 "$f" "$share/${f%/*}" ;; # the others source it
+        */made.sh | */usage.sh) put_placed 644 "$f" "$share/${f%/*}" ;; # the others source them
         *.sh) put_placed 755 "$f" "$share/${f%/*}" ;;
         *.mk) put_placed 644 "$f" "$share/${f%/*}" ;;
         *) put 644 "$f" "$share/${f%/*}" ;;

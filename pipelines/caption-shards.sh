@@ -9,13 +9,16 @@
 # Environment: SHARD (I/N: this machine does every Nth source, and the files of all are joined by a run without it), JOBS (sources at once,
 # 1), PREFIX (the examples' own, else caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
-usage() { echo 'usage: caption-shards.sh MODEL OUT SOURCE... [-- pg-infer options]' >&2; exit 2; }
-[ $# -ge 3 ] || usage
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 2 2 "${@:1:2}"
+prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-}
 shift 2
 sources=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    operands 1 1 "$1"
     sources+=("$1")
     shift
 done

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Captions the pictures of a folder (or a JSONL) into a report, or as text where no REPORT is given.
-# Usage: caption.sh MODEL SOURCE [REPORT.html]     environment: PREFIX (the examples' own, else caption en), SIZE (the model's), PG_BIN
+# Usage: caption.sh MODEL SOURCE [REPORT.html]     SOURCE: as pg-fetch takes it
+# Environment: PREFIX (the examples' own, else caption en), SIZE (the model's), PG_BIN
 set -euo pipefail
-[ $# -ge 2 ] || { echo 'usage: caption.sh MODEL SOURCE [REPORT.html]' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 2 3 "$@"
+prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 size=(-m "$1")
 [ -z "${SIZE:-}" ] || size=(-s "$SIZE")

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # The demo: names 100 pictures in four languages, fine-tunes data/nano on 90 pictures of other things as the notebook does, captions the
-# 100 again, writes a report. Usage: demo.sh BUILD [OUT]     OUT: where everything goes (BUILD/demo); pg-demo(1) calls it where installed
+# 100 again, writes a report. pg-demo(1) calls it where installed.
+# Usage: demo.sh BUILD [OUT]     BUILD: the folder of the tools; OUT: where everything goes (BUILD/demo)
 # Environment: DEMO_STEPS (64), DEMO_PICTURES (100, for validation)
 set -euo pipefail
-build=$(cd "${1:?usage: demo.sh BUILD [OUT]}" && pwd)
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 1 2 "$@"
+build=$(cd "$1" && pwd)
 mkdir -p "${2:-$build/demo}"
 demo=$(cd "${2:-$build/demo}" && pwd)
 cd "$(dirname "$0")/.."

@@ -7,8 +7,10 @@
 #   OUT      where everything goes (evaluation): examples.jsonl, captions.pgs, results.json, scores.txt, scores.json, report.html
 # Environment: SPLIT (test), BEAM (2), LENGTH (32), PREFIX (caption en), SIZE (the model's), LIMIT (all), BATCH (8), PG_BIN
 set -euo pipefail
-usage() { echo 'usage: evaluate.sh MODEL DATASET IMAGES [OUT]' >&2; exit 2; }
-if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage; fi
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 3 4 "$@"
+prompt_in_prefix
 model=$1 dataset=$2 images=$3 out=${4:-evaluation}
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 for f in "$dataset" "$images"; do [ -e "$f" ] || { echo "evaluate.sh: '$f' does not exist" >&2; exit 1; }; done

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # The notebook's job. Without MODEL TRAIN OUT all of it: fetch PaliGemma, its tokenizer and the pictures of longcap100, fine-tune the
 # language model's attention weights, caption held-out pictures before and after, write a report. What a folder has already is not done again;
-# a folder that was made with other options is refused. Training that was stopped goes on from what it saved last, to the same bits; the report
-# shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them.
+# a folder that was made with other options is refused. With MODEL TRAIN OUT training alone, of which nothing is kept but OUT.
+# Either way training that was stopped goes on from what it saved last, to the same bits, when it is called again as before; DIR's report
+# shows the losses from there, `pg-render -o loss.svg DIR/events-*.pgs DIR/events.pgs` all of them. To begin anew, remove DIR, or OUT.state.
 # Usage: finetune.sh [DIR [pg-train options]]              DIR: where everything goes (finetune)
 #        finetune.sh MODEL TRAIN OUT [pg-train options]    fine-tune MODEL on TRAIN.jsonl (or a folder with sidecar texts), write OUT
 # Environment: PREFIX (caption en; with TRAIN the examples' own, else that), LENGTH (128), SIZE (the model's), PG_BIN,
-# MPIRUN ('mpirun -n 4': trains on so many processes; nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE,
-# VAL_SOURCE, STEPS (64), BATCH (8), SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all),
+# SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all), MPIRUN ('mpirun -n 4': trains on so many processes;
+# nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE, TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8),
 # SKIP_ERRORS (1: go on without pictures that cannot be had or read; else the job ends there, as another try may have them); credentials as
 # in pg-fetch(1).
 set -euo pipefail
-usage() { echo 'usage: finetune.sh [DIR [pg-train options]] | finetune.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
 
 examples() { # examples SOURCE MODEL [pg-resize options]; $prefix: of all examples, empty: their own
@@ -21,15 +24,25 @@ examples() { # examples SOURCE MODEL [pg-resize options]; $prefix: of all exampl
     pg-fetch "$source" | pg-resize "${size[@]}" "$@" | pg-tokenize -m "$model" ${prefix:+-p "$prefix"} -l "${LENGTH:-128}"
 }
 
+# train MODEL OUT STATE [pg-train options]: goes on from STATE, OUT's, where there is one.
+train() {
+    local model=$1 out=$2 save=()
+    [ "${SAVE_EVERY:-16}" -eq 0 ] || save=(--save-every "${SAVE_EVERY:-16}")
+    [ ! -e "$3" ] || save+=(--resume)
+    $MPIRUN pg-train -m "$model" -o "$out" "${save[@]}" "${@:4}"
+}
+
 if [ $# -ge 2 ] && [[ $2 != -* ]]; then
-    [ $# -ge 3 ] || usage
-    model=$1 train=$2 out=$3 prefix=${PREFIX:-}
+    operands 3 3 "${@:1:3}"
+    model=$1 train=$2 out=$3 prefix=${PREFIX:-} status=0
     shift 3
-    examples "$train" "$model" --drop-image | $MPIRUN pg-train -m "$model" -o "$out" "$@" | pg-render -f text
-    exit
+    while [[ $out == ?*/ ]]; do out=${out%/}; done
+    examples "$train" "$model" --drop-image | train "$model" "$out" "$out.state" "$@" | pg-render -f text || status=$?
+    # As large as what was trained, and of no further use. 4: done, without examples that have errors.
+    if [ "$status" -eq 0 ] || [ "$status" -eq 4 ]; then rm -f "$out.state"; fi
+    exit "$status"
 fi
 
-[[ ${1:-} != -* ]] || usage
 dir=${1:-finetune} prefix=${PREFIX:-caption en}
 [ $# -eq 0 ] || shift
 if compgen -G "$dir/*.npz" >/dev/null || compgen -G "$dir/*.safetensors" >/dev/null; then
@@ -65,13 +78,10 @@ step() {
 }
 
 caption() { pg-infer -m "$1" <"$dir/val.pgs"; }
-train() {
-    local save=()
-    [ "${SAVE_EVERY:-16}" -eq 0 ] || save=(--save-every "${SAVE_EVERY:-16}")
-    [ ! -e "$dir/tuned.state" ] || save+=(--resume)
+tune() {
     # Besides the events a line for each step, for those who wait; tee outlives Ctrl-C until it has all that pg-train wrote.
     {
-        $MPIRUN pg-train -m "$dir/model" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "${save[@]}" "$@" <"$dir/train.pgs" |
+        train "$dir/model" "$dir/tuned" "$dir/tuned.state" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" <"$dir/train.pgs" |
             tee -ip /dev/fd/3 | pg-render -f text >&2
     } 3>&1
 }
@@ -87,7 +97,7 @@ if [ -e "$dir/tuned.state" ] && [ -s "$dir/events.pgs.new" ]; then
     n=$(find "$dir" -maxdepth 1 -name 'events-*.pgs' | wc -l)
     mv "$dir/events.pgs.new" "$dir/events-$(printf %02d "$n").pgs"
 fi
-step "$dir/events.pgs" 'fine-tuning' train "$@"
+step "$dir/events.pgs" 'fine-tuning' tune "$@"
 rm -f "$dir/tuned.state" # as large as what was trained, and of no further use
 step "$dir/after.pgs" 'captions after' caption "$dir/tuned"
 step "$dir/report.html" 'report' report

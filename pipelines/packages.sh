@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages of the given groups that are missing, after saying which and why.
-# Usage: packages.sh [--list] GROUP...      groups: see packages.txt. PG_NO_INSTALL=1 lists what is missing and fails.
+# Usage: packages.sh [--list] GROUP...      groups: see packages.txt; --list prints all of theirs instead
+# Environment: PG_NO_INSTALL (1: list what is missing and fail)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 list=
@@ -8,6 +9,9 @@ if [ "${1:-}" = --list ]; then
     list=1
     shift
 fi
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 1 100 "$@"
 # One question for all names takes a tenth of the time of one for each.
 mapfile -t names < <(grep -v '^#' "$here/packages.txt" | awk '{ print $2 }' | sort -u)
 installed=" $(dpkg-query -W -f '${Package} ${Status}\n' "${names[@]}" 2>/dev/null | sed -n 's/ [a-z]* ok installed$//p' | tr '\n' ' ') "

@@ -8,7 +8,10 @@
 # Environment: SHARD (I/N: every Nth source), JOBS (at once; as many as there are processors), PREFIX (the record's, else caption en),
 # SIZE (the model's), FEATURES (f32, bf16 or f16), PG_BIN. Exit status 4: some records carry errors.
 set -euo pipefail
-[ $# -ge 3 ] || { echo 'usage: preprocess.sh MODEL OUT SOURCE...' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 3 100000 "$@"
+prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-} FEATURES=${FEATURES:-}
 shift 2

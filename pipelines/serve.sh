@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Serves a page that captions pictures with MODEL. What follows MODEL are options of pg-serve, such as -p 9000.
-# Usage: serve.sh MODEL [OPTION]...     environment: PREFIX (caption en), where the client has none; SIZE (the model's), PG_BIN
+# Usage: serve.sh MODEL [pg-serve options]
+# Environment: PREFIX (caption en), where the client has none; SIZE (the model's), PG_BIN
 set -euo pipefail
-[ $# -ge 1 ] || { echo 'usage: serve.sh MODEL [OPTION]...' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/usage.sh"
+operands 1 1 "${@:1:1}"
+prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 export PATH model=$1
 shift

@@ -24,6 +24,12 @@ THREADS ?= 1
 ARGS ?=
 PG_BIN ?= $(top)/build
 
+# Streams alone: of what else there may be, how it becomes one.
+not_stream = $(filter %.jsonl %.json %.tar,$1)$(wildcard $1/.)
+$(foreach f,$(TRAIN) $(VAL),$(if $(call not_stream,$f),$(error '$f' is no stream of examples: pg-fetch '$f' | pg-resize -m '$(MODEL)' | \
+    pg-tokenize -m '$(MODEL)' > examples.pgs makes one)))
+$(foreach f,$(filter-out $(DEMO)/%,$(TRAIN) $(VAL)),$(if $(wildcard $f),,$(error '$f' does not exist)))
+
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 export PATH := $(abspath $(PG_BIN)):$(PATH)
@@ -73,5 +79,8 @@ $(OUT)/report.html: $(captions) $(events) $(OUT)/runs
 $(DEMO)/train.pgs $(DEMO)/val.pgs &:
 	$(MAKE_DEMO)
 
-.PHONY: sweep always
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(lastword $(MAKEFILE_LIST))
+
+.PHONY: sweep help always
 .DELETE_ON_ERROR:

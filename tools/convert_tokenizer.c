@@ -57,8 +57,7 @@ static int make_json(const char *dir, size_t image_token, pg_err *e)
 /* What transformers has written beside the source. */
 static int copy_beside(const char *from, const char *to, bool *copied, pg_err *e)
 {
-    static const char *const beside[] = {"tokenizer_config.json", "tokenizer.json", "added_tokens.json", "special_tokens_map.json", "processor_config.json",
-                                         "chat_template.json"};
+    static const char *const beside[] = {"tokenizer_config.json", "tokenizer.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json"};
     int rc = PG_OK;
     *copied = false;
     for (size_t i = 0; !rc && i < sizeof beside / sizeof *beside; i++) {

@@ -68,7 +68,8 @@ typedef struct fetch {
     char *unknown[16]; /* unknown keys, and endings of a tar's members, that were said */
     size_t n_unknown;
     size_t left, rendered, renamed; /* pictures that are not read; captions that pg-render wrote; ids that are not the name's bytes */
-    char first_left[256], first_renamed[256];
+    size_t several_lines; /* captions beside pictures that have some */
+    char first_left[256], first_renamed[256], first_several[256];
     pg_written written;
     const char *images; /* the folder of a COCO file's pictures; NULL: the file's own */
     /* remote sources */
@@ -112,7 +113,8 @@ bool fetch_skims(const fetch *f); /* the record will be left out: its picture is
 void fetch_begin(fetch *f, const char *id, const char *source);
 size_t fetch_max_image(const fetch *f); /* bytes of a picture: --max-record, less room for the other keys */
 bool fetch_set_image(fetch *f, const pg_buf *b);
-void fetch_set_caption(fetch *f, const pg_buf *text, const char *name); /* the text of a sidecar, as the suffix */
+void fetch_set_caption(fetch *f, pg_buf *text, const char *name); /* the text of a sidecar, as the suffix; it is changed */
+void fetch_bad(fetch *f, const char *where, const char *why); /* makes it a record with an error; of many alike a few are said */
 bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: the record carries an error now; o may be NULL */
 char *fetch_given_id(const fetch *f, const json_t *o, bool *bad); /* NULL: o gives none; *bad: it gives what is no id */
 bool fetch_first_time(fetch *f, const char *what); /* something unknown that was not said yet */

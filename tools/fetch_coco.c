@@ -18,7 +18,7 @@ static void put_image(fetch *f, const pg_coco_image *im, const char *file, const
         tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     item i = {.path = path};
     if (!im->file_name) {
-        tool_record_error(&f->t, f->p.rec, "'%s': the image '%s' has no file_name", file, im->id);
+        tool_record_alike(&f->t, f->p.rec, "no file_name", "'%s': the image '%s' has no file_name", file, im->id);
         free(path);
         i.path = NULL;
     }

@@ -1,4 +1,5 @@
 /* Images and folders. */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -56,11 +57,12 @@ static bool set_file(fetch *f, const char *path, const char *where)
     pg_err e = {0};
     pg_buf b = {0};
     struct stat st;
-    bool odd = !stat(path, &st) && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
+    bool known = !stat(path, &st), missing = !known && errno == ENOENT;
+    bool odd = known && !S_ISREG(st.st_mode); /* reading a pipe could wait for ever */
     int rc = odd ? pg_error(&e, PG_EINVAL, "'%s' is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file")
                  : pg_file_read(path, fetch_max_image(f), &b, &e);
     if (rc == PG_ENOMEM) must(f, rc, &e);
-    if (rc) tool_record_error(&f->t, f->p.rec, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
+    if (rc) tool_record_alike(&f->t, f->p.rec, missing ? "the picture does not exist" : e.msg, "%s%s%s", where ? where : "", where ? ": " : "", e.msg);
     else must(f, pg_rec_set_bin(f->p.rec, "image", b.data, b.len, &e), &e);
     pg_buf_free(&b);
     return !rc;
@@ -90,14 +92,31 @@ char *fetch_sidecar(const char *path)
     return pg_format("%.*s.txt", (int)(dot - path), path);
 }
 
-void fetch_set_caption(fetch *f, const pg_buf *text, const char *name)
+/* Without what editors put there and nobody means: a byte order mark, new lines at the end, returns before new lines, and blanks where
+ * there is nothing else. Returns what is left of n bytes. */
+static size_t tidy(char *s, size_t n)
+{
+    size_t from = n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3) ? 3 : 0, to = 0;
+    bool blank = true;
+    while (n > from && (s[n - 1] == '\r' || s[n - 1] == '\n')) n--;
+    for (size_t i = from; i < n; i++) {
+        blank = blank && memchr(" \t\r\n", s[i], 4);
+        if (s[i] != '\r' || i + 1 == n || s[i + 1] != '\n') s[to++] = s[i];
+    }
+    return blank ? 0 : to;
+}
+
+void fetch_set_caption(fetch *f, pg_buf *text, const char *name)
 {
     pg_err e = {0};
-    size_t n = text->len, skip = n >= 3 && !memcmp(text->data, "\xef\xbb\xbf", 3) ? 3 : 0; /* byte order mark */
-    while (n > skip && strchr("\r\n", text->data[n - 1])) n--;
-    const char *caption = text->data ? (char *)text->data + skip : "";
-    if (!pg_utf8_valid(caption, n - skip)) tool_record_error(&f->t, f->p.rec, "'%s' is not UTF-8", name);
-    else must(f, pg_rec_set_str(f->p.rec, "suffix", caption, n - skip, &e), &e);
+    char *s = (char *)text->data;
+    size_t n = text->len ? tidy(s, text->len) : 0;
+    if (n && !pg_utf8_valid(s, n)) {
+        tool_record_error(&f->t, f->p.rec, "'%s' is not UTF-8", name);
+        return;
+    }
+    if (n && memchr(s, '\n', n) && !f->several_lines++) snprintf(f->first_several, sizeof f->first_several, "%s", name);
+    must(f, pg_rec_set_str(f->p.rec, "suffix", n ? s : "", n, &e), &e);
 }
 
 static void load_remote(fetch *f, item *i)
@@ -112,13 +131,26 @@ static void load_remote(fetch *f, item *i)
     pg_buf_free(&text);
 }
 
+/* Beside IMG.JPG lies IMG.TXT, where a system that does not tell them apart has written them. */
+static void find_upper(item *i)
+{
+    char *end = i->side + strlen(i->side) - 3;
+    pg_err e;
+    if (!isupper((unsigned char)strrchr(i->path, '.')[1]) || pg_file_there(i->side, &e)) return;
+    memcpy(end, "TXT", 3);
+    if (!pg_file_there(i->side, &e)) memcpy(end, "txt", 3);
+}
+
 void fetch_load(fetch *f, item *i)
 {
     pg_err e = {0};
     pg_buf text = {0};
     int there = 0;
     if (i->picture) load_remote(f, i);
-    else if (set_file(f, i->path, i->where) && i->side) there = pg_file_there(i->side, &e);
+    else if (set_file(f, i->path, i->where) && i->side) {
+        find_upper(i);
+        there = pg_file_there(i->side, &e);
+    }
     if (there) {
         int rc = there < 0 ? there : pg_file_read(i->side, (size_t)1 << 20, &text, &e);
         if (rc) tool_record_error(&f->t, f->p.rec, "%s", e.msg);

@@ -66,6 +66,8 @@ static const char *references(fetch *f, const json_t *v)
     return NULL;
 }
 
+void fetch_bad(fetch *f, const char *where, const char *why) { tool_record_alike(&f->t, f->p.rec, why, "%s: %s", where, why); }
+
 bool fetch_keys(fetch *f, const json_t *o, const char *where)
 {
     const char *key, *bad;
@@ -73,9 +75,12 @@ bool fetch_keys(fetch *f, const json_t *o, const char *where)
     json_object_foreach((json_t *)(uintptr_t)o, key, v)
         if (strcmp(key, "image") && strcmp(key, "suffix") && strcmp(key, "prefix") && strcmp(key, "references") && strcmp(key, "id"))
             unknown_key(f, where, key);
-    if ((bad = text_key(f, o, "prefix"))) tool_record_error(&f->t, f->p.rec, "%s: 'prefix' %s", where, bad);
-    else if ((bad = text_key(f, o, "suffix"))) tool_record_error(&f->t, f->p.rec, "%s: 'suffix' %s", where, bad);
-    else if ((bad = references(f, json_object_get(o, "references")))) tool_record_error(&f->t, f->p.rec, "%s: 'references' %s", where, bad);
+    if ((bad = text_key(f, o, key = "prefix")) || (bad = text_key(f, o, key = "suffix")) ||
+        (bad = references(f, json_object_get(o, key = "references")))) {
+        char why[80];
+        snprintf(why, sizeof why, "'%s' %s", key, bad);
+        fetch_bad(f, where, why);
+    }
     return !bad;
 }
 
@@ -122,8 +127,8 @@ static void record(fetch *f, const json_t *o, const char *where, const char *dir
     if (!id || (image && !source)) tool_die(&f->t, EXIT_FAIL, "out of memory");
     fetch_begin(f, id, source ? source : where);
     bool good = fetch_keys(f, o, where);
-    if (good && bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
-    else if (good && !image) tool_record_error(&f->t, f->p.rec, json_object_get(o, "image") ? "%s: 'image' is not a string" : "%s: no 'image'", where);
+    if (good && bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
+    else if (good && !image) fetch_bad(f, where, json_object_get(o, "image") ? "'image' is not a string" : "no 'image'");
     if (!good || bad_id) {
         free(i.path);
         i.path = NULL;
@@ -134,11 +139,28 @@ static void record(fetch *f, const json_t *o, const char *where, const char *dir
     free(source);
 }
 
-static void bad_line(fetch *f, const char *where, const char *why)
+/* shared: what such lines have in common */
+static void bad_line(fetch *f, const char *where, const char *why, const char *shared)
 {
     fetch_begin(f, where, where);
-    tool_record_error(&f->t, f->p.rec, "%s: %s", where, why);
+    tool_record_alike(&f->t, f->p.rec, shared, "%s: %s", where, why);
     fetch_put(f, where);
+}
+
+/* Of the first line: whether the whole file is one value, on one line or many. */
+static const char *one_value(const char *s, size_t n)
+{
+    if (*s == '[') return "a list, not an object on each line: jq -c '.[]' makes lines of it";
+    return n == 1 && *s == '{' ? "an object of several lines: jq -c . makes one line of each" : NULL;
+}
+
+/* Why a line is none, and what such lines have in common. */
+static const char *not_json(const json_error_t *why, const char **shared)
+{
+    enum json_error_code code = json_error_code(why);
+    bool nul = code == json_error_null_character || code == json_error_null_byte_in_key;
+    *shared = nul ? "a text with \\u0000 in it" : "not JSON";
+    return nul ? *shared : why->text;
 }
 
 /* The next line with its end, in b; of one that is too long only the beginning is kept. False at the end of the file or where it cannot
@@ -178,14 +200,14 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         json_t *o = NULL;
         number++;
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
-        while (n && strchr(" \t\r\n", s[n - 1])) n--;
+        while (n && memchr(" \t\r\n", s[n - 1], 4)) n--;
         if (!n || !fetch_wanted(f)) continue;
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_die(&f->t, EXIT_FAIL, "out of memory");
-        const char *bad = long_one ? "longer than 16 MiB" : NULL;
-        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = why.text;
-        if (o && !json_is_object(o)) bad = "not a JSON object";
-        if (bad) bad_line(f, where, bad);
+        const char *bad = long_one ? "longer than 16 MiB" : memchr(s, 0, n) ? "a zero byte: not UTF-8 (UTF-16?)" : number == 1 ? one_value(s, n) : NULL, *shared = bad;
+        if (!bad && !(o = pg_json_load(s, n, JSON_REJECT_DUPLICATES, &why))) bad = not_json(&why, &shared);
+        if (o && !json_is_object(o)) shared = bad = "not a JSON object";
+        if (bad) bad_line(f, where, bad, shared);
         else record(f, o, where, dir, base);
         json_decref(o);
         free(where);

@@ -52,8 +52,8 @@ static void write_first(fetch *f)
     pg_err e = {0};
     f->p.rec = i->rec;
     if (i->path) fetch_load(f, i);
-    if (!fetch_is_new(f, i->id, false))
-        tool_record_error(&f->t, f->p.rec, i->where ? "the id '%s' was there before: give each line an \"id\" of its own" : "the id '%s' was there before", i->id);
+    if (!fetch_is_new(f, i->id, false) && !pg_rec_has(f->p.rec, "error")) /* one reason is enough */
+        tool_record_alike(&f->t, f->p.rec, "an id that was there before", i->where ? "the id '%s' was there before: give each line an \"id\" of its own" : "the id '%s' was there before", i->id);
     if (o->epochs != 1 && pg_rec_set_int(f->p.rec, "epoch", (int64_t)o->epoch + 1, &e)) tool_die(&f->t, EXIT_FAIL, "%s", e.msg);
     tool_put(&f->t, &f->p, f->p.rec);
     f->done++;

@@ -40,6 +40,9 @@ void fetch_remarks(fetch *f)
     if (f->left)
         tool_warn(&f->t, "%zu picture%s left out, the first '%s': PNG and JPEG (.png, .jpg, .jpeg, .jpe, .jfif) are read", f->left,
                   f->left == 1 ? " was" : "s were", f->first_left);
+    if (f->several_lines)
+        tool_warn(&f->t, "%zu caption%s of several lines %s one suffix, new lines and all, the first '%s'; several captions of a picture are lines of JSON",
+                  f->several_lines, f->several_lines == 1 ? "" : "s", f->several_lines == 1 ? "is" : "are each", f->first_several);
     if (f->rendered)
         tool_warn(&f->t, "%zu caption%s beside the pictures, now their suffix, %s by pg-render: a model's, not a reference", f->rendered,
                   f->rendered == 1 ? "" : "s", f->rendered == 1 ? "was written" : "were written");

@@ -78,8 +78,8 @@ static void put_sample(shard *h)
     if (!where || !id) nomem(f);
     fetch_begin(f, id, where);
     if (s->err.code) tool_record_error(&f->t, f->p.rec, "%s: %s", where, s->err.msg);
-    else if (bad_id) tool_record_error(&f->t, f->p.rec, "%s: 'id' is neither a string nor a whole number", where);
-    else if (!s->image_name) tool_record_error(&f->t, f->p.rec, "%s: no image", where);
+    else if (bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
+    else if (!s->image_name) fetch_bad(f, where, "no image");
     else if (fetch_keys(f, s->keys, where) && fetch_set_image(f, &s->image) && s->text_name && !pg_rec_has(f->p.rec, "suffix"))
         fetch_set_caption(f, &s->text, s->text_name);
     fetch_put(f, id);

@@ -194,6 +194,17 @@ static void lines(fetch *f, const char *path)
     free(dir);
 }
 
+/* Of a table: how it becomes a source. */
+static void no_source(fetch *f, const char *path)
+{
+    bool csv = pg_ends_with(path, ".csv");
+    if (csv || pg_ends_with(path, ".tsv"))
+        fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source, but Miller makes JSON lines of a table with columns image and caption: mlr -S --i%s --ojsonl rename caption,suffix '%s' > train.jsonl",
+                        path, csv ? "csv" : "tsv", path);
+    else
+        fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);
+}
+
 static void local(fetch *f, const char *path)
 {
     if (!strcmp(path, "-")) fetch_jsonl(f, stdin, "stdin", ".", NULL);
@@ -203,7 +214,7 @@ static void local(fetch *f, const char *path)
     else if (pg_ends_with(path, ".tar")) fetch_tar(f, path, path);
     else if (pg_ends_with(path, ".pgs")) fetch_pgs(f, path, path);
     else if (fetch_is_image(path)) fetch_image(f, path, path);
-    else fetch_no_source(f, path, EXIT_FAIL, "'%s' is no source: neither an image (.png, .jpg, .jpeg, .jpe, .jfif), nor a folder, nor a .jsonl, .json, .tar or .pgs file", path);
+    else no_source(f, path);
 }
 
 /* What would fail at once fails before anything is written. */

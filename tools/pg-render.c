@@ -227,6 +227,7 @@ static bool put_text(FILE *f, const tool_pipe *p, bool tsv)
     return true;
 }
 
+enum { KEPT_SAID = 3 }; /* of the files that are kept; the rest is counted */
 typedef struct sidecars {
     uint64_t written, kept, without;
 } sidecars;
@@ -252,8 +253,7 @@ static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars
     if (dot && dot != path && dot[-1] != '/') *dot = 0;
     if (!(txt = pg_format("%s.txt", path))) tool_die(t, EXIT_FAIL, "out of memory");
     if (!overwrite && lstat(txt, &st) == 0) {
-        tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
-        n->kept++;
+        if (n->kept++ < KEPT_SAID) tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
         goto out;
     }
     if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_file_save(txt, line.data, line.len, &e) ||
@@ -331,10 +331,12 @@ static int render_records(pg_tool *t, const options *o, char *const *files, size
     if (!s.c) tool_die(t, EXIT_FAIL, "out of memory");
     for (size_t i = 0; i < (n ? n : 1); i++) render_stream(t, o, n ? files[i] : "-", &s);
     if (o->format == SVG) {
-        if (s.c->n_train + s.c->n_val == 0) tool_warn(t, "there are no losses to draw: svg is for the events of pg-train");
+        if (s.c->n_train + s.c->n_val == 0)
+            tool_die(t, EXIT_FAIL, "there are no losses to draw in '%s'%s: svg is for the events of pg-train", n ? files[0] : "standard input", n > 1 ? " and the others" : "");
         render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);
     }
     if (o->format == CAPTIONS && s.records && !s.shown) tool_warn(t, "no record has a caption, of %llu", (unsigned long long)s.records);
+    if (s.n.kept > KEPT_SAID) tool_warn(t, "%llu more exist and are kept", (unsigned long long)(s.n.kept - KEPT_SAID));
     if (o->format == SIDECAR)
         tool_info(t, "%llu file%s written, %llu kept, %llu record%s without caption or local image", (unsigned long long)s.n.written,
                   s.n.written == 1 ? "" : "s", (unsigned long long)s.n.kept, (unsigned long long)s.n.without, s.n.without == 1 ? "" : "s");

@@ -58,6 +58,7 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
     if (pg_optim_end(&r->opt, &norm, &changed, &err))
         tool_die(&r->t, EXIT_FAIL, "%s at step %zu: try a smaller --lr or --clip 1", err.msg, step);
     train_check_step(r, step, tokens, changed, r->opt.lr * mult);
+    train_see_loss(r, step, loss);
     double took = pg_seconds() - start;
     event_begin(r, "step", step);
     event_int(r, "steps", r->steps);

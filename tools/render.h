@@ -86,7 +86,7 @@ typedef struct report {
     size_t n_curves;
     moment *moments;
     size_t n_moments, cap_moments;
-    uint64_t records, errors, other_errors, events;
+    uint64_t records, errors, other_errors, steps, validations;
     uint64_t better, worse, equal; /* last column against the first, by score */
     bool scored, compare;
 } report;

@@ -139,7 +139,8 @@ static void set_aside(report *r, waiting *x, const pg_rec *rec)
 static void read_events(report *r, tool_pipe *p, curve *c, waiting *x)
 {
     while (tool_next(r->t, p)) {
-        r->events++;
+        r->steps += is_event(p->rec, "step");
+        r->validations += is_event(p->rec, "val");
         curve_add(c, p->rec);
         if (is_event(p->rec, "caption")) keep_moment(r, p->rec);
         if (!r->n_columns && r->n_curves == 1 && is_event(p->rec, "example")) set_aside(r, x, p->rec);

@@ -12,9 +12,10 @@ typedef struct writer {
     FILE *f;
     block open;
     bool section;
+    uint64_t texts; /* columns of the open table in which some row has no number; those from the 64th on are texts */
 } writer;
 
-static const char *const begin[] = {"", "<p>", "<pre>", "<div class=\"wide\"><table class=\"numbers\">\n<thead>"};
+static const char *const begin[] = {"", "<p>", "<pre>", "<div class=\"wide\"><table class=\"numbers texts\">\n<thead>"};
 static const char *const end[] = {"", "</p>\n", "</pre>\n", "</tbody></table></div>\n"};
 
 static void turn_to(writer *w, block b)
@@ -29,13 +30,49 @@ static void turn_to(writer *w, block b)
     w->open = b;
 }
 
+/* What stands to the right in its column, as 12, -0.5 or 98 %; nothing, too. */
+static bool is_number(const char *s, size_t n)
+{
+    static const char also[] = "0123456789 .,+-%";
+    for (size_t i = 0; i < n; i++)
+        if (!memchr(also, s[i], sizeof also - 1)) return false;
+    return true;
+}
+
+static size_t line_length(const char *s, size_t n)
+{
+    const char *stop = memchr(s, '\n', n);
+    return stop ? (size_t)(stop - s) : n;
+}
+
+/* Of the rows that follow, up to the table's end. */
+static uint64_t text_columns(const char *s, size_t n)
+{
+    uint64_t texts = 0;
+    while (n) {
+        size_t len = line_length(s, n), cell, i = 0;
+        if (!memchr(s, '\t', len)) break;
+        for (size_t k = 0; i <= len; k++, i += cell + 1) {
+            const char *tab = memchr(s + i, '\t', len - i);
+            cell = tab ? (size_t)(tab - (s + i)) : len - i;
+            if (k < 64 && !is_number(s + i, cell - (cell && s[i + cell - 1] == '\r'))) texts |= (uint64_t)1 << k;
+        }
+        s += len;
+        n -= len;
+        if (n) s++, n--;
+    }
+    return texts;
+}
+
 static void put_row(writer *w, const char *s, size_t n, bool head)
 {
+    size_t k = 0;
     fputs("<tr>", w->f);
-    for (size_t i = 0; i <= n;) {
+    for (size_t i = 0; i <= n; k++) {
         const char *tab = memchr(s + i, '\t', n - i);
         size_t len = tab ? (size_t)(tab - (s + i)) : n - i;
-        fputs(head ? "<th scope=\"col\">" : "<td>", w->f);
+        fputs(head ? "<th scope=\"col\"" : "<td", w->f);
+        fputs(k < 64 && !(w->texts >> k & 1) ? " class=\"number\">" : ">", w->f);
         put_html(w->f, s + i, len);
         fputs(head ? "</th>" : "</td>", w->f);
         i += len + 1;
@@ -52,7 +89,8 @@ static void heading(writer *w, const char *s, size_t n)
     fputs("</h2>\n", w->f);
 }
 
-static void put_note_line(writer *w, const char *s, size_t n)
+/* rest: what comes behind the line, of n_rest bytes */
+static void put_note_line(writer *w, const char *s, size_t n, const char *rest, size_t n_rest)
 {
     block was = w->open;
     if (n > 2 && !memcmp(s, "# ", 2)) heading(w, s + 2, n - 2);
@@ -63,6 +101,7 @@ static void put_note_line(writer *w, const char *s, size_t n)
     } else if (n == 0) turn_to(w, NOTHING);
     else if (memchr(s, '\t', n)) {
         turn_to(w, ROWS);
+        if (was != ROWS) w->texts = text_columns(rest, n_rest);
         put_row(w, s, n, was != ROWS);
     } else {
         if (was == PARAGRAPH) putc('\n', w->f);
@@ -80,10 +119,9 @@ void put_note(const pg_tool *t, FILE *f, const char *path)
     const char *s = b.len ? (const char *)b.data : "";
     if (!pg_utf8_valid(s, b.len)) tool_die(t, EXIT_FAIL, "the note '%s' is not UTF-8", path);
     for (size_t i = 0; i < b.len;) {
-        const char *stop = memchr(s + i, '\n', b.len - i);
-        size_t n = stop ? (size_t)(stop - (s + i)) : b.len - i;
-        put_note_line(&w, s + i, n - (n && s[i + n - 1] == '\r'));
-        i += n + 1;
+        size_t n = line_length(s + i, b.len - i), next = i + n < b.len ? i + n + 1 : b.len;
+        put_note_line(&w, s + i, n - (n && s[i + n - 1] == '\r'), s + next, b.len - next);
+        i = next;
     }
     turn_to(&w, NOTHING);
     if (w.section) fputs("</section>\n", f);

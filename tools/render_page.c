@@ -85,13 +85,30 @@ static void change(const report *r, FILE *f)
             (unsigned long long)r->equal, r->scored ? "CIDEr" : "exact matches");
 }
 
+static void training(const report *r, FILE *f)
+{
+    size_t points = 0;
+    for (size_t i = 0; i < r->n_curves; i++) points += r->curves[i]->n_train + r->curves[i]->n_val;
+    fputs("<section aria-labelledby=\"training\">\n<h2 id=\"training\">Training</h2>\n", f);
+    if (points) {
+        fputs("<figure class=\"plot\" tabindex=\"0\" aria-label=\"Curve; left and right arrow read it\">\n", f);
+        render_svg(f, r->curves, r->curve_labels, r->n_curves, true);
+        fputs("<output class=\"tip\" hidden></output>\n</figure>\n<script type=\"application/json\" id=\"curves\">", f);
+        curves_json(f, r->curves, r->curve_labels, r->n_curves);
+        fputs("</script>\n", f);
+    } else fputs("<p class=\"warning\">There are no losses to draw: no step of the training is in its stream.</p>\n", f);
+    fputs("</section>\n", f);
+}
+
 void put_summary(const report *r, FILE *f)
 {
-    fprintf(f, "<header>\n<h1>%s</h1>\n<p class=\"soft\">%llu picture%s", r->n_columns ? "Captions" : "Training", (unsigned long long)r->records,
-            r->records == 1 ? "" : "s");
+    bool pictures = r->records || !r->n_curves;
+    fprintf(f, "<header>\n<h1>%s</h1>\n<p class=\"soft\">", r->n_columns ? "Captions" : "Training");
+    if (pictures) fprintf(f, "%llu picture%s", (unsigned long long)r->records, r->records == 1 ? "" : "s");
     if (r->errors) fprintf(f, ", %llu with an error", (unsigned long long)r->errors);
     if (r->other_errors) fprintf(f, ", %llu errors in the other runs", (unsigned long long)r->other_errors);
-    if (r->events) fprintf(f, ", %llu training events", (unsigned long long)r->events);
+    if (r->n_curves) fprintf(f, "%s%llu training step%s", pictures ? ", " : "", (unsigned long long)r->steps, r->steps == 1 ? "" : "s");
+    if (r->validations) fprintf(f, ", %llu validation%s", (unsigned long long)r->validations, r->validations == 1 ? "" : "s");
     fputs("</p>\n</header>\n<main>\n", f);
     if (r->n_columns) {
         fputs("<section aria-label=\"Scores\">\n", f);
@@ -106,13 +123,7 @@ void put_summary(const report *r, FILE *f)
         if (!r->scored && r->columns[0].tally.known) fputs("<p class=\"soft\">For CIDEr, BLEU and ROUGE-L, pass the stream through <code>pg-score --annotate</code>.</p>\n", f);
         fputs("</section>\n", f);
     }
-    if (r->events) {
-        fputs("<section aria-labelledby=\"training\">\n<h2 id=\"training\">Training</h2>\n<figure class=\"plot\" tabindex=\"0\" aria-label=\"Curve; left and right arrow read it\">\n", f);
-        render_svg(f, r->curves, r->curve_labels, r->n_curves, true);
-        fputs("<output class=\"tip\" hidden></output>\n</figure>\n<script type=\"application/json\" id=\"curves\">", f);
-        curves_json(f, r->curves, r->curve_labels, r->n_curves);
-        fputs("</script>\n</section>\n", f);
-    }
+    if (r->n_curves) training(r, f);
 }
 
 /* ---- controls: hidden until the script runs ---- */

@@ -73,7 +73,7 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
         pg_strs_free(it->references, 0);
         it->references = NULL;
     }
-    if (it->n_references == 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
+    if (it->n_references == 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1 && n) { /* of an empty one nothing is learnt, either */
         it->references = pg_calloc(1, sizeof *it->references);
         if (!it->references || !(it->references[0] = pg_strndup(suffix, n)))
             no_memory(t);
@@ -124,7 +124,7 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
     size_t n = json_is_string(list) ? 1 : json_array_size(list);
     if (list && !json_is_null(list) && !json_is_string(list) && !json_is_array(list))
         it->why_not = BAD_REFERENCES;
-    if (n == 0 && json_is_string(suffix)) {
+    if (n == 0 && json_string_length(suffix)) {
         list = suffix;
         n = 1;
     }

@@ -305,18 +305,24 @@ void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)
     if (pg_writer_add(p->out, rec, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
 }
 
-void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...)
+static void record_error(pg_tool *t, pg_rec *rec, bool said, const char *fmt, va_list ap)
 {
     pg_err e = {0};
     char text[1024];
-    va_list ap, ap2;
-    va_start(ap, fmt);
-    va_copy(ap2, ap);
+    va_list again;
+    va_copy(again, ap);
     vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    say(t, "", fmt, ap2);
-    va_end(ap2);
+    if (said) say(t, "", fmt, again);
+    va_end(again);
     if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+}
+
+void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    record_error(t, rec, true, fmt, ap);
+    va_end(ap);
 }
 
 enum { REASONS_SAID = 3 };
@@ -324,26 +330,25 @@ enum { REASONS_SAID = 3 };
 /* What was not said of the last reason. */
 static void end_reason(pg_tool *t)
 {
-    if (t->reasons > REASONS_SAID)
-        tool_info(t, "the same of %llu more records: %s", (unsigned long long)(t->reasons - REASONS_SAID), t->reason);
+    if (t->reasons > REASONS_SAID && !t->verbose)
+        tool_info(t, "the same of %llu more record%s: %s", (unsigned long long)(t->reasons - REASONS_SAID), t->reasons == REASONS_SAID + 1 ? "" : "s", t->reason);
     t->reasons = 0;
 }
 
-void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why)
+void tool_record_alike(pg_tool *t, pg_rec *rec, const char *why, const char *fmt, ...)
 {
-    pg_err e = {0};
-    char text[1024];
+    va_list ap;
     if (!t->reasons || strncmp(why, t->reason, sizeof t->reason - 1)) {
         end_reason(t);
         snprintf(t->reason, sizeof t->reason, "%s", why);
     }
-    if (t->reasons++ < REASONS_SAID) {
-        tool_record_error(t, rec, "'%s': %s", id, why);
-        return;
-    }
-    snprintf(text, sizeof text, "'%s': %s", id, why);
-    if (pg_rec_set_error(rec, t->name, text, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
+    bool said = t->reasons++ < REASONS_SAID || t->verbose;
+    va_start(ap, fmt);
+    record_error(t, rec, said, fmt, ap);
+    va_end(ap);
 }
+
+void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why) { tool_record_alike(t, rec, why, "'%s': %s", id, why); }
 
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
 {

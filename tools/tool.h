@@ -74,8 +74,10 @@ void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec); /* exits 1 when stdo
 /* Marks p->rec with an error, says it on stderr ("pg-resize: cannot ... 'id': why"). The caller still tool_puts it. */
 void tool_record_error(pg_tool *t, pg_rec *rec, const char *fmt, ...) PG_PRINTF(3, 4);
 /* The same for a reason that many records may share, such as pixels of the wrong size: of one reason after another a few are said, the
- * rest is counted and said at the end. */
+ * rest is counted and said at the end; all are said with --verbose. The message is 'id': why. */
 void tool_record_reason(pg_tool *t, pg_rec *rec, const char *id, const char *why);
+/* The same with a message of the caller's; why: what such messages have in common. */
+void tool_record_alike(pg_tool *t, pg_rec *rec, const char *why, const char *fmt, ...) PG_PRINTF(4, 5);
 /* End record, flush, close stdout with checks, free; returns the exit status (0, or 4 when records carry errors). */
 int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra);
 /* The record's id for messages: its `id`, else `source`, else "record N"; in buf, control characters replaced. */

@@ -18,7 +18,7 @@ typedef struct val_text {
 
 /* Held-out examples in order, to find those that are trained on. */
 typedef struct held_out {
-    const pg_item **by_id, **by_picture;
+    const pg_data_item **by_id, **by_picture;
     bool *same_id, *same_picture; /* of val_data's items: some training example has it */
 } held_out;
 
@@ -90,6 +90,7 @@ void train_index_val(run *r);
 int train_see(void *run, size_t i, const pg_rec *rec, pg_err *e); /* pg_data's seen, of training examples */
 void train_report_examples(run *r); /* once all were seen */
 void train_check_step(run *r, size_t step, size_t tokens, bool changed, double rate); /* tokens that count in its loss */
+void train_see_loss(run *r, size_t step, double loss);
 void train_check_end(run *r);
 void train_check_free(run *r);
 

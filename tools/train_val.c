@@ -80,7 +80,7 @@ static int keep_texts(void *ctx, size_t i, const pg_rec *rec, pg_err *err)
         pg_strs_free(v->references, v->n_references);
         v->references = NULL;
         v->n_references = 0;
-        if (rc >= 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1) {
+        if (rc >= 0 && pg_rec_str(rec, "suffix", &suffix, &n, NULL) == 1 && n) {
             if (!(v->references = pg_calloc(1, sizeof *v->references)) || !(v->references[0] = pg_strndup(suffix, n))) return pg_error_nomem(err);
             v->n_references = 1;
         }

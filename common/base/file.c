@@ -118,6 +118,10 @@ void pg_map_forget(const pg_map *m, const void *p, size_t n)
     if (!m->data || at < start || at - start >= m->len) return;
     if (n > m->len - (at - start)) n = m->len - (at - start);
     uintptr_t from = at / page * page;
+#ifdef MADV_COLD
+    /* Where memory is short the system drops these first, not pages that are still to be used. */
+    (void)madvise((void *)from, at - from + n, MADV_COLD);
+#endif
     (void)madvise((void *)from, at - from + n, MADV_DONTNEED); /* read-only and shared: nothing can be lost */
 }
 
@@ -131,9 +135,24 @@ static char *behind_links(const char *path)
 
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e)
 {
+    return pg_outfile_open_for(f, path, NULL, e);
+}
+
+static char *temp_name(const char *path, const char *set)
+{
+    const char *slash = set ? strrchr(set, '/') : NULL;
+    char *dir = set ? pg_path_dir(path) : NULL, *named = dir ? pg_path_join(dir, slash ? slash + 1 : set) : NULL;
+    char *temp = named || !set ? pg_format("%s.tmp.XXXXXX", set ? named : path) : NULL;
+    free(named);
+    free(dir);
+    return temp;
+}
+
+int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err *e)
+{
     struct stat st;
     *f = (pg_outfile){.fd = -1, .path = behind_links(path)};
-    f->temp = f->path ? pg_format("%s.tmp.XXXXXX", f->path) : NULL;
+    f->temp = f->path ? temp_name(f->path, set) : NULL;
     if (!f->path || !f->temp) {
         pg_outfile_abort(f);
         return pg_error_nomem(e);

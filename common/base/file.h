@@ -24,7 +24,7 @@ typedef struct pg_map {
 } pg_map;
 int pg_map_open(pg_map *m, const char *path, pg_err *e) PG_MUST_CHECK;
 void pg_map_close(pg_map *m);
-/* Of the n bytes at p, those that lie in the map leave this process's memory; they come back when touched. */
+/* Of the n bytes at p, those that lie in the map leave this process's memory, and the system's cache before others; they come back when touched. */
 void pg_map_forget(const pg_map *m, const void *p, size_t n);
 
 /* A file under a temporary name in the same folder; commit does fsync, rename, fsync of the folder.
@@ -34,6 +34,8 @@ typedef struct pg_outfile {
     char *path, *temp;
 } pg_outfile;
 int pg_outfile_open(pg_outfile *f, const char *path, pg_err *e) PG_MUST_CHECK;
+/* One of several files that make up `set`, whose name its temporary one is made of: a sweep for `set` finds all that a killed run left. */
+int pg_outfile_open_for(pg_outfile *f, const char *path, const char *set, pg_err *e) PG_MUST_CHECK;
 int pg_outfile_commit(pg_outfile *f, pg_err *e) PG_MUST_CHECK;
 void pg_outfile_abort(pg_outfile *f);
 

@@ -32,7 +32,7 @@ int pg_image_new(pg_image **im, pg_err *e) PG_MUST_CHECK;
 void pg_image_free(pg_image *im);
 
 /* out: size*size*3 floats in [-1,1], row-major HWC. The message is the reason alone ("premature end of file").
- * warning (may be NULL) receives "" or what a tolerant decoder let pass. */
+ * info and warning (both may be NULL): warning receives "" or what a tolerant decoder let pass. */
 int pg_image_pixels(pg_image *im, const void *bytes, size_t n, const pg_image_opts *o, float *out, pg_image_info *info,
                     char warning[256], pg_err *e) PG_MUST_CHECK;
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "kernels/ops.h"
+#include "kernels/quant.h"
 
 enum { CHUNK = 16384, ENOUGH = 20000 }; /* elements of a piece; work that is worth waking a thread */
 
@@ -92,7 +92,8 @@ int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)
     pg_blas_init(k->blas, sizeof k->blas);
 #if defined(__x86_64__)
     k->has_bf16 = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512bf16") && !disabled("bf16");
-    k->has_vnni = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512vnni") && !disabled("vnni");
+    bool vnni = k->ops == &pg_ops_avx512 && __builtin_cpu_supports("avx512vnni") && !disabled("vnni");
+    k->quant = vnni ? &pg_quant_vnni : k->ops != &pg_ops_scalar && !disabled("avx2") ? &pg_quant_avx2 : NULL;
 #endif
     *out = k;
     return PG_OK;

@@ -67,7 +67,7 @@ typedef struct pg_quant pg_quant;
 int pg_quant_new(pg_quant **q, pg_kern *k, const pg_half_mat *B, pg_err *e) PG_MUST_CHECK;
 void pg_quant_free(pg_quant *q);
 size_t pg_quant_bytes(const pg_quant *q);
-const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", or "none, float32 instead" */
+const char *pg_kern_int8(const pg_kern *k); /* "AVX512-VNNI", "AVX2", or "none, float32 instead" */
 /* C[M,N] = A[M,K] · B + beta C. */
 void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_quant *q, float beta, float *C, size_t ldc);
 

@@ -90,6 +90,7 @@ typedef struct pg_scratch {
 } pg_scratch;
 
 struct pg_half_ops;
+struct pg_quant_ops;
 struct pg_kern {
     pg_pool *pool;
     const pg_ops *ops;
@@ -98,7 +99,8 @@ struct pg_kern {
     float *panels;       /* [PG_PANEL_FLOATS], shared: B of one product, packed */
     float *memory;
     char blas[96];
-    bool has_bf16, has_vnni;
+    bool has_bf16;
+    const struct pg_quant_ops *quant; /* products in 8-bit integers; NULL: the CPU has no instructions for them */
     const struct pg_half_ops *half; /* products in bfloat16; NULL: in float32 */
     uint32_t *packed;               /* their left side */
     float *wide;                    /* widened rows of int8 weights; NULL: there are none */

@@ -7,7 +7,7 @@
 #include <arm_neon.h>
 #endif
 
-#include "kernels/ops.h"
+#include "kernels/quant.h"
 
 enum { SUMS = 16, ROUNDS = 4096 };
 
@@ -53,6 +53,15 @@ __attribute__((target("avx2,fma"))) static void f32_256(long rounds)
 {
     LOOP(__m256, "vfmadd231ps", _mm256_set1_ps(0.5f))
 }
+/* What quant_avx2.c does for 32 products. */
+#undef STEP
+#define STEP(op, i)                                                                                                            \
+    __asm__ volatile("vpsignb %1, %1, %%ymm15\n\tvpmaddubsw %%ymm15, %1, %%ymm15\n\tvpmaddwd %1, %%ymm15, %%ymm15\n\t" op " %%ymm15, %0, %0" \
+                     : "+x"(c##i) : "x"(a) : "ymm15")
+__attribute__((target("avx2,fma"))) static void int8_256(long rounds)
+{
+    LOOP(__m256i, "vpaddd", _mm256_set1_epi32(0x01010101))
+}
 #elif defined(__aarch64__)
 static void f32_128(long rounds)
 {
@@ -86,7 +95,8 @@ double pg_probe_peak(pg_kern *k, pg_peak what, double seconds, pg_clock now)
     if (what == PG_PEAK_F32 && wide) j.loop = f32_512, per_round = SUMS * 32;
     else if (what == PG_PEAK_F32 && k->ops == &pg_ops_avx2) j.loop = f32_256, per_round = SUMS * 16;
     else if (what == PG_PEAK_BF16 && k->has_bf16) j.loop = bf16_512, per_round = SUMS * 64;
-    else if (what == PG_PEAK_INT8 && wide && __builtin_cpu_supports("avx512vnni")) j.loop = int8_512, per_round = SUMS * 128;
+    else if (what == PG_PEAK_INT8 && k->quant == &pg_quant_vnni) j.loop = int8_512, per_round = SUMS * 128;
+    else if (what == PG_PEAK_INT8 && k->quant == &pg_quant_avx2) j.loop = int8_256, per_round = SUMS * 64;
 #elif defined(__aarch64__)
     if (what == PG_PEAK_F32 && k->ops == &pg_ops_neon) j.loop = f32_128, per_round = SUMS * 8;
 #else

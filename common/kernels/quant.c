@@ -33,19 +33,9 @@ typedef struct job {
     size_t ldc;
 } job;
 
-static const pg_quant_ops *ops_of(const pg_kern *k)
-{
-#if defined(__x86_64__)
-    return k->has_vnni ? &pg_quant_vnni : NULL;
-#else
-    (void)k;
-    return NULL;
-#endif
-}
-
 const char *pg_kern_int8(const pg_kern *k)
 {
-    return k->has_vnni ? "AVX512-VNNI" : "none, float32 instead";
+    return k->quant ? k->quant->name : "none, float32 instead";
 }
 
 static size_t group_rows(const pg_quant *q, size_t g)
@@ -78,7 +68,7 @@ int pg_quant_new(pg_quant **out, pg_kern *k, const pg_half_mat *B, pg_err *e)
 {
     size_t blocks = B->blocks > 1 ? B->blocks : 1, bytes;
     *out = NULL;
-    if (!ops_of(k) || B->down || (blocks > 1 && B->m.cols % PG_HALF_COLS)) return PG_OK;
+    if (!k->quant || B->down || (blocks > 1 && B->m.cols % PG_HALF_COLS)) return PG_OK;
     if (pg_kern_room(k)) return pg_error_nomem(e);
     pg_quant *q = pg_calloc(1, sizeof *q);
     if (!q) return pg_error_nomem(e);
@@ -90,7 +80,7 @@ int pg_quant_new(pg_quant **out, pg_kern *k, const pg_half_mat *B, pg_err *e)
         free(q);
         return pg_error_nomem(e);
     }
-    job j = {.k = k, .ops = ops_of(k), .q = q, .B = B};
+    job j = {.k = k, .ops = k->quant, .q = q, .B = B};
     pg_kern_run(k, pg_div_up(q->N, MAKE * PG_HALF_COLS), bytes, make_panels, &j);
     *out = q;
     return PG_OK;
@@ -144,7 +134,7 @@ void pg_quant_gemm(pg_kern *k, size_t M, const float *A, size_t lda, const pg_qu
     if (!M || !q->N) return;
     most = pg_div_up(pg_div_up(M, pg_div_up(M, most)), PG_HALF_ROWS) * PG_HALF_ROWS;
     for (size_t m = 0; m < M; m += most) {
-        job j = {.k = k, .ops = ops_of(k), .q = q, .M = pg_min_size(most, M - m), .A = A + m * lda, .lda = lda, .a = k->packed,
+        job j = {.k = k, .ops = k->quant, .q = q, .M = pg_min_size(most, M - m), .A = A + m * lda, .lda = lda, .a = k->packed,
                  .add = beta != 0, .C = C + m * ldc, .ldc = ldc};
         size_t all = pg_div_up(q->N, PG_HALF_COLS), panels_a = pg_div_up(j.M, PG_HALF_ROWS);
         j.steps = (float *)(void *)(k->packed + panels_a * PG_HALF_ROWS * pg_div_up(q->K, 64) * 16);

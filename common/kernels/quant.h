@@ -1,8 +1,8 @@
-/* Products in 8-bit integers: the loops that need VNNI, and their layouts. Inside the room.
+/* Products in 8-bit integers: the loops that have one version per instruction set, and their layouts. Inside the room.
  *
  * K is cut into groups of 256. B: panels of 64 columns, each its groups one after another: [K/4][64 columns][4] signed bytes (K filled
- * up to a multiple of 4 by zeros), then 64 floats (steps) and 64 int32 (-128 times the sum of the bytes, as A is shifted by 128 to be
- * unsigned). A: panels of PG_HALF_ROWS rows, [panel][K/64][rows][16 x 4] unsigned bytes, and steps [panel][group][rows]. */
+ * up to a multiple of 4 by zeros), then 64 floats (steps) and 64 int32 (where A is shifted by 128 to be unsigned, -128 times the sum of
+ * the bytes). A: panels of PG_HALF_ROWS rows, [panel][K/64][rows][16 x 4] bytes, and steps [panel][group][rows]. */
 #ifndef PG_KERNELS_QUANT_H
 #define PG_KERNELS_QUANT_H
 
@@ -23,7 +23,7 @@ typedef struct pg_quant_ops {
 } pg_quant_ops;
 
 #if defined(__x86_64__)
-extern const pg_quant_ops pg_quant_vnni;
+extern const pg_quant_ops pg_quant_vnni, pg_quant_avx2;
 #endif
 
 #endif

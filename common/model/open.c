@@ -382,7 +382,8 @@ int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_ke
     m->kern = k;
     m->owned = own;
     if ((rc = pg_work_new(&own->vectors, o.e)) || (rc = pg_work_new(&own->scratch, o.e)) ||
-        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) || (rc = prepare_int8(&o)))
+        (rc = pg_weights_open(&m->weights, path, o.e)) || (rc = pg_weights_shape(m->weights, &m->s, o.e)) ||
+        (rc = pg_weights_tied(m->weights, o.e)) || (rc = prepare_int8(&o)))
         goto out;
     if (m->s.head_dim > PG_MOST_HEAD_DIM || m->s.vit_head_dim > PG_MOST_HEAD_DIM) {
         rc = pg_error(o.e, PG_ELIMIT, "'%s': heads of %zu (image tower) and %zu (language model) dimensions; at most %d are handled",

@@ -126,6 +126,14 @@ static int in_record(pg_reader *rd, pg_err *e)
     return pg_error_context(e, "bad stream '%s', record %llu", rd->name, (unsigned long long)rd->count + 1);
 }
 
+/* By its first byte. */
+static const char *what_begins_so(const unsigned char *p)
+{
+    if (p && (*p == '{' || *p == '[')) return ", but as JSON does, which pg-fetch makes a stream of";
+    if (p && (*p == 0x89 || *p == 0xff)) return ", but as PNG or JPEG does, which pg-fetch makes a stream of";
+    return "";
+}
+
 int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
 {
     const unsigned char *p = NULL;
@@ -137,7 +145,7 @@ int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
     rc = pg_rec_parse(header, p, rd->scan.pos, e);
     if (rc || !header->n || strcmp(pg_rec_key(header, 0), "pg-stream"))
         return rc == PG_ENOMEM ? rc : pg_error(e, PG_EFORMAT, "'%s' is not a pg stream: it does not begin with a header%s", rd->name,
-                                           p && (*p == '{' || *p == '[') ? ", but as JSON does" : "");
+                                           what_begins_so(p));
     rc = pg_rec_ints(header, "pg-stream", &v, &n, e);
     if (rc == 1 && n == 2 && v[0] != PG_STREAM_MAJOR)
         rc = pg_error(e, PG_EFORMAT, "'%s' is a stream of version %d.%d, this program reads %d.x", rd->name, v[0], v[1], PG_STREAM_MAJOR);

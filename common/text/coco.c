@@ -151,10 +151,13 @@ int pg_coco_open(pg_coco *c, const char *path, size_t max, pg_err *e)
     json_t *file = rc ? NULL : pg_json_load(b.len ? (const char *)b.data : "", b.len, 0, &why), *annotations = json_object_get(file, "annotations"), *v;
     pg_buf_free(&b);
     if (!file)
-        return rc ? rc : pg_error(e, PG_EFORMAT, "'%s', line %d: %s", path, why.line, why.text);
+        return rc ? rc
+                  : pg_error(e, PG_EFORMAT, "'%s', line %d: %s%s", path, why.line, why.text,
+                             json_error_code(&why) == json_error_end_of_input_expected ? " (JSON lines are in files named .jsonl)" : "");
     if (!json_is_array(annotations)) {
+        bool list = json_is_array(file);
         json_decref(file);
-        return pg_error(e, PG_EFORMAT, "'%s' is no COCO captions file: no list 'annotations'", path);
+        return pg_error(e, PG_EFORMAT, "'%s' is no COCO captions file: %s", path, list ? "a list, of which jq -c '.[]' makes JSON lines" : "no list 'annotations'");
     }
     rc = read_images(c, json_object_get(file, "images"), annotations, path, e);
     for (i = 0; !rc && i < c->n; i++)

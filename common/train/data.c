@@ -89,14 +89,14 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
     size_t len = 0;
     if (d->n == d->cap) {
         size_t cap = d->cap ? d->cap * 2 : 64;
-        pg_item *p = pg_realloc(d->items, cap, sizeof *p);
+        pg_data_item *p = pg_realloc(d->items, cap, sizeof *p);
         if (!p) return pg_error_nomem(e);
         d->items = p;
         d->cap = cap;
     }
     if (pg_rec_str(rec, "id", &id, &len, NULL) != 1) id = "", len = 0;
-    pg_item *it = &d->items[d->n];
-    *it = (pg_item){.id = pg_strndup(id, len), .tokens = pg_alloc(s->n, 4 * sizeof(int32_t)), .n = s->n, .n_prefix = s->n_prefix, .n_loss = s->n_loss};
+    pg_data_item *it = &d->items[d->n];
+    *it = (pg_data_item){.id = pg_strndup(id, len), .tokens = pg_alloc(s->n, 4 * sizeof(int32_t)), .n = s->n, .n_prefix = s->n_prefix, .n_loss = s->n_loss};
     if (!it->id || !it->tokens) {
         free(it->id);
         free(it->tokens);
@@ -238,7 +238,7 @@ int pg_data_batch(const pg_data *d, const pg_model *m, const size_t *idx, size_t
 {
     size_t row = pg_data_row(d, m);
     for (size_t i = 0; i < n; i++) {
-        const pg_item *it = &d->items[idx[i]];
+        const pg_data_item *it = &d->items[idx[i]];
         const float *at;
         int rc = pg_store_get(d->store, idx[i], rows + i * row, &at, e);
         if (rc) return rc;

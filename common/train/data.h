@@ -16,15 +16,15 @@ void pg_store_clear(pg_store *s); /* forgets the rows, keeps the memory */
 /* *at: row i, in the store where it is in memory (until the next clear or free), else read into row. */
 int pg_store_get(const pg_store *s, size_t i, float *row, const float **at, pg_err *e) PG_MUST_CHECK;
 
-typedef struct pg_item {
+typedef struct pg_data_item {
     char *id;
     int32_t *tokens; /* tokens, mask_ar, mask_loss, mask_input: 4 lists of n */
     size_t n, n_prefix, n_loss;
     uint64_t picture; /* a hash of its pixels */
-} pg_item;
+} pg_data_item;
 
 typedef struct pg_data {
-    pg_item *items;
+    pg_data_item *items;
     size_t n, cap;
     pg_store *store;
     bool pixels;   /* the store holds pixels, else features */

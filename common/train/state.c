@@ -1,9 +1,10 @@
 #include "train/state.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FACTS = 5 }; /* numbers under "step" */
+enum { FACTS = 5, LOSSES = 3 }; /* numbers under "step" and "losses" */
 
 static int put(pg_npz_writer *z, const char *kind, const pg_param *p, const float *v, pg_err *e)
 {
@@ -18,11 +19,13 @@ int pg_state_save(const char *path, const pg_model *m, const pg_optim *o, const 
 {
     pg_npz_writer *z;
     int64_t at[FACTS] = {(int64_t)p->step, (int64_t)o->count, (int64_t)p->best_step, (int64_t)p->worse, (int64_t)p->val};
-    size_t facts = FACTS, one = 1, len = strlen(fingerprint);
+    const double losses[LOSSES] = {p->first_loss, p->last_loss, (double)p->high};
+    size_t facts = FACTS, one = 1, n_losses = LOSSES, len = strlen(fingerprint);
     int rc = pg_npz_create(&z, path, e);
     if (rc) return rc;
     if ((rc = pg_npz_begin(z, "step", "<i8", 1, &facts, e)) || (rc = pg_npz_data(z, at, sizeof at, e)) ||
         (rc = pg_npz_begin(z, "best_loss", "<f8", 1, &one, e)) || (rc = pg_npz_data(z, &p->best_loss, sizeof p->best_loss, e)) ||
+        (rc = pg_npz_begin(z, "losses", "<f8", 1, &n_losses, e)) || (rc = pg_npz_data(z, losses, sizeof losses, e)) ||
         (rc = pg_npz_begin(z, "fingerprint", "|u1", 1, &len, e)) || (rc = pg_npz_data(z, fingerprint, len, e)))
         goto fail;
     for (size_t i = 0; i < m->n_params; i++) {
@@ -71,7 +74,7 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, co
     bool moved = false;
     int rc = pg_npz_open(&z, path, e);
     if (rc) return rc;
-    const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint"), *b = pg_npz_find(z, "best_loss");
+    const pg_npy *s = pg_npz_find(z, "step"), *f = pg_npz_find(z, "fingerprint"), *b = pg_npz_find(z, "best_loss"), *l = pg_npz_find(z, "losses");
     if (!s || !f || !b || s->count != FACTS || strcmp(s->descr, "<i8") || f->itemsize != 1 || b->count != 1 || strcmp(b->descr, "<f8")) {
         rc = pg_error(e, PG_EFORMAT, "'%s' is not a training state", path);
         goto out;
@@ -88,6 +91,11 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, co
     p->best_step = (size_t)at[2];
     p->worse = (size_t)at[3];
     memcpy(&p->best_loss, b->data, sizeof p->best_loss);
+    double losses[LOSSES] = {NAN, NAN, 0};
+    if (l && l->count == LOSSES && !strcmp(l->descr, "<f8")) memcpy(losses, l->data, sizeof losses);
+    p->first_loss = losses[0];
+    p->last_loss = losses[1];
+    p->high = losses[2] > 0 && losses[2] <= (double)p->step ? (size_t)losses[2] : 0;
     p->moved = moved;
     p->other_val = p->best_step && p->val != (uint64_t)at[4];
     if (p->other_val) p->best_step = p->worse = 0;

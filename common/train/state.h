@@ -10,6 +10,8 @@ typedef struct pg_progress {
     size_t best_step; /* of the smallest validation loss; 0: none yet */
     size_t worse;     /* validations since then */
     double best_loss;
+    double first_loss, last_loss; /* of training: of the first step, and a mean of about the last ten; NAN where a state is older and has none */
+    size_t high;                  /* steps at the end, one after another, whose losses were more than 1 above the first one's */
     uint64_t val;  /* a hash of the validation set; 0: there is none */
     bool moved, other_val; /* set on loading: the machine lines differ; val differs, and the best is none */
 } pg_progress;

@@ -60,7 +60,9 @@ static bool widened(const pg_emit *m, const pg_view *v, pg_dtype to)
 static int emit_piece(const pg_emit *m, const pg_view *v, pg_dtype to, size_t at, pg_err *e)
 {
     bool wide = widened(m, v, to);
-    int rc = PG_OK;
+    int rc = pg_tied_piece(m->w, v, e);
+    if (rc)
+        return rc;
     if (wide)
         pg_view_widen(v, m->buf);
     else

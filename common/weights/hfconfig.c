@@ -7,14 +7,14 @@
 #include "base/guard.h"
 #include "weights/internal.h"
 
-enum { ROW_STEP = 64, TEXT_MAX = 1 << 20 };
+enum { TEXT_MAX = 1 << 20 };
 #define I(x) ((json_int_t)(x))
 
 /* ---- made ---- */
 static json_t *make_config(const pg_weights *w)
 {
     const pg_model_shape *m = &w->shape;
-    json_int_t rows = I((m->vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP);
+    json_int_t rows = I(pg_hf_rows(w));
     json_t *j = json_pack(
         "{s:[s],s:i,s:i,s:i,s:I,s:i,s:I,s:I,s:s,s:I,s:I,s:{s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:s},s:{s:I,s:I,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:b}}",
         "architectures", "PaliGemmaForConditionalGeneration", "bos_token_id", 2, "eos_token_id", 1, "pad_token_id", 0, "hidden_size", I(m->width),
@@ -74,6 +74,11 @@ static int set_dtype(json_t *j, const char *dtype)
     return bad;
 }
 
+static int set_tied(json_t *j)
+{
+    return json_is_false(json_object_get(j, "tie_word_embeddings")) ? json_object_set_new(j, "tie_word_embeddings", json_true()) : 0;
+}
+
 static int adapt_config(const pg_weights *w, json_t *j, const facts *f)
 {
     const pg_model_shape *m = &w->shape;
@@ -87,6 +92,9 @@ static int adapt_config(const pg_weights *w, json_t *j, const facts *f)
             bad |= json_object_set_new(j, "torch_dtype", json_string(f->dtype));
         bad |= set_dtype(j, f->dtype) | set_dtype(text, f->dtype) | set_dtype(vision, f->dtype);
     }
+    /* The output matrix does not go along (tied.c): transformers would make one up of random numbers. */
+    if (w->heads[0] || w->heads[1])
+        bad |= set_tied(j) | set_tied(text);
     /* A name that transformers does not know: it refuses these weights instead of taking them for numbers. */
     if (f->int8)
         bad |= json_object_set_new(j, "quantization_config", json_pack("{s:s,s:s}", "quant_method", "pg-int8", "scheme", "weight int8, weight_scale f32 by 256 of a row"));
@@ -104,35 +112,46 @@ static int adapt_preprocessor(const pg_weights *w, json_t *j, const facts *f)
     return set_int(j, "image_seq_length", m->n_image, true) | set_int(size, "height", m->image_size, false) | set_int(size, "width", m->image_size, false);
 }
 
+/* Newer files hold the image processor's too. */
+static int adapt_processor(const pg_weights *w, json_t *j, const facts *f)
+{
+    json_t *image = json_object_get(j, "image_processor");
+    int bad = f->resized ? set_int(j, "image_seq_length", w->shape.n_image, false) : 0;
+    return image ? bad | adapt_preprocessor(w, image, f) : bad;
+}
+
 static int adapt_nothing(const pg_weights *w, json_t *j, const facts *f)
 {
     (void)w, (void)j, (void)f;
     return 0;
 }
 
-static int put(const char *path, json_t *j, pg_err *e)
+static int put(pg_outfile *f, const void *p, size_t n, pg_err *e)
 {
-    char *out = pg_json_dumps(j, JSON_INDENT(1));
-    pg_buf b = {0};
-    int rc = out ? pg_buf_addf(&b, e, "%s\n", out) : pg_error_nomem(e);
-    free(out);
-    if (!rc)
-        rc = pg_file_save(path, b.data, b.len, e);
-    pg_buf_free(&b);
-    return rc;
+    return pg_write_full(f->fd, p, n) ? pg_error_errno(e, "cannot write '%s'", f->path) : PG_OK;
 }
 
-static int one(const pg_weights *w, const char *dir, const char *name, json_t *(*make)(const pg_weights *w),
+static int put_json(pg_outfile *f, json_t *j, pg_err *e)
+{
+    char *out = pg_json_dumps(j, JSON_INDENT(1));
+    int rc = out ? put(f, out, strlen(out), e) : pg_error_nomem(e);
+    free(out);
+    return rc ? rc : put(f, "\n", 1, e);
+}
+
+/* Copied and adapted where the source has it, else made, unless make is NULL. */
+static int one(const pg_weights *w, const char *set, const char *name, pg_outfile *out, json_t *(*make)(const pg_weights *w),
                int (*adapt)(const pg_weights *w, json_t *j, const facts *f), const facts *f, pg_err *e)
 {
-    char *to = pg_path_join(dir, name), *from = pg_path_join(w->dir, name);
+    char *dir = pg_path_dir(set), *to = dir ? pg_path_join(dir, name) : NULL, *from = pg_path_join(w->dir, name);
     pg_buf b = {0};
     json_t *was = NULL, *now = NULL;
     json_error_t why;
-    int rc = PG_OK;
-    if (!to || !from)
-        rc = pg_error_nomem(e);
-    else if (w->format == PG_SAFETENSORS && pg_is_file(from)) {
+    int rc = to && from ? PG_OK : pg_error_nomem(e);
+    bool there = !rc && w->format == PG_SAFETENSORS && pg_is_file(from);
+    if (rc || (!there && !make) || (rc = pg_outfile_open_for(out, to, set, e)))
+        goto out;
+    if (there) {
         if ((rc = pg_file_read(from, TEXT_MAX, &b, e)))
             goto out;
         was = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
@@ -141,32 +160,29 @@ static int one(const pg_weights *w, const char *dir, const char *name, json_t *(
         else if (!(now = json_deep_copy(was)) || adapt(w, now, f))
             rc = pg_error_nomem(e);
         else
-            rc = json_equal(was, now) ? pg_file_save(to, b.data, b.len, e) : put(to, now, e);
+            rc = json_equal(was, now) ? put(out, b.data, b.len, e) : put_json(out, now, e);
     } else {
         now = make(w);
-        rc = !now || adapt(w, now, f) ? pg_error_nomem(e) : put(to, now, e);
+        rc = !now || adapt(w, now, f) ? pg_error_nomem(e) : put_json(out, now, e);
     }
 out:
     json_decref(was);
     json_decref(now);
     pg_buf_free(&b);
     free(from);
+    free(dir);
     free(to);
     return rc;
 }
 
-int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_err *e)
+int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_outfile f[PG_HF_CONFIGS], pg_err *e)
 {
     static const char *const types[] = {"float32", "float16", "bfloat16", "float32"};
-    facts f = {.dtype = changed || w->format == PG_NPZ ? types[dtype] : NULL, .resized = w->pos, .int8 = int8};
-    char *dir = pg_path_dir(path);
-    if (!dir)
-        return pg_error_nomem(e);
-    int rc = one(w, dir, "config.json", make_config, adapt_config, &f, e);
+    facts about = {.dtype = changed || w->format == PG_NPZ ? types[dtype] : NULL, .resized = w->pos, .int8 = int8};
+    int rc = one(w, path, "config.json", &f[0], make_config, adapt_config, &about, e);
     if (!rc)
-        rc = one(w, dir, "generation_config.json", make_generation, adapt_nothing, &f, e);
+        rc = one(w, path, "generation_config.json", &f[1], make_generation, adapt_nothing, &about, e);
     if (!rc)
-        rc = one(w, dir, "preprocessor_config.json", make_preprocessor, adapt_preprocessor, &f, e);
-    free(dir);
-    return rc;
+        rc = one(w, path, "preprocessor_config.json", &f[2], make_preprocessor, adapt_preprocessor, &about, e);
+    return rc ? rc : one(w, path, "processor_config.json", &f[3], NULL, adapt_processor, &about, e);
 }

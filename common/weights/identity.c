@@ -111,14 +111,15 @@ static int check_values(const pg_weights *w, void *buf, void (*say)(void *, cons
     for (size_t i = 0; i < w->n; i++) {
         pg_view v = pg_view_raw(&w->t[i].w);
         counter c = {0};
-        int rc = pg_emit_view(&(pg_emit){.w = w, .buf = buf, .sink = count_bad, .ctx = &c}, &v, PG_F32, e);
+        pg_err text = {0};
+        int rc = pg_emit_view(&(pg_emit){.w = w, .buf = buf, .sink = count_bad, .ctx = &c}, &v, PG_F32, &text);
         pg_weights_forget(w, &v);
-        if (rc)
-            return rc;
-        if (!c.bad)
+        if (rc && rc != PG_EFORMAT) /* that is an output matrix other than the embedding */
+            return pg_error(e, rc, "%s", text.msg);
+        if (!rc && !c.bad)
             continue;
-        pg_err text;
-        pg_error(&text, PG_FAIL, "tensor '%s' holds %zu values that are not finite", w->t[i].name, c.bad);
+        if (!rc)
+            pg_error(&text, PG_FAIL, "tensor '%s' holds %zu values that are not finite", w->t[i].name, c.bad);
         say(ctx, text.msg);
         ++*faults;
     }

@@ -95,6 +95,8 @@ typedef struct pg_shard {
     char *path;
 } pg_shard;
 
+enum { PG_HEADS = 2 };
+
 struct pg_weights {
     pg_file_format format;
     char *path, *dir;
@@ -111,6 +113,7 @@ struct pg_weights {
     pg_model_shape shape;
     char *base; /* of an adapter file: the fingerprint of what it adapts, or NULL */
     unsigned char *pos; /* owned: resized position embeddings */
+    const pg_weight *embed, *heads[PG_HEADS]; /* of safetensors: the embedding, and output matrices stored beside it, or NULL (tied.c) */
     pg_err why; /* code 0: the shape is good */
 };
 
@@ -119,6 +122,12 @@ const pg_weight *pg_weights_find(const pg_weights *w, const char *plain);
 /* Tensors of a safetensors file or of all files of an index. */
 int pg_safetensors_load(pg_weights *w, const char *path, pg_err *e) PG_MUST_CHECK;
 int pg_safetensors_load_index(pg_weights *w, const char *path, pg_err *e) PG_MUST_CHECK;
+/* Whether a plain name is an output matrix's, or that of its scales. */
+bool pg_is_head(const char *plain);
+/* Finds them; PG_EFORMAT where type or shape are not the embedding's. */
+int pg_tied_find(pg_weights *w, pg_err *e) PG_MUST_CHECK;
+/* v: bytes of the embedding that lie side by side, against the same of output matrices, which are then let go of; any other view is PG_OK. */
+int pg_tied_piece(const pg_weights *w, const pg_view *v, pg_err *e) PG_MUST_CHECK;
 /* Fills shape, canon and res, or returns why not. */
 int pg_weights_resolve(pg_weights *w, pg_err *e) PG_MUST_CHECK;
 void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim); /* "(2, 3)" */
@@ -135,11 +144,13 @@ pg_view pg_view_raw(const pg_weight *w); /* as stored */
 typedef int (*pg_sink_fn)(void *ctx, const void *p, size_t n, pg_err *e);
 int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
+/* What an older checkpoint PATH.safetensors consists of, but what a new one of so many shards (0: a single file) is about to write over. */
+int pg_remove_older_set(const char *path, size_t shards, pg_err *e) PG_MUST_CHECK;
 /* What a tensor of type own becomes; PG_I8 only where it is a matrix. */
 pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
 /* Where values go that are read once, and what else sees them as they pass. */
 typedef struct pg_emit {
-    const pg_weights *w; /* whose pages are let go of behind */
+    const pg_weights *w; /* whose pages are let go of behind, and whose output matrix is compared as the embedding passes */
     void *buf;           /* PG_EMIT_BYTES */
     pg_sink_fn sink;     /* NULL: nowhere */
     void *ctx;
@@ -170,8 +181,12 @@ const unsigned char *pg_npz_member(const pg_npz *z, size_t i, size_t *n); /* hea
 /* Linear layers and the embedding: two axes in safetensors. */
 bool pg_name_is_matrix(const pg_name *n);
 
-/* The files beside safetensors weights: config.json, generation_config.json, preprocessor_config.json; copied with sizes and types
- * set where the source has them, else made. dtype: of the weights; changed: not the source's. */
-int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_err *e) PG_MUST_CHECK;
+/* Rows of an embedding in safetensors: the tokens', and those behind them that the source keeps, or that make up a multiple of 64. */
+size_t pg_hf_rows(const pg_weights *w);
+/* The files beside the safetensors weights `path`: config.json, generation_config.json, preprocessor_config.json; copied with sizes and
+ * types set where the source has them, else made; processor_config.json where the source has it. dtype: of the weights; changed: not the
+ * source's. Into f, for the caller to commit or abort; those that were not opened have no path. */
+enum { PG_HF_CONFIGS = 4 };
+int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_outfile f[PG_HF_CONFIGS], pg_err *e) PG_MUST_CHECK;
 
 #endif

@@ -145,7 +145,9 @@ static int emit_rows(saver *s, const pg_view *rows, pg_dtype own, pg_err *e)
 {
     pg_dtype to = pg_saved_dtype(s->how, own, false, true);
     int rc = begin(s, PG_EXTRA_ROWS, to, 2, rows->shape, e);
-    return rc ? rc : pg_emit_view(&s->m, rows, to, e);
+    if (!rc && (rc = pg_emit_view(&s->m, rows, to, e)))
+        (void)pg_error_context(e, "tensor '%s'", PG_EXTRA_ROWS);
+    return rc;
 }
 
 /* The rows of a safetensors embedding that are no tokens: w's own, those behind the tokens. */
@@ -177,7 +179,9 @@ static int save_extra_rows(saver *s, pg_err *e)
     v.data += w->shape.vocab * v.shape[1] * pg_dtype_size(m->dtype);
     v.shape[0] -= w->shape.vocab;
     v.count = v.shape[0] * v.shape[1];
-    int rc = made_of_mean(s, &v, &made, e);
+    int rc = pg_tied_piece(w, &v, e);
+    if (!rc)
+        rc = made_of_mean(s, &v, &made, e);
     return rc || made ? rc : emit_rows(s, &v, m->dtype, e);
 }
 
@@ -222,7 +226,13 @@ int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how 
         replaced[i] = (how->replace && how->replace(how->ctx, name, 0, w->canon[i].parts ? 0 : PG_WHOLE)) ||
                       (how->merge && pg_merge_touches(how->merge, name, PG_WHOLE, PG_WHOLE));
     }
-    int rc = (npz ? pg_save_npz : pg_save_safetensors)(w, path, how, replaced, e);
+    /* Where an embedding of another origin is written the source's does not pass. */
+    int rc = PG_OK;
+    for (size_t i = 0; !rc && how->replace && i < w->n_canon; i++)
+        if (replaced[i] && is_embedding(w->canon[i].name))
+            rc = pg_weights_tied(w, e);
+    if (!rc)
+        rc = (npz ? pg_save_npz : pg_save_safetensors)(w, path, how, replaced, e);
     free(replaced);
     return rc;
 }

@@ -1,15 +1,13 @@
 /* Saving safetensors: a plan of all tensors first (the header needs every offset), then their data, one or several files. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/guard.h"
 #include "weights/internal.h"
 
-enum { ROW_STEP = 64 };
+enum { ROW_STEP = 64, SHARDS_MAX = 500 };
 static const size_t SHARD_BYTES = (size_t)5 * 1000 * 1000 * 1000;
 
 typedef struct item {
@@ -31,7 +29,8 @@ typedef struct saver {
     item *items;
     size_t n, cap;
     pg_emit m;
-    pg_outfile f;
+    pg_outfile configs[PG_HF_CONFIGS], *files, *f; /* f: the one of files that is being written */
+    size_t n_files;
     pg_err *e;
 } saver;
 
@@ -113,13 +112,10 @@ static int plan_safetensors(saver *s)
 {
     const pg_weights *w = s->w;
     int rc = PG_OK;
-    bool embed = s->how->convert;
-    for (size_t i = 0; i < w->n_canon; i++)
-        embed |= s->replaced[i] && !strcmp(w->canon[i].name, "llm/embedder/input_embedding");
     for (size_t t = 0; !rc && t < w->n; t++) {
         const pg_tensor_entry *x = &w->t[t];
-        if (embed && pg_ends_with(x->w.name, "lm_head.weight"))
-            continue; /* the same values as the embedding, which is about to change */
+        if (pg_is_head(x->plain))
+            continue; /* the same values as the embedding, to which it is compared as that passes */
         item it = item_of(s, &x->w);
         if (x->is_scale) { /* stays where its int8 tensor does */
             char *plain = pg_strndup(x->plain, strlen(x->plain) - strlen("_scale"));
@@ -148,6 +144,24 @@ static char *hf_name(const char *fmt, size_t layer)
     return full;
 }
 
+/* Rows of the embedding that are no tokens, kept in an npz for the way back. */
+static bool kept_rows(const pg_weights *w, pg_weight *rows)
+{
+    const pg_npy *kept = w->npz ? pg_npz_find(w->npz, PG_EXTRA_ROWS) : NULL;
+    if (!kept || kept->ndim != 2 || !kept->count || kept->shape[1] != w->shape.width || !pg_dtype_of_descr(kept->descr, &rows->dtype))
+        return false;
+    *rows = (pg_weight){.dtype = rows->dtype, .ndim = 2, .shape = {kept->shape[0], kept->shape[1]}, .count = kept->count, .data = kept->data};
+    return true;
+}
+
+size_t pg_hf_rows(const pg_weights *w)
+{
+    pg_weight kept;
+    if (w->format == PG_SAFETENSORS)
+        return w->shape.vocab_rows;
+    return kept_rows(w, &kept) ? w->shape.vocab + kept.shape[0] : (w->shape.vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+}
+
 static int plan_npz(saver *s)
 {
     const pg_weights *w = s->w;
@@ -173,7 +187,7 @@ static int plan_npz(saver *s)
                 h += *h == ',';
             }
             if (*n->hf_dims == 'V')
-                it.shape[0] = (w->shape.vocab + 2 + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+                it.shape[0] = pg_hf_rows(w);
             it.name = hf_name(n->hf[n->pieces ? it.part : 0], it.layer);
             rc = push_with_scales(s, &it);
         }
@@ -185,8 +199,8 @@ static int plan_npz(saver *s)
 static int sink(void *ctx, const void *p, size_t n, pg_err *e)
 {
     saver *s = ctx;
-    if (pg_write_full(s->f.fd, p, n))
-        return pg_error_errno(e, "cannot write '%s'", s->f.path);
+    if (pg_write_full(s->f->fd, p, n))
+        return pg_error_errno(e, "cannot write '%s'", s->f->path);
     return PG_OK;
 }
 
@@ -200,17 +214,6 @@ static int emit(saver *s, item *it, const pg_view *v, size_t row)
     return pg_emit_int8(&s->m, v, it->shape[1], it->scale + row * groups, s->e);
 }
 
-/* Rows of an embedding that are no tokens and were kept in an npz for the way back, if there are `more` of them. */
-static bool kept_rows(const saver *s, size_t more, size_t cols, pg_weight *rows)
-{
-    const pg_npy *kept = s->w->npz ? pg_npz_find(s->w->npz, PG_EXTRA_ROWS) : NULL;
-    *rows = (pg_weight){.ndim = 2, .shape = {more, cols}, .count = more * cols};
-    if (!kept || kept->ndim != 2 || kept->shape[0] != more || kept->shape[1] != cols || !pg_dtype_of_descr(kept->descr, &rows->dtype))
-        return false;
-    rows->data = kept->data;
-    return true;
-}
-
 /* v: the rows that are tokens. Behind them go the source's own rows that are none, those that an npz keeps for the way back, else copies
  * of the mean row, whose logit is the mean of all logits and so never the largest. */
 static int emit_embedding(saver *s, item *it, const pg_view *v)
@@ -219,7 +222,7 @@ static int emit_embedding(saver *s, item *it, const pg_view *v)
     float *mean = NULL;
     int rc = PG_OK;
     pg_weight kept;
-    bool made = more && !it->raw && !kept_rows(s, more, cols, &kept);
+    bool made = more && !it->raw && !kept_rows(s->w, &kept);
     if (made && (!(s->m.sums = pg_calloc(cols, sizeof *s->m.sums)) || !(mean = pg_alloc(cols, sizeof *mean))))
         rc = pg_error_nomem(s->e);
     s->m.cols = cols;
@@ -251,8 +254,10 @@ static int copy_raw(saver *s, const pg_weight *x, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += PG_EMIT_BYTES) {
         size_t n = bytes - at < PG_EMIT_BYTES ? bytes - at : PG_EMIT_BYTES;
-        pg_view piece = {.data = x->data + at, .dtype = PG_I8, .ndim = 1, .shape = {n}, .stride = {1}, .count = n};
-        int rc = sink(s, x->data + at, n, s->e);
+        pg_view piece = {.data = x->data + at, .dtype = PG_I8, .ndim = 1, .shape = {n}, .stride = {1}, .count = n, .from = x};
+        int rc = pg_tied_piece(s->w, &piece, s->e);
+        if (!rc)
+            rc = sink(s, x->data + at, n, s->e);
         pg_weights_forget(s->w, &piece);
         if (rc)
             return rc;
@@ -345,21 +350,7 @@ static int header(saver *s, size_t from, size_t to)
     return rc;
 }
 
-static int write_file(saver *s, const char *path, size_t from, size_t to)
-{
-    int rc = pg_outfile_open(&s->f, path, s->e);
-    if (rc)
-        return rc;
-    rc = header(s, from, to);
-    for (size_t i = from; !rc && i < to; i++)
-        rc = write_item(s, &s->items[i]);
-    if (!rc)
-        rc = pg_outfile_commit(&s->f, s->e);
-    pg_outfile_abort(&s->f);
-    return rc;
-}
-
-/* ---- several files ---- */
+/* ---- one file or several ---- */
 static size_t shard_end(const saver *s, size_t from)
 {
     size_t sum = 0, i = from, most = s->how->shard ? s->how->shard : SHARD_BYTES;
@@ -369,32 +360,74 @@ static size_t shard_end(const saver *s, size_t from)
     return i;
 }
 
-static int write_shards(saver *s, const char *path, size_t count, size_t total)
+/* Under a temporary name. */
+static int write_file(saver *s, const char *path, const char *set, size_t from, size_t to)
+{
+    s->f = &s->files[s->n_files];
+    int rc = pg_outfile_open_for(s->f, path, set, s->e);
+    if (rc)
+        return rc;
+    s->n_files++;
+    rc = header(s, from, to);
+    for (size_t i = from; !rc && i < to; i++)
+        rc = write_item(s, &s->items[i]);
+    return rc;
+}
+
+/* Files STEM-00001-of-0000N.safetensors of the set STEM.safetensors, and `map` of what is where. */
+static int write_shards(saver *s, const char *path, size_t count, json_t *map)
 {
     int stem = (int)(strlen(path) - strlen(".safetensors")), rc = PG_OK;
     const char *slash = strrchr(path, '/');
     size_t skip = slash ? (size_t)(slash + 1 - path) : 0, from = 0;
-    char *text = NULL, *index = pg_format("%s.index.json", path);
-    json_t *map = json_object(), *top = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
-    if (!top || !index)
-        rc = pg_error_nomem(s->e);
-    /* Shards replace older ones one by one: without an index a set that is cut short is no checkpoint, with the old one a mixture. */
-    else if (unlink(index) && errno != ENOENT)
-        rc = pg_error_errno(s->e, "cannot remove the old '%s'", index);
     for (size_t k = 1; !rc && k <= count; k++) {
         size_t to = shard_end(s, from);
         char *name = pg_format("%.*s-%05zu-of-%05zu.safetensors", stem, path, k, count);
-        rc = name ? write_file(s, name, from, to) : pg_error_nomem(s->e);
+        rc = name ? write_file(s, name, path, from, to) : pg_error_nomem(s->e);
         for (; !rc && from < to; from++)
             if (json_object_set_new(map, s->items[from].name, json_string(name + skip)))
                 rc = pg_error_nomem(s->e);
         free(name);
     }
-    if (!rc)
-        rc = (text = pg_json_dumps(top, JSON_INDENT(1))) ? pg_file_save(index, text, strlen(text), s->e) : pg_error_nomem(s->e);
-    json_decref(top);
+    return rc;
+}
+
+static int write_index(saver *s, const char *index, const char *set, json_t *top)
+{
+    char *text = pg_json_dumps(top, JSON_INDENT(1));
+    s->f = &s->files[s->n_files];
+    int rc = text ? pg_outfile_open_for(s->f, index, set, s->e) : pg_error_nomem(s->e);
+    if (!rc) {
+        s->n_files++;
+        rc = sink(s, text, strlen(text), s->e);
+    }
     free(text);
-    free(index);
+    return rc;
+}
+
+static int write_set(saver *s, const char *path, const char *index, size_t count, size_t total)
+{
+    if (pg_is_dir(path))
+        return pg_error(s->e, PG_EIO, "cannot write '%s': it is a folder", path);
+    if (count > SHARDS_MAX) /* all are open until the last is written */
+        return pg_error(s->e, PG_ELIMIT, "cannot write '%s': it would be %zu files, and %d are the most: larger ones are wanted", path, count, SHARDS_MAX);
+    json_t *map = json_object(), *top = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    int rc = top ? write_shards(s, path, count, map) : pg_error_nomem(s->e);
+    if (!rc)
+        rc = write_index(s, index, path, top);
+    json_decref(top);
+    return rc;
+}
+
+/* Everything is written; now it appears, the weights or their index last. */
+static int commit(saver *s, const char *path)
+{
+    int rc = pg_remove_older_set(path, s->n_files > 1 ? s->n_files - 1 : 0, s->e);
+    for (size_t i = 0; !rc && i < PG_HF_CONFIGS; i++)
+        if (s->configs[i].path)
+            rc = pg_outfile_commit(&s->configs[i], s->e);
+    for (size_t i = 0; !rc && i < s->n_files; i++)
+        rc = pg_outfile_commit(&s->files[i], s->e);
     return rc;
 }
 
@@ -413,35 +446,46 @@ static pg_dtype main_dtype(const saver *s, bool *int8)
     return t == PG_I8 ? PG_F32 : t;
 }
 
+static int write_all(saver *s, const char *path)
+{
+    size_t total = 0, shards = 0;
+    bool int8, changed = s->how->convert;
+    char *index = pg_format("%s.index.json", path);
+    for (size_t i = 0; i < s->n; i++) {
+        total += s->items[i].bytes;
+        changed |= s->items[i].replaced;
+    }
+    for (size_t i = 0; i < s->n; i = shard_end(s, i))
+        shards++;
+    s->files = pg_calloc(shards + 1, sizeof *s->files); /* and the index */
+    pg_dtype t = main_dtype(s, &int8);
+    int rc = s->files && index ? pg_save_hf_configs(s->w, path, t, changed, int8, s->configs, s->e) : pg_error_nomem(s->e);
+    if (!rc)
+        rc = shards > 1 ? write_set(s, path, index, shards, total) : write_file(s, path, path, 0, s->n);
+    if (!rc)
+        rc = commit(s, path);
+    free(index);
+    return rc;
+}
+
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e)
 {
-    saver s = {.w = w, .how = how, .replaced = replaced, .f = {.fd = -1}, .e = e};
-    size_t total = 0, shards = 0;
-    bool int8;
-    int rc = PG_OK;
+    saver s = {.w = w, .how = how, .replaced = replaced, .e = e};
+    for (size_t i = 0; i < PG_HF_CONFIGS; i++)
+        s.configs[i].fd = -1;
     s.m = (pg_emit){.w = w, .buf = pg_alloc(PG_EMIT_BYTES, 1), .sink = sink, .ctx = &s};
-    if (!s.m.buf)
-        rc = pg_error_nomem(s.e);
-    else
-        rc = w->format == PG_SAFETENSORS ? plan_safetensors(&s) : plan_npz(&s);
-    for (size_t i = 0; !rc && i < s.n; i++)
-        total += s.items[i].bytes;
-    for (size_t i = 0; !rc && i < s.n; i = shard_end(&s, i))
-        shards++;
-    /* The configuration first: weights that appear are complete then. */
-    if (!rc) {
-        bool changed = how->convert;
-        for (size_t i = 0; i < s.n; i++)
-            changed |= s.items[i].replaced;
-        pg_dtype t = main_dtype(&s, &int8);
-        rc = pg_save_hf_configs(w, path, t, changed, int8, s.e);
-    }
+    int rc = !s.m.buf ? pg_error_nomem(e) : w->format == PG_SAFETENSORS ? plan_safetensors(&s) : plan_npz(&s);
     if (!rc)
-        rc = shards > 1 ? write_shards(&s, path, shards, total) : write_file(&s, path, 0, s.n);
+        rc = write_all(&s, path);
     for (size_t i = 0; i < s.n; i++) {
         free(s.items[i].name);
         free(s.items[i].scale);
     }
+    for (size_t i = 0; i < PG_HF_CONFIGS; i++)
+        pg_outfile_abort(&s.configs[i]);
+    for (size_t i = 0; i < s.n_files; i++)
+        pg_outfile_abort(&s.files[i]);
+    free(s.files);
     free(s.items);
     free(s.m.buf);
     return rc;

@@ -277,7 +277,8 @@ static int heads_of_safetensors(resolver *r)
     d->of['A'] = r->c.vit_heads ? r->c.vit_heads : width == 1152 ? 16 : 0;
     if (width && !d->of['A'])
         return pg_error(r->e, PG_EFORMAT, "'%s': the image tower's number of heads is not known: no config.json beside it", r->w->path);
-    d->of['H'] = r->c.head_dim ? r->c.head_dim : r->c.heads && rows && rows % r->c.heads == 0 ? rows / r->c.heads : 256;
+    size_t usual = rows && q->shape[1] == 4608 ? 128 : 256; /* the 27B decoder alone has smaller heads */
+    d->of['H'] = r->c.head_dim ? r->c.head_dim : r->c.heads && rows && rows % r->c.heads == 0 ? rows / r->c.heads : usual;
     return PG_OK;
 }
 
@@ -335,26 +336,13 @@ static int check_leftovers(resolver *r)
     const pg_weights *w = r->w;
     for (size_t i = 0; i < w->n; i++) {
         const char *plain = w->t[i].plain;
-        if (r->used[i] || w->t[i].is_scale || !strcmp(plain, "language_model.lm_head.weight"))
+        if (r->used[i] || w->t[i].is_scale || pg_is_head(plain))
             continue;
         for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
             if (!strncmp(plain, ours[k], strlen(ours[k])))
                 return pg_error(r->e, PG_EFORMAT, "'%s': tensor '%s' has no place in a PaliGemma %d (or a layer before it is missing)", w->path,
                                 w->t[i].name, r->family);
     }
-    return PG_OK;
-}
-
-/* The output matrix is the embedding's; a file that stores it must store the same. */
-static int check_tied(resolver *r)
-{
-    const pg_weight *h = pg_weights_find(r->w, "language_model.lm_head.weight"), *m = pg_weights_find(r->w, "language_model.embed_tokens.weight");
-    if (!h)
-        h = pg_weights_find(r->w, "lm_head.weight");
-    if (!h || !m || r->w->format != PG_SAFETENSORS)
-        return PG_OK;
-    if (h->dtype != m->dtype || h->count != m->count || memcmp(h->data, m->data, h->count * pg_dtype_size(h->dtype)) != 0)
-        return pg_error(r->e, PG_EFORMAT, "'%s': tensor '%s' differs from the embedding: untied weights are not supported", r->w->path, h->name);
     return PG_OK;
 }
 
@@ -398,7 +386,7 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
         rc = resolve_one(&r, &pg_names[i], &w->res[w->n_canon], &w->canon[w->n_canon]);
         w->n_canon++;
     }
-    if (rc || (rc = check_sizes(&r)) || (rc = check_family(&r)) || (rc = check_leftovers(&r)) || (rc = check_tied(&r)))
+    if (rc || (rc = check_sizes(&r)) || (rc = check_family(&r)) || (rc = check_leftovers(&r)) || (rc = pg_tied_find(w, e)))
         goto out;
     fill_shapes(w);
 out:

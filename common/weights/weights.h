@@ -100,6 +100,11 @@ int pg_weights_tower(const pg_weights *w, uint32_t *crc, pg_err *e) PG_MUST_CHEC
 /* Reads everything: checksums of zip members, values that are not finite. Calls say for each fault; *faults counts them. */
 int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e) PG_MUST_CHECK;
 
+/* Whether an output matrix that a safetensors file stores beside the embedding is the same, bit for bit; PG_EFORMAT names one that is not.
+ * Opening compares types and shapes alone: call this before computing with weights that were only opened. Saving, checksums of the embedding
+ * and pg_weights_verify compare on their way. */
+int pg_weights_tied(const pg_weights *w, pg_err *e) PG_MUST_CHECK;
+
 /* ---- writing ---- */
 /* Whether writing path would change what w was read from: the same file, or, both being safetensors, the same folder, in which shards,
  * index and configuration have fixed names. */

@@ -6,7 +6,10 @@
 # submit.sh sees that OUT is of this model, source and options, which a part.sh that is submitted alone does not.
 # Its output has a temporary name until it is whole and on the disk, so what has its name is done. A part that is there is not made again.
 set -euo pipefail
-[ $# -eq 5 ] || { echo 'usage: part.sh examples|captions PARTS MODEL SOURCE OUT' >&2; exit 2; }
+common=$(dirname "$(readlink -f "$0")")/../usage.sh
+# shellcheck disable=SC1090
+[ ! -e "$common" ] || . "$common" # Slurm runs a copy of this file, which lies alone
+[ $# -eq 5 ] || { grep '^# Usage: ' "$0" >&2; exit 2; }
 what=$1 parts=$2 model=$3 source=$4 out=$5 i=${SLURM_ARRAY_TASK_ID:?is set by sbatch --array}
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../../build
 threads=${SLURM_CPUS_PER_TASK:-1}

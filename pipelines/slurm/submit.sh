@@ -8,7 +8,10 @@
 # Environment: PREFIX (the records' own, else caption en), LENGTH (64 tokens), SIZE (the model's), PG_BIN, RUNNING (most tasks at once)
 # For example: submit.sh captions 1000 MODEL 'photos-{0000..0999}.tar' out --cpus-per-task 16 --time 4:00:00 --wait
 set -euo pipefail
-[ $# -ge 5 ] || { echo 'usage: submit.sh examples|captions PARTS MODEL SOURCE OUT [sbatch options]' >&2; exit 2; }
+# shellcheck disable=SC1091
+. "$(dirname "$(readlink -f "$0")")/../usage.sh"
+operands 5 5 "${@:1:5}"
+prompt_in_prefix
 what=$1 parts=$2 model=$3 source=$4 out=$5
 shift 5
 here=$(cd "$(dirname "$0")" && pwd)

@@ -10,7 +10,10 @@
 # Events of the training: OUT.events.pgs.
 # Environment: SAVE_EVERY (50 steps), MPI (pmix: srun's --mpi), PG_BIN
 set -euo pipefail
-[ $# -ge 3 ] || { echo 'usage: sbatch [sbatch options] train.sh MODEL TRAIN OUT [pg-train options]' >&2; exit 2; }
+common=$(dirname "$(readlink -f "$0")")/../usage.sh
+# shellcheck disable=SC1090
+[ ! -e "$common" ] || . "$common" # Slurm runs a copy of this file, which lies alone
+[ $# -ge 3 ] || { grep '^# Usage: ' "$0" >&2; exit 2; }
 model=$1 train=$2 out=$3
 shift 3
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../../build

@@ -572,7 +572,9 @@ int main(int argc, char **argv)
             continue;
         }
         double f = r.limit > 0 ? r.work / r.limit : 0;
-        printf("%-18s %12.6f %14.5g %-13s %8.1f%% %6zu MiB\n", parts[i].name, r.seconds, r.work, r.unit, 100 * f, peak >> 20);
+        printf("%-18s %12.6f %14.5g %-13s ", parts[i].name, r.seconds, r.work, r.unit);
+        printf(r.limit > 0 ? "%8.1f%%" : "        -", 100 * f);
+        printf(" %6zu MiB\n", peak >> 20);
         fprintf(json, "%s\n{\"name\":\"%s\",\"seconds\":%.6g,\"rate\":%.6g,\"unit\":\"%s\",\"fraction\":", done++ ? "," : "", parts[i].name,
                 r.seconds, r.work, r.unit);
         fprintf(json, r.limit > 0 ? "%.4f" : "null", f);

@@ -76,7 +76,34 @@ END
     cmp "$T/hf/processor_config.json" "$T/hf2/processor_config.json"
     cmp "$T/hf/preprocessor_config.json" "$T/hf2/preprocessor_config.json"
     grep -q '"torch_dtype": "float32"' "$T/hf2/config.json"
+    echo '{"image_processor": {"size": {"height": 80, "width": 80}}, "image_seq_length": 100, "mine": 1}' >"$T/hf/processor_config.json"
+    "$B/pg-convert" "$T/hf" "$T/hf3" --resolution 40
+    [ "$(tr -d ' \n' <"$T/hf3/processor_config.json")" = '{"image_processor":{"size":{"height":40,"width":40},"image_seq_length":25},"image_seq_length":25,"mine":1}' ]
     cmp <(grep -v torch_dtype "$T/hf/config.json") <(grep -v torch_dtype "$T/hf2/config.json")
+}
+
+@test "PaliGemma 2 of 3, 10 and 28 billion: heads, their sizes and the scale of queries, with and without config.json" {
+    [ -x "$B/data/init" ] || make -s BUILD="$B" "$B/data/init"
+    while read -r width heads kv size scale; do
+        rm -rf "$T"/*
+        "$B/data/init" --gemma2 1 --quick 1 --image 28 --patch 14 --vit-depth 1 --vit-width 1152 --vit-heads 16 --vit-mlp 64 --depth 1 \
+            --width "$width" --heads "$heads" --kv-heads "$kv" --head-dim "$size" --mlp 96 --vocab 760 --bf16 1 "$T/m.npz" >/dev/null
+        "$B/pg-convert" -q "$T/m.npz" "$T/hf"
+        for line in '"model_type": "gemma2"' "\"num_attention_heads\": $heads" "\"num_key_value_heads\": $kv" "\"head_dim\": $size" \
+            "\"query_pre_attn_scalar\": $scale" '"attn_logit_softcapping": 50.0' '"final_logit_softcapping": 30.0'; do
+            grep -q "$line" "$T/hf/config.json" || { echo "$line"; cat "$T/hf/config.json"; false; }
+        done
+        diff <(sums "$T/m.npz") <(sums "$T/hf")
+        rm "$T/hf/config.json" # that says how many rows are tokens, where these are not as many as in the published models
+        "$B/pg-info" "$T/hf" | grep -q "^decoder .* heads $heads of $size, key heads $kv$"
+        diff <(sums "$T/m.npz" | grep -v embedder) <(sums "$T/hf" | grep -v embedder)
+        "$B/pg-convert" -q "$T/hf" "$T/again"
+        grep -q "\"query_pre_attn_scalar\": $scale" "$T/again/config.json"
+    done <<END
+2304 8 4 256 256
+3584 16 8 256 256
+4608 32 16 128 144
+END
 }
 
 @test "shards with an index" {

@@ -378,3 +378,111 @@ J
     [ "$status" -eq 1 ]
     [[ $output == *"'$T/folder': a folder"* ]]
 }
+
+@test "records with errors of one kind: three are told of and the rest counted, all with -v; each record has its own" {
+    cp "$PNG" "$T/in/a.png"
+    local n
+    for n in 1 2 3 4 5 6; do echo "{\"img\":\"$n.png\"}"; done >"$T/in/key.jsonl"
+    for n in 1 2 3 4 5 6; do echo "{\"image\":\"$n.png\"}"; done >"$T/in/file.jsonl"
+    for n in 1 2 3 4 5 6; do echo '{"image":"a.png","suffix":1}'; done >"$T/in/suffix.jsonl"
+    for n in 1 2 3 4 5 6 7; do echo '{"image":"a.png"}'; done >"$T/in/id.jsonl"
+    for n in 1 2 3 4 5 6; do echo "$n.png,a thing"; done >"$T/in/line.jsonl"
+    echo '{"images":[{"id":1},{"id":2},{"id":3},{"id":4},{"id":5},{"id":6}],"annotations":[{"image_id":1,"caption":"x"}]}' >"$T/in/coco.json"
+    local kinds=("key.jsonl:no 'image'" 'file.jsonl:the picture does not exist' "suffix.jsonl:'suffix' is not a string"
+        'id.jsonl:an id that was there before' 'line.jsonl:not JSON' 'coco.json:no file_name') kind
+    for kind in "${kinds[@]}"; do
+        fetch "$T/in/${kind%%:*}"
+        cat "$T/err"
+        [ "$rc" -eq 4 ]
+        [ "$(grep -vc warning: "$T/err")" -eq 5 ]
+        grep -qxF "pg-fetch: the same of 3 more records: ${kind#*:}" "$T/err"
+        grep -qx 'pg-fetch: 6 records with errors' "$T/err"
+        [ "$(grep -c '"error":{"tool":"pg-fetch","message":' "$T/out")" -eq 6 ]
+        fetch -v "$T/in/${kind%%:*}"
+        [ "$(grep -vc warning: "$T/err")" -eq 7 ]
+    done
+    # Another reason in between: nothing is taken for the same.
+    { sed -n 1,4p "$T/in/key.jsonl"; sed -n 1p "$T/in/suffix.jsonl"; sed -n 5p "$T/in/key.jsonl"; } >"$T/in/both.jsonl"
+    fetch "$T/in/both.jsonl"
+    grep -qxF "pg-fetch: the same of 1 more record: no 'image'" "$T/err"
+    grep -qxF "pg-fetch: $T/in/both.jsonl:6: no 'image'" "$T/err"
+}
+
+@test "a table is no source: told how to make one" {
+    printf 'image,suffix\na.png,a thing\n' >"$T/in/x.csv"
+    printf 'image\tsuffix\na.png\ta thing\n' >"$T/in/x.tsv"
+    for kind in csv tsv; do
+        run --separate-stderr "$B/pg-fetch" "$T/in/x.$kind"
+        [ "$status" -eq 1 ]
+        [[ $stderr == *"is no source, but Miller makes JSON lines of a table with columns image and caption: mlr -S --i$kind --ojsonl rename caption,suffix '$T/in/x.$kind' > train.jsonl" ]]
+    done
+}
+
+@test "JSON lines: zero bytes, \\u0000 and keys that are not UTF-8 are errors in plain words" {
+    cp "$PNG" "$T/in/a.png"
+    {
+        printf '{"image":"a.png"}\0\n\0\0\0\n'
+        # shellcheck disable=SC2028
+        echo '{"image":"a.png","suffix":"a\u0000b"}'
+        printf '{"image":"a.png","k\xff":1}\n'
+    } >"$T/in/x.jsonl"
+    fetch "$T/in/x.jsonl"
+    cat "$T/err"
+    [ "$rc" -eq 4 ]
+    [ "$(grep -c ':[12]: a zero byte: not UTF-8 (UTF-16?)$' "$T/err")" -eq 2 ]
+    grep -qF 'x.jsonl:3: a text with \u0000 in it' "$T/err"
+    grep -qF 'x.jsonl:4: unable to decode byte 0xff' "$T/err"
+}
+
+@test "texts beside pictures: returns, blanks alone, several lines, .TXT beside .JPG" {
+    for n in a b c; do cp "$PNG" "$T/in/$n.png"; done
+    cp "$PNG" "$T/in/D.PNG"
+    printf 'one\r\ntwo\rhalf \r\n\r\n' >"$T/in/a.txt"
+    printf ' \t\r\n' >"$T/in/b.txt"
+    : >"$T/in/c.txt"
+    echo 'upper' >"$T/in/D.TXT"
+    fetch "$T/in"
+    cat "$T/out" "$T/err"
+    [ "$rc" -eq 0 ]
+    [[ $(line 1) == *'"id":"D.PNG"'*'"suffix":"upper"}' ]]
+    [[ $(line 2) == *'"suffix":"one\ntwo\u000dhalf "}' ]]
+    [[ $(line 3) == *'"suffix":""}' ]]
+    [[ $(line 4) == *'"suffix":""}' ]]
+    [ "$(cat "$T/err")" = "pg-fetch: warning: 1 caption of several lines is one suffix, new lines and all, the first '$T/in/a.txt'; several captions of a picture are lines of JSON" ]
+    echo 'lower' >"$T/in/D.txt"
+    fetch "$T/in/D.PNG"
+    [[ $(line 1) == *'"suffix":"lower"}' ]]
+}
+
+@test "the manual's lines that make JSON lines of tables and of other keys" {
+    command -v jq >/dev/null || skip 'no jq'
+    cp "$PNG" "$T/in/a.png"
+    man=$(sed -n '/^jq -c/,/train.jsonl$/{s/\\e/\\/g; p}' man/pg-fetch.1)
+    [ "$(grep -c '^jq' <<<"$man")" -eq 2 ]
+    cd "$T/in"
+    echo '{"file_name":"a.png","text":"a thing"}' >metadata.jsonl
+    echo '{"image":"a.png","captions":["one","two"]}' >many.jsonl
+    bash -euc "$(sed -n 1p <<<"$man")"
+    [ "$(cat train.jsonl)" = '{"image":"a.png","suffix":"a thing"}' ]
+    bash -euc "$(sed -n '2,$p' <<<"$man")"
+    [ "$(cat train.jsonl)" = '{"image":"a.png","id":"a.png#0","suffix":"one"}'$'\n''{"image":"a.png","id":"a.png#1","suffix":"two"}' ]
+    command -v mlr >/dev/null || return 0
+    printf 'image,caption\na.png,"a ""thing"", 42"\n' >table.csv
+    bash -euc "$(cd "$OLDPWD" && sed -n 's/^\.Dl \(mlr .*\)/\1/p' man/pg-fetch.1)"
+    [ "$(cat train.jsonl)" = '{"image": "a.png", "suffix": "a \"thing\", 42"}' ]
+}
+
+@test "JSON that is not on lines: told what makes lines of it" {
+    echo '[{"image":"a.png"},{"image":"b.png"}]' >"$T/in/x.jsonl"
+    cp "$T/in/x.jsonl" "$T/in/list.json"
+    printf '{\n"image":"a.png"}\n' >"$T/in/y.jsonl"
+    printf '{"image":"a.png"}\n{"image":"b.png"}\n' >"$T/in/lines.json"
+    fetch "$T/in/x.jsonl"
+    grep -qF "x.jsonl:1: a list, not an object on each line: jq -c '.[]' makes lines of it" "$T/err"
+    fetch "$T/in/y.jsonl"
+    grep -qF 'y.jsonl:1: an object of several lines: jq -c . makes one line of each' "$T/err"
+    run -1 --separate-stderr "$B/pg-fetch" "$T/in/list.json"
+    [[ $stderr == *"a list, of which jq -c '.[]' makes JSON lines" ]]
+    run -1 --separate-stderr "$B/pg-fetch" "$T/in/lines.json"
+    [[ $stderr == *'(JSON lines are in files named .jsonl)' ]]
+}

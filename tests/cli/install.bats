@@ -43,7 +43,7 @@ tree() { (cd "$1" && find . -printf '%p %y %m %s %l\n' | LC_ALL=C sort); }
 @test "each of GNU's folders is where it is said to be, and nothing says the staging folder" {
     pgmake install DESTDIR="$T/root" prefix=/p exec_prefix=/x bindir=/b libdir=/l libexecdir=/e includedir=/i datadir=/d mandir=/m
     for f in /b/pg-infer /b/pg-demo /l/libpg.a /l/pkgconfig/pg.pc /e/pg/data/emoji /i/pg/stream/stream.h /d/pg/data/nano/model.npz \
-        /d/pg/pipelines/caption.sh /d/pg/pipelines/recipes/cococap /m/man1/pg-infer.1 /m/man5/pg-stream.5 /m/man7/pg.7; do
+        /d/pg/pipelines/caption.sh /d/pg/pipelines/recipes/cococap /m/man1/pg-infer.1 /m/man5/pg-stream.5 /m/man7/pg.7 /m/man3/pg.3 /i/pg/pg.h; do
         [ -f "$T/root$f" ] || { echo "no $f"; false; }
     done
     # pg-mpi.so, where it is built, lies in ../lib of the tools.
@@ -86,11 +86,26 @@ program
     echo "$output"
     [ "$status" -eq 0 ]
     [ "$output" = "$("$B/pg-info" data/nano | sed -n 's/^tensors  *\([0-9]*\).*/\1 tensors/p')" ]
-    # Every installed header stands by itself, in C11.
+    # The manual's program, of which the caption is pg-infer's.
+    sed -n '/^\.Bd -literal/,/^\.Ed/{/^\./d; s/\\e/\\/g; p}' man/pg.3 >"$T/caption.c"
+    # shellcheck disable=SC2046
+    (cd "$T" && "${TEST_CC:-cc}" -std=c11 -Wall -Wextra -Werror caption.c -o caption $(pkg-config --cflags --libs --static pg))
+    picture=tests/golden/image/jpg-exif6.jpg
+    want=$("$B/pg-fetch" $picture | "$B/pg-resize" -m data/nano | "$B/pg-tokenize" -m data/nano -p 'caption en' | "$B/pg-infer" -q -m data/nano -n 64 | "$B/pg-render" -f captions)
+    run "$T/caption" data/nano $picture
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -n "$output" ]
+    [ "$output" = "${want#*$'\t'}" ]
+    run "$T/caption" data/nano "$T/none.png"
+    [ "$status" -eq 1 ]
+    [[ $output == "cannot open '$T/none.png'"* ]]
+    # Every installed header stands by itself, in C11, and is one of those of pg.h.
     cd "$T/p/include/pg"
-    for h in */*.h; do
+    for h in pg.h */*.h; do
         # shellcheck disable=SC2046
         echo "#include \"$h\"" | cc -std=c11 -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags pg) -x c -
+        [ "$h" = pg.h ] || grep -qxF "#include \"$h\"" pg.h || { echo "pg.h lacks $h"; false; }
     done
 }
 

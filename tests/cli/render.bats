@@ -109,9 +109,9 @@ page = open("r.html").read()
 note = page[page.index("<section class=\"commands\">"):page.index("<section aria-labelledby=\"examples\">")]
 assert note == """<section class="commands">
 <h2>One &lt;b&gt;</h2>
-<div class="wide"><table class="numbers">
-<thead><tr><th scope="col">a</th><th scope="col">b &amp; c</th></tr></thead>
-<tbody><tr><td>1</td><td>&lt;i&gt;2&lt;/i&gt;</td></tr>
+<div class="wide"><table class="numbers texts">
+<thead><tr><th scope="col" class="number">a</th><th scope="col">b &amp; c</th></tr></thead>
+<tbody><tr><td class="number">1</td><td>&lt;i&gt;2&lt;/i&gt;</td></tr>
 </tbody></table></div>
 <p>some text
 in two lines</p>
@@ -227,9 +227,38 @@ P
     [ "$status" -eq 0 ]
     [[ $output == *"warning: no record has a caption, of 66" ]]
     run "$B/pg-render" -o y.svg before.pgs
-    [ "$status" -eq 0 ]
-    [[ $output == *"warning: there are no losses to draw"* ]]
-    [ -e y.svg ]
+    [ "$status" -eq 1 ]
+    [ "$output" = "pg-render: there are no losses to draw in 'before.pgs': svg is for the events of pg-train" ]
+    [ ! -e y.svg ]
+    run "$B/pg-render" -f svg <before.pgs
+    [ "$status" -eq 1 ]
+    [ "$output" = "pg-render: there are no losses to draw in 'standard input': svg is for the events of pg-train" ]
+}
+
+@test "a report of training alone counts steps and validations; without a loss it says so instead of a plot" {
+    "$B/pg-render" -q -o r.html events.pgs
+    grep -qF '<p class="soft">64 training steps, 1 validation</p>' r.html
+    "$PY" - <<'P'
+import msgpack
+with open("done.pgs", "wb") as f:
+    for r in {"pg-stream": [1, 0], "kind": "events", "chain": []}, {"event": "done", "step": 8, "path": "x"}, {"pg-end": 1}:
+        f.write(msgpack.packb(r))
+P
+    "$B/pg-render" -q -o d.html done.pgs
+    grep -qF '<p class="soft">0 training steps</p>' d.html
+    grep -qF 'There are no losses to draw' d.html
+    ! grep -q '<svg' d.html || false
+}
+
+@test "tables of a note: columns of numbers to the right, of texts to the left, their heads with them" {
+    printf '# T\r\npicture\tcaption\tsteps\tshare\r\na.png\t12\t3\t98 %%\r\nb.png\ta dog\t\t-0.5\r\n\nx\ty\n1\t2\n' >note
+    "$B/pg-render" -q -o n.html --note note before.pgs
+    sed -n '/<h2>T/,/<\/section>/p' n.html
+    grep -qF '<tr><th scope="col">picture</th><th scope="col">caption</th><th scope="col" class="number">steps</th><th scope="col" class="number">share</th></tr>' n.html
+    grep -qF '<tr><td>a.png</td><td>12</td><td class="number">3</td><td class="number">98 %</td></tr>' n.html
+    grep -qF '<tr><td>b.png</td><td>a dog</td><td class="number"></td><td class="number">-0.5</td></tr>' n.html
+    grep -qF '<th scope="col" class="number">x</th>' n.html # another table
+    grep -qF '.texts tr > .number { text-align: right; }' n.html
 }
 
 @test "sidecar: beside the image, never over a file without --overwrite" {
@@ -264,4 +293,23 @@ P
     "$B/pg-render" -f captions -o link.txt before.pgs
     [ -L link.txt ]
     ! grep -q old real.txt
+}
+
+@test "sidecar: of many files that are there already three are named, the rest is counted" {
+    for i in 1 2 3 4 5; do
+        cp a.png "$i.png"
+        echo mine >"$i.txt"
+    done
+    "$PY" - <<'P'
+import msgpack
+with open("five.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "examples", "chain": []}] + [{"id": str(i), "source": f"{i}.png", "caption": "x"} for i in range(1, 6)] + [{"pg-end": 5}]:
+        f.write(msgpack.packb(r))
+P
+    run "$B/pg-render" -f sidecar five.pgs
+    [ "$status" -eq 0 ]
+    echo "$output"
+    [ "$(grep -c 'exists and is kept; --overwrite replaces it' <<<"$output")" -eq 3 ]
+    [[ $output == *'warning: 2 more exist and are kept'*'0 files written, 5 kept'* ]]
+    [ "$(cat 5.txt)" = mine ]
 }

@@ -119,6 +119,7 @@ P
     cat >bad.jsonl <<'J'
 {"id": "no-caption", "references": ["x"]}
 {"id": "no-reference", "caption": "x"}
+{"id": "empty-suffix", "caption": "x", "suffix": ""}
 {"id": 1, "caption": "again", "references": ["x"]}
 J
     cat a.jsonl bad.jsonl >all.jsonl
@@ -126,6 +127,7 @@ J
     [ "$status" -eq 4 ]
     [[ $output == *"'no-caption' is not scored: no caption"* ]]
     [[ $output == *"'no-reference' is not scored: no reference"* ]]
+    [[ $output == *"'empty-suffix' is not scored: no reference"* ]]
     [[ $output == *"'1' is not scored: its id is in the input twice"* ]]
     "$B/pg-score" -f json a.jsonl >want
     run bash -c "'$B/pg-score' -f json all.jsonl 2>/dev/null | cmp - want"

@@ -1,5 +1,7 @@
 #!/usr/bin/env bats
 # pipelines/: the scripts that users call.
+# shellcheck disable=SC2154 # bats sets stderr
+bats_require_minimum_version 1.5.0
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=$(cd "${PG_BUILD:-build}" && pwd)
@@ -19,6 +21,22 @@ pictures() {
         cp tests/golden/image/"$(ls tests/golden/image | grep -m1 '\.png$')" "$T/pictures/$i.png"
         echo "{\"image\":\"$i.png\",\"suffix\":\"a thing\"}"
     done >"$T/pictures/train.jsonl"
+}
+
+# killed_by NAME: in $T/bin a pg-train that is killed once the file that variable NAME names is there.
+killed_by() {
+    mkdir "$T/bin"
+    ln -s "$B"/pg-* "$T/bin/"
+    rm "$T/bin/pg-train"
+    cat >"$T/bin/pg-train" <<S
+#!/bin/sh
+[ -n "\$$1" ] || exec "$B/pg-train" "\$@"
+exec 3<&0 # sh gives a background job no stdin of its own
+"$B/pg-train" "\$@" <&3 &
+for i in \$(seq 1000); do [ -e "\$$1" ] && break; sleep 0.01; done
+kill -9 \$!; exit 137
+S
+    chmod +x "$T/bin/pg-train"
 }
 
 @test "finetune.sh, then caption.sh: text, and a report" {
@@ -99,24 +117,13 @@ pictures() {
 }
 
 @test "finetune.sh DIR: training that was killed goes on behind its last save, to the same weights; with other options it is refused" {
-    mkdir "$T/m" "$T/bin"
+    mkdir "$T/m"
     small
     pictures
-    ln -s "$B"/pg-* "$T/bin/"
-    rm "$T/bin/pg-train"
-    # The first time it is killed once something was saved.
-    cat >"$T/bin/pg-train" <<S
-#!/bin/sh
-[ -n "\$KILL" ] || exec "$B/pg-train" "\$@"
-exec 3<&0 # sh gives a background job no stdin of its own
-"$B/pg-train" "\$@" <&3 &
-for i in \$(seq 1000); do [ -e "$T/job/tuned.state" ] && break; sleep 0.01; done
-kill -9 \$!; exit 137
-S
-    chmod +x "$T/bin/pg-train"
+    killed_by KILL
     export PG_BIN=$T/bin MODEL_SOURCE=$T/m/model.npz TOKENIZER_SOURCE=data/nano/tokenizer.model TRAIN_SOURCE=$T/pictures/train.jsonl
     export VAL_SOURCE=$TRAIN_SOURCE STEPS=3000 BATCH=2 LENGTH=8
-    KILL=1 SAVE_EVERY=20 run pipelines/finetune.sh "$T/job" --lr 0.1
+    KILL=$T/job/tuned.state SAVE_EVERY=20 run pipelines/finetune.sh "$T/job" --lr 0.1
     echo "$output"
     [ "$status" -ne 0 ]
     [ -e "$T/job/tuned.state" ] && [ ! -e "$T/job/events.pgs" ] && [ ! -e "$T/job/report.html" ]
@@ -136,6 +143,80 @@ S
     # The curve of both attempts together begins with the first step.
     "$B/pg-render" -q -o "$T/loss.svg" "$T/job"/events-*.pgs "$T/job/events.pgs"
     [ "$("$B/pg-render" -f text "$T/job/events-00.pgs" 2>/dev/null | grep -c '^step:  1/3000 ')" -eq 1 ]
+}
+
+@test "finetune.sh MODEL TRAIN OUT: training that was killed goes on, to the same weights; with other options it is refused" {
+    mkdir "$T/m"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    killed_by KILL
+    export PG_BIN=$T/bin LENGTH=8
+    set -- "$T/m" "$T/pictures/train.jsonl"
+    KILL=$T/job.state SAVE_EVERY=20 run pipelines/finetune.sh "$@" "$T/job/" --steps 3000 --batch 2
+    [ "$status" -ne 0 ]
+    [ -e "$T/job.state" ] && [ ! -e "$T/job/model.npz" ]
+    run pipelines/finetune.sh "$@" "$T/job" --steps 3000 --batch 2 --lr 0.2
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *'lr 0.2'* ]]
+    SAVE_EVERY=1000 run pipelines/finetune.sh "$@" "$T/job" --steps 3000 --batch 2
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"resuming after step "*" of 3000"*"done: step 3000"* ]]
+    [ ! -e "$T/job.state" ]
+    SAVE_EVERY=0 pipelines/finetune.sh "$@" "$T/whole" --steps 3000 --batch 2 >"$T/log"
+    ! grep -q '^save:' "$T/log" || false
+    cmp "$T/job/model.npz" "$T/whole/model.npz"
+    # Done without an example that has an error: nothing is left to go on from.
+    echo 'no picture' >"$T/pictures/2.png"
+    run pipelines/finetune.sh "$@" "$T/part" --steps 20 --batch 2
+    [ "$status" -eq 4 ]
+    [ -f "$T/part/model.npz" ] && [ ! -e "$T/part.state" ]
+}
+
+@test "every script: --help on standard output, from its head; what is no option is status 2 with the usage" {
+    local s name
+    for s in pipelines/*.sh pipelines/slurm/*.sh data/*.sh; do
+        case $s in */made.sh | */usage.sh) continue ;; esac
+        name=${s##*/}
+        for h in -h --help 'a b c --help'; do
+            # shellcheck disable=SC2086 # several words
+            run --separate-stderr "$s" $h
+            [ "$status" -eq 0 ] || { echo "$s $h: $stderr"; false; }
+            [[ ${lines[0]} == 'usage: '*"$name"* ]]
+            [ "${#lines[@]}" -ge 2 ]
+            [ -z "$stderr" ]
+        done
+        run --separate-stderr "$s" --no-such
+        [ "$status" -eq 2 ] || { echo "$s: $status"; false; }
+        [ -z "$output" ]
+        [[ $stderr == "$name: unknown option '--no-such'"$'\nusage: '*"$name"*$'\n'"Try '$name --help'." ]] || { echo "$stderr"; false; }
+    done
+    # A copy, as Slurm makes one.
+    mkdir "$T/spool"
+    cp pipelines/slurm/train.sh "$T/spool/script"
+    run -2 "$T/spool/script"
+    [[ $output == *'Usage: sbatch [sbatch options] train.sh MODEL TRAIN OUT'* ]]
+    run -2 pipelines/caption.sh data/nano "$T" "$T/x.html" -q
+    [[ $output == "caption.sh: unknown option '-q'"* ]]
+    run -2 pipelines/transfer.sh other m t o
+    [[ $output == "transfer.sh: no recipe 'other'; there are "*cococap* ]]
+    run -0 pipelines/transfer.sh
+    [[ $output == *cococap* ]]
+    run -0 make -f pipelines/sweep.mk help
+    [[ $output == 'An experiment over '* ]]
+    # To a full disk it fails.
+    run bash -c 'pipelines/caption.sh --help >/dev/full'
+    [ "$status" -ne 0 ]
+}
+
+@test "PREFIX in the environment that is a folder is refused: it is where programs are installed, not a prompt" {
+    for s in 'finetune.sh m t o' 'caption.sh m s' 'serve.sh m' 'evaluate.sh m d i' 'preprocess.sh m o s' 'caption-shards.sh m o s' 'slurm/submit.sh captions 1 m s o'; do
+        # shellcheck disable=SC2086 # several words
+        PREFIX=$T run -2 pipelines/$s
+        [[ $output == *"PREFIX, the prompt, is the folder '$T' in the environment: unset PREFIX" ]] || { echo "$s: $output"; false; }
+    done
 }
 
 @test "demo.sh: names in four languages, ten captions before and after, a report with both and the loss" {
@@ -293,6 +374,16 @@ J
     [ "$(wc -l <"$T/sweep/scores.tsv")" -eq 5 ]
     run sweep LRS=0.1 SEEDS=0 ARGS="--optimizer adamw"
     [ "$(grep -c '^training' <<<"$output")" -eq 1 ]
+    # What is no stream is told how to become one, before anything runs.
+    for f in "$T/pictures/train.jsonl" "$T/pictures"; do
+        run sweep TRAIN="$f"
+        [ "$status" -eq 2 ]
+        [[ $output == *"'$f' is no stream of examples: pg-fetch '$f' | pg-resize -m '$T/m' | pg-tokenize -m '$T/m' > examples.pgs makes one"* ]]
+        [[ $output != *training* ]]
+    done
+    run sweep VAL="$T/none.pgs"
+    [ "$status" -eq 2 ]
+    [[ $output == *"'$T/none.pgs' does not exist"* ]]
     # From another folder, with the model that lies beside the script.
     top=$PWD
     cd "$T"

@@ -32,7 +32,7 @@ trains() { says "$1" "$2" bash -c "'$A' make pg1 | '$B/pg-train' -m $G/pg1.npz -
 @test "--dtype on a CPU without instructions for it: said once" {
     trains 0 '' --dtype f32
     [[ $stderr != *instructions* ]]
-    export PG_CPU_DISABLE=bf16,vnni
+    export PG_CPU_DISABLE=bf16,avx512,avx2
     trains 0 'warning: --dtype bf16: this CPU has no instructions for it: float32 instead' --dtype bf16
     "$S" make pg1 decode >"$T/in"
     for d in bf16 int8; do
@@ -153,4 +153,34 @@ P
     "$B/pg-render" -f jsonl "$T/out.pgs" | grep -q '"id":"c\\u202egnp.png"'
     printf x >"$T/p/$(printf 'f\342\200\256\033').png"
     says 4 "'f????.png'" bash -c "'$B/pg-fetch' '$T/p' | '$B/pg-resize' -s 8 >/dev/null"
+}
+
+@test "a loss that rose is told of at the end, with both values, also where the run was resumed; one that fell is not" {
+    for p in png-rgb8-64.png jpg-420.jpg; do echo "{\"image\":\"$PWD/$I/$p\",\"suffix\":\"a thing\"}"; done >"$T/in.jsonl"
+    "$B/pg-fetch" "$T/in.jsonl" | "$B/pg-resize" -m $M | "$B/pg-tokenize" -q -m $M >"$T/in.pgs"
+    rises='warning: the loss rose from '
+    says 0 '' bash -c "'$B/pg-train' -m $M -o '$T/knows' --steps 60 --batch 2 <'$T/in.pgs' >/dev/null"
+    [[ $stderr != *"$rises"* ]]
+    losses() { "$B/pg-render" -f jsonl 2>/dev/null | sed -nE 's/.*"event":"step".*"loss":([0-9.]+).*/\1/p'; }
+    set -- -m "$T/knows" -o "$T/o.npz" --lr 3e4 --steps 5 --batch 2
+    "$B/pg-train" "$@" --save-every 5 <"$T/in.pgs" 2>"$T/err" >"$T/events.pgs"
+    losses <"$T/events.pgs" >"$T/losses"
+    cat "$T/losses" "$T/err"
+    awk 'NR == 1 { first = $1 } NR > 1 { low += $1 <= first + 1 } END { exit NR != 5 || low }' "$T/losses"
+    says=$(awk 'NR == 1 { first = m = $1 } { m += ($1 - m) / (NR < 10 ? NR : 10) } END { printf "%.4g in the first step to %.4g at the end", first, m }' "$T/losses")
+    grep -qF "$rises$says: " "$T/err"
+    says 0 "$rises$says: " bash -c "'$B/pg-train' ${*@Q} --resume <'$T/in.pgs' >/dev/null"
+    [[ $stderr == *'resuming after step 5 of 5'* ]]
+}
+
+@test "a loss that is no number ends training: status 1, the checkpoint and the last save that were there stay as they are" {
+    "$A" make pg1 >"$T/in.pgs"
+    echo precious >"$T/o.npz"
+    trains 1 'the loss is not a number at step ' --steps 9 --lr 1e30
+    [[ $stderr == *'try a smaller --lr or --clip 1; nothing was written'* ]]
+    [ "$(cat "$T/o.npz")" = precious ]
+    trains 1 'at step ' --steps 9 --lr 1e30 --save-every 1
+    [[ $stderr == *'the last save is kept'* ]]
+    [ "$(cat "$T/o.npz")" = precious ]
+    [ -s "$T/o.npz.state" ]
 }

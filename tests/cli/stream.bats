@@ -158,3 +158,12 @@ cuts() {
     "$PY" tests/stream/interop.py show <"$T/out" >"$T/shown"
     [ "$(grep -c 'error=' "$T/shown")" -eq 3 ]
 }
+
+@test "what is no stream but JSON or a picture is named, with what makes a stream of it" {
+    for f in tests/golden/image/png-rgb8.png tests/golden/image/jpg-420.jpg; do
+        run bash -c "'$B/pg-resize' <'$f' | cat"
+        [[ $output == *"is not a pg stream: it does not begin with a header, but as PNG or JPEG does, which pg-fetch makes a stream of" ]]
+    done
+    run bash -c "echo '{\"image\":\"x.png\"}' | '$B/pg-resize' | cat"
+    [[ $output == *"is not a pg stream: it does not begin with a header, but as JSON does, which pg-fetch makes a stream of" ]]
+}

@@ -119,6 +119,7 @@ def inputs(src):
         f.write('{"id": 1, "caption": "a dog runs on the beach", "references": ["A dog runs on the beach", "a dog on sand"]}\n')
         f.write('{"id": 2, "caption": "two cats", "references": ["two cats sleep on a sofa"]}\n')
     shutil.copyfile(os.path.join(GOLDEN, "model", "pg1.npz"), os.path.join(src, "model", "model.npz"))
+    shutil.copyfile(os.path.join(TOP, "data", "nano", "model.npz"), os.path.join(src, "nano.npz"))
     # A tokenizer with as many pieces as pg1 has tokens.
     shell(f"cat '{TOP}'/man/*.[157] >text && spm_train --input=text --model_prefix=t --vocab_size=320 --model_type=bpe --pad_id=0 --eos_id=1 "
           "--bos_id=2 --unk_id=3 --add_dummy_prefix=false && mv t.model model/tokenizer.model && rm text t.vocab", src)
@@ -167,6 +168,7 @@ def cases():
     yield Case("convert-hf", ["pg-convert", "model", "out"], None, ["model"])
     yield Case("convert-npz", ["pg-convert", "hf", "out.npz", "--dtype", "bf16"], None, ["hf"])
     yield Case("convert-int8", ["pg-convert", "model", "out.safetensors", "--dtype", "int8"], None, ["model", ("old.npz", "out.safetensors")])
+    yield Case("convert-shards", ["pg-convert", "nano.npz", "out.safetensors", "--shard-size", "1"], None, ["nano.npz", ("old.npz", "out.safetensors")])
     yield Case("convert-merge", ["pg-convert", "--merge", "model", "adapter", "out"], None, ["model", "adapter"])
     yield Case("info", ["pg-info"], None, [], numberless)
     yield Case("info-model", ["pg-info", "--checksums", "model"], None, ["model"], numberless)

@@ -84,7 +84,7 @@ static void test_quantised(void **state)
         pg_quant_free(y);
     }
     if (!any) {
-        print_message("no VNNI here: skipped\n");
+        print_message("no instructions for it here: skipped\n");
         skip();
     }
 }
