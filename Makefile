@@ -26,8 +26,10 @@ FORTIFY := -D_FORTIFY_SOURCE=$(shell $(CC) -O2 -D_FORTIFY_SOURCE=3 -E -dM -inclu
 	grep -q '__USE_FORTIFY_LEVEL 3' && echo 3 || echo 2)
 endif
 endif
-STACK = -fstack-protector-strong -fstack-clash-protection $(if $(findstring x86_64,$(MULTIARCH)),-fcf-protection)
-HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK))
+# clang has the second for ARM since version 18 only.
+STACK := -fstack-protector-strong $(shell $(CC) -Werror -fstack-clash-protection -S -x c /dev/null -o /dev/null 2>/dev/null && echo -fstack-clash-protection)
+BRANCHES = $(if $(filter x86_64,$(MACHINE)),-fcf-protection)$(if $(filter aarch64,$(MACHINE)),-mbranch-protection=standard)
+HARD_CFLAGS = -fPIE -Wformat -Wformat-security $(if $(SANITIZER),,$(STACK) $(BRANCHES))
 HARD_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack
 endif
 # -ffp-contract=off: products and sums are rounded one by one unless a kernel asks for FMA, so every compiler gives the same bits.
@@ -36,6 +38,7 @@ PG_CFLAGS = -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisi
 PG_CXXFLAGS = -std=c++17 -pthread $(HARD_CFLAGS) -Wall -Wextra $(WERROR) $(SAN)
 # The serial BLIS: threads are ours, so that results do not depend on their number.
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 BLIS_DIR ?= $(firstword $(wildcard /usr/lib/$(MULTIARCH)/blis-serial /usr/lib/*/blis-serial))
 BLIS_CFLAGS ?= $(addprefix -I,$(firstword $(wildcard /usr/include/$(MULTIARCH)/blis-serial)))
 LIBS_IMAGE = -lpng -ljpeg
@@ -69,11 +72,13 @@ $(BUILD)/%.o: %.c Makefile
 $(BUILD)/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	$(call short,CXX)$(CXX) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CXXFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
-# Files that hold code for one instruction set; only called where the CPU has it.
+# Files that hold code for one instruction set; only called where the CPU has it. Elsewhere they are empty. NEON needs no option.
+ifeq ($(MACHINE),x86_64)
 $(BUILD)/common/kernels/%_avx2.o: PG_CFLAGS += -mavx2 -mfma -mf16c
 $(BUILD)/common/kernels/%_avx512.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
 $(BUILD)/common/kernels/%_bf16.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
 $(BUILD)/common/kernels/%_vnni.o: PG_CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
+endif
 
 $(BUILD)/libpg.a: $(LIB_OBJ)
 	@rm -f $@
@@ -174,6 +179,10 @@ kills: everything
 	@PG_BUILD=$(BUILD) tests/faults/run.sh kills
 tsan:
 	@tests/faults/tsan.sh
+# On another machine: cross-compiled, run by qemu. Installs both.
+arm64:
+	@pipelines/packages.sh build arm64
+	@tests/arm64.sh $(TESTS)
 
 # Debian and Ubuntu packages that are needed: listed with their purpose in pipelines/packages.txt.
 deps:
@@ -219,8 +228,8 @@ scale: all $(BUILD)/tests/bench/aux_picture
 include packaging/install.mk
 
 clean:
-	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov
+	rm -rf $(BUILD) build-gcc build-clang build-san build-fuzz build-cov build-arm64 build-arm64-root
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all lint coverage fuzz fuzzers faults kills tsan bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
+.PHONY: all lint coverage fuzz fuzzers faults kills tsan arm64 bench scale interop demo nano sets interop-net everything unit deps install-deps check clean
 .SECONDARY:

@@ -9,7 +9,7 @@ read -ra flags <<<"-std=c11 -Icommon -Itools -Itests/fuzz -D_POSIX_C_SOURCE=2008
 jobs=$(nproc)
 # Files of one instruction set are left out: loops of intrinsics without pointers of others' making, which the tests of kernels hold against the
 # scalar definitions, also under the sanitizers.
-mapfile -t sources < <(find common tools tests/fuzz -name '*.c' ! -name '*_avx2.c' ! -name '*_avx512.c' ! -name '*_bf16.c' ! -name '*_vnni.c' | sort)
+mapfile -t sources < <(find common tools tests/fuzz -name '*.c' ! -name '*_avx2.c' ! -name '*_avx512.c' ! -name '*_bf16.c' ! -name '*_vnni.c' ! -name '*_neon.c' | sort)
 if ! gcc "${flags[@]}" -include mpi.h -fsyntax-only -x c /dev/null 2>/dev/null; then
     echo "no mpi.h here: tools/mpi_link.c is left out"
     for i in "${!sources[@]}"; do [ "${sources[i]}" != tools/mpi_link.c ] || unset "sources[i]"; done

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include "base/file.h"
 #include "base/guard.h"
@@ -56,21 +59,38 @@ static void put_bytes(const char *label, double n, const char *what)
 
 /* ---- the machine ---- */
 
-static void put_cpu(const pg_tool *t)
+/* The value of the first line of /proc/cpuinfo that begins with key; false: there is none. */
+static bool cpu_value(const pg_tool *t, const char *key, char *value, size_t size)
 {
     char line[512];
+    bool found = false;
     FILE *f = fopen("/proc/cpuinfo", "r");
     if (!f && errno != ENOENT) tool_die(t, EXIT_FAIL, "cannot open '/proc/cpuinfo': %s", strerror(errno));
-    while (f && fgets(line, sizeof line, f)) {
+    while (f && !found && fgets(line, sizeof line, f)) {
         char *v = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !v) continue;
+        if (strncmp(line, key, strlen(key)) || !v) continue;
         v[strcspn(v, "\n")] = 0;
-        printf("%-16s", "cpu");
-        put_name(v + 1 + (v[1] == ' '));
-        putchar('\n');
-        break;
+        snprintf(value, size, "%s", v + 1 + (v[1] == ' '));
+        found = true;
     }
     if (f) fclose(f);
+    return found;
+}
+
+static void put_cpu(const pg_tool *t)
+{
+    char name[512], maker[16], part[16];
+    if (cpu_value(t, "model name", name, sizeof name)) {
+        printf("%-16s", "cpu");
+        put_name(name);
+        putchar('\n');
+    } else if (cpu_value(t, "CPU implementer", maker, sizeof maker) && cpu_value(t, "CPU part", part, sizeof part)) { /* all that ARM has */
+        printf("%-16simplementer ", "cpu");
+        put_name(maker);
+        fputs(", part ", stdout);
+        put_name(part);
+        putchar('\n');
+    }
     printf("%-16s", "cpu features");
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_cpu_init();
@@ -88,8 +108,12 @@ static void put_cpu(const pg_tool *t)
     SHOW("avx512bf16");
 #undef SHOW
     puts(any ? "" : "none of those used");
+#elif defined(__aarch64__)
+    unsigned long has = getauxval(AT_HWCAP), has2 = getauxval(AT_HWCAP2);
+    printf("neon%s%s%s%s\n", has & HWCAP_ASIMDDP ? " dotprod" : "", has & HWCAP_SVE ? " sve" : "", has2 & HWCAP2_I8MM ? " i8mm" : "",
+           has2 & HWCAP2_BF16 ? " bf16" : "");
 #else
-    puts("not x86: scalar kernels");
+    puts("none of those used");
 #endif
 }
 

@@ -8,6 +8,8 @@
  * no float row is ever read back and forth. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 #include <math.h>
 #include <stdlib.h>
@@ -123,6 +125,31 @@ TARGET("avx512f") static void down_avx512(const unsigned char *const *rows, cons
         _mm512_storeu_ps(out + i + 48, d);
     }
 }
+#elif defined(__aarch64__)
+static inline float32x4_t add_four(float32x4_t sum, float32x4_t w, uint16x4_t bytes)
+{
+    return vaddq_f32(sum, vmulq_f32(w, vcvtq_f32_u32(vmovl_u16(bytes))));
+}
+
+static void down_neon(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        float32x4_t a = vdupq_n_f32(0), b = a, c = a, d = a;
+        for (size_t k = 0; k < taps; k++) {
+            const uint8x16_t p = vld1q_u8(rows[k] + i);
+            const uint16x8_t low = vmovl_u8(vget_low_u8(p)), high = vmovl_u8(vget_high_u8(p));
+            const float32x4_t v = vdupq_n_f32(w[k]);
+            a = add_four(a, v, vget_low_u16(low));
+            b = add_four(b, v, vget_high_u16(low));
+            c = add_four(c, v, vget_low_u16(high));
+            d = add_four(d, v, vget_high_u16(high));
+        }
+        vst1q_f32(out + i, a);
+        vst1q_f32(out + i + 4, b);
+        vst1q_f32(out + i + 8, c);
+        vst1q_f32(out + i + 12, d);
+    }
+}
 #endif
 
 typedef void down_fn(const unsigned char *const *rows, const float *w, size_t taps, size_t n, float *out);
@@ -132,6 +159,8 @@ static down_fn *choose_down(bool plain)
 #if defined(__x86_64__)
     if (!plain && __builtin_cpu_supports("avx512f")) return down_avx512;
     if (!plain && __builtin_cpu_supports("avx2")) return down_avx2;
+#elif defined(__aarch64__)
+    if (!plain) return down_neon;
 #endif
     (void)plain;
     return down_plain;

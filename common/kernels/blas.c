@@ -19,7 +19,7 @@
 #include "kernels/ops.h"
 
 /* A CPU newer than BLIS gets its "generic" kernels, a fifth of the speed, unless told otherwise before the first use. In 0.9 the
- * variable holds the number of the architecture; a name would read as 0. */
+ * variable holds the number of the architecture; a name would read as 0. Debian's BLIS for arm64 has one set of kernels, for NEON. */
 void pg_blas_init(char *name, size_t len)
 {
     const char *how = "";

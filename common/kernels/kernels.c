@@ -23,36 +23,48 @@ static size_t list_isas(isa out[3])
     out[n++] = (isa){&pg_ops_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")};
     out[n++] = (isa){&pg_ops_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")}; /* and f16c, which all of them have */
+#elif defined(__aarch64__)
+    out[n++] = (isa){&pg_ops_neon, true};
 #endif
     out[n++] = (isa){&pg_ops_scalar, true};
     return n;
 }
 
-static int choose(const pg_ops **out, pg_err *e)
-{
-    isa list[3];
-    size_t n = list_isas(list);
-    const char *s = getenv("PG_CPU_DISABLE");
-    while (s && *s) {
-        size_t len = strcspn(s, ",");
-        bool known = len == 0 || (len == 4 && !strncmp(s, "bf16", 4)) || (len == 4 && !strncmp(s, "vnni", 4)) || (len == 6 && !strncmp(s, "avx512", 6)) || (len == 4 && !strncmp(s, "avx2", 4));
-        if (!known) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2, bf16, vnni", (int)len, s);
-        for (size_t i = 0; i < n; i++)
-            if (strlen(list[i].ops->name) == len && !strncmp(list[i].ops->name, s, len)) list[i].present = false;
-        s += len;
-        if (*s == ',') s++;
-    }
-    size_t i = 0;
-    while (i + 1 < n && !list[i].present) i++; /* the last is the scalar one */
-    *out = list[i].ops;
-    return PG_OK;
-}
-
-/* The names in PG_CPU_DISABLE are known to be right. */
+/* Whether the list in PG_CPU_DISABLE has a name. */
 static bool disabled(const char *name)
 {
     const char *s = getenv("PG_CPU_DISABLE");
-    return s && strstr(s, name);
+    while (s && *s) {
+        size_t len = strcspn(s, ",");
+        if (len == strlen(name) && !strncmp(s, name, len)) return true;
+        s += len + (s[len] == ',');
+    }
+    return false;
+}
+
+/* A list made for one machine is right on all, so every name is known on each. */
+static int check_disabled(pg_err *e)
+{
+    static const char *const known[] = {"", "avx512", "avx2", "bf16", "vnni", "neon"};
+    const char *s = getenv("PG_CPU_DISABLE");
+    while (s && *s) {
+        size_t len = strcspn(s, ","), i = 0, n = sizeof known / sizeof *known;
+        while (i < n && !(strlen(known[i]) == len && !strncmp(s, known[i], len))) i++;
+        if (i == n) return pg_error(e, PG_EINVAL, "PG_CPU_DISABLE: '%.*s' is not one of avx512, avx2, bf16, vnni, neon", (int)len, s);
+        s += len + (s[len] == ',');
+    }
+    return PG_OK;
+}
+
+static int choose(const pg_ops **out, pg_err *e)
+{
+    isa list[3];
+    size_t n = list_isas(list), i = 0;
+    int r = check_disabled(e);
+    if (r) return r;
+    while (i + 1 < n && !(list[i].present && !disabled(list[i].ops->name))) i++; /* the last is the scalar one */
+    *out = list[i].ops;
+    return PG_OK;
 }
 
 int pg_kern_new(pg_kern **out, size_t threads, pg_err *e)

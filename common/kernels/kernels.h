@@ -1,5 +1,5 @@
-/* Arithmetic on f32 rows. Every function has a scalar definition (scalar.c) and faster versions chosen at run time by CPUID;
- * PG_CPU_DISABLE=avx512,avx2 in the environment switches them off. Results do not depend on the number of threads: what one
+/* Arithmetic on f32 rows. Every function has a scalar definition (scalar.c) and faster versions, of which the CPU chooses at run time;
+ * PG_CPU_DISABLE=avx512,avx2,neon in the environment switches them off. Results do not depend on the number of threads: what one
  * output element is made of, and in which order, is fixed. All matrices row-major; ld = elements between rows.
  * Backward functions *add* into gradients of parameters and *overwrite* gradients of activations unless said otherwise. */
 #ifndef PG_KERNELS_KERNELS_H

@@ -1,6 +1,6 @@
 /* The loops that have one version per instruction set. All work on one row or one run of elements, in one thread, at any
  * alignment and length; drivers (norm.c, gemm.c, attention.c, ...) cut the work into such pieces. scalar.c defines what each
- * computes; vec.h holds the vector version, built by ops_avx2.c and ops_avx512.c. */
+ * computes; vec.h holds the vector version, built by ops_avx2.c, ops_avx512.c and ops_neon.c. */
 #ifndef PG_KERNELS_OPS_H
 #define PG_KERNELS_OPS_H
 
@@ -69,6 +69,8 @@ extern const pg_ops pg_ops_scalar;
 void pg_turn(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t cols); /* pg_ops_scalar's, where a vector version has none */
 #if defined(__x86_64__)
 extern const pg_ops pg_ops_avx2, pg_ops_avx512;
+#elif defined(__aarch64__)
+extern const pg_ops pg_ops_neon;
 #endif
 
 enum {

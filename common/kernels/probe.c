@@ -3,6 +3,8 @@
 #include <time.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/quant.h"
@@ -16,9 +18,12 @@ double pg_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-#if defined(__x86_64__)
 /* Eight sums that do not wait for each other; in assembly, as a compiler that keeps them in memory would measure that. */
+#if defined(__x86_64__)
 #define STEP(op, i) __asm__ volatile(op " %1, %1, %0" : "+x"(c##i) : "x"(a))
+#elif defined(__aarch64__)
+#define STEP(op, i) __asm__ volatile(op " %0.4s, %1.4s, %1.4s" : "+w"(c##i) : "w"(a))
+#endif
 #define LOOP(type, op, first)                                                       \
     type a = first, c0 = a, c1 = a, c2 = a, c3 = a, c4 = a, c5 = a, c6 = a, c7 = a; \
     for (long r = 0; r < 2 * rounds; r++) {                                         \
@@ -31,6 +36,7 @@ double pg_seconds(void)
         STEP(op, 6);                                                                \
         STEP(op, 7);                                                                \
     }
+#if defined(__x86_64__)
 __attribute__((target("avx512f"))) static void f32_512(long rounds)
 {
     LOOP(__m512, "vfmadd231ps", _mm512_set1_ps(0.5f))
@@ -55,6 +61,11 @@ __attribute__((target("avx2,fma"))) static void f32_256(long rounds)
 __attribute__((target("avx2,fma"))) static void int8_256(long rounds)
 {
     LOOP(__m256i, "vpaddd", _mm256_set1_epi32(0x01010101))
+}
+#elif defined(__aarch64__)
+static void f32_128(long rounds)
+{
+    LOOP(float32x4_t, "fmla", vdupq_n_f32(0.5f))
 }
 #endif
 
@@ -86,6 +97,8 @@ double pg_probe_peak(pg_kern *k, pg_peak what, double seconds, pg_clock now)
     else if (what == PG_PEAK_BF16 && k->has_bf16) j.loop = bf16_512, per_round = SUMS * 64;
     else if (what == PG_PEAK_INT8 && k->quant == &pg_quant_vnni) j.loop = int8_512, per_round = SUMS * 128;
     else if (what == PG_PEAK_INT8 && k->quant == &pg_quant_avx2) j.loop = int8_256, per_round = SUMS * 64;
+#elif defined(__aarch64__)
+    if (what == PG_PEAK_F32 && k->ops == &pg_ops_neon) j.loop = f32_128, per_round = SUMS * 8;
 #else
     (void)what;
 #endif

@@ -1,4 +1,4 @@
-/* The vector versions of ops.h, written once; ops_avx2.c and ops_avx512.c define the vector (VL lanes, vf and the v_ functions,
+/* The vector versions of ops.h, written once; ops_avx2.c, ops_avx512.c and ops_neon.c define the vector (VL lanes, vf and the v_ functions,
  * all static inline), VEC_NAME and VEC_TABLE, then include this file. A load or store of n < VL lanes touches only those n.
  * Sums are kept in lanes for at most RUN elements and then added up in double. */
 enum { RUN = 4096, STREAM = 1 << 18 /* elements of B that are more than a cache keeps */ };
@@ -366,7 +366,9 @@ static void adamw(float *w, float *mu, float *nu, const float *grad, const pg_ad
  * any number of them. */
 #undef UNROLL
 #undef ALWAYS
-#if defined(__clang__)
+#if defined(__clang__) && defined(__aarch64__)
+#define UNROLL _Pragma("clang loop unroll(full)") /* with the other, 14 leaves loops as they are whose count it learns late */
+#elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 8") /* else arrays of sums are not kept in registers */

@@ -1,6 +1,6 @@
 /* The inner loop of small and middle-sized products, over panels of B as panel.c packs them: PG_PANEL_VECS vectors of columns wide,
- * rows of K one after another. Included by ops_avx2.c and ops_avx512.c after vec.h's first part; see there. */
-enum { PANEL_ROWS = 6 }; /* 6 x 4 (avx512) or 6 x 2 (avx2) sums, the vectors of B and one of A fill the registers */
+ * rows of K one after another. Included by vec.h. */
+enum { PANEL_ROWS = 6 }; /* 6 x 4 (avx512), 6 x 3 (neon) or 6 x 2 (avx2) sums, the vectors of B and one of A fill the registers */
 
 ALWAYS void panel_block(size_t R, size_t W, size_t last, size_t K, const float *A, size_t rsa, size_t csa, const float *P, bool more,
                         float *C, size_t ldc)
@@ -51,8 +51,10 @@ static void panel(size_t M, size_t n, size_t K, const float *A, size_t rsa, size
     switch (w) {
     case 1: panel_rows(1, M, last, K, A, rsa, csa, P, more, C, ldc); break;
     case 2: panel_rows(2, M, last, K, A, rsa, csa, P, more, C, ldc); break;
-#if PANEL_MOST == 4
+#if PANEL_MOST >= 3
     case 3: panel_rows(3, M, last, K, A, rsa, csa, P, more, C, ldc); break;
+#endif
+#if PANEL_MOST >= 4
     case 4: panel_rows(4, M, last, K, A, rsa, csa, P, more, C, ldc); break;
 #endif
     default: break;

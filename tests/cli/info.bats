@@ -19,10 +19,10 @@ has() {
     run --separate-stderr "$B/pg-info" -j 3
     [ "$status" -eq 0 ]
     has threads 3
-    has kernels '(avx512|avx2|scalar)'
+    has kernels '(avx512|avx2|neon|scalar)'
     has 'matrix products' 'BLIS.*'
     has memory '[0-9.]+ [A-Z]iB'
-    output=$(PG_CPU_DISABLE=avx512,avx2 "$B/pg-info")
+    output=$(PG_CPU_DISABLE=avx512,avx2,neon "$B/pg-info")
     has kernels scalar
 }
 

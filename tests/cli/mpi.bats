@@ -152,8 +152,8 @@ end
     [[ $stderr == *"pg-train: rank 1 on '"*"': cannot open '$W/none.npz'"* ]]
     pair "'$B/pg-train' -m $G/pg1.npz --lr 0.5"
     [[ $stderr == *"has 'lr 0.5', rank 0"* ]]
-    if grep -qw avx2 /proc/cpuinfo; then
-        pair "-x PG_CPU_DISABLE=avx512,avx2 '$B/pg-train' -m $G/pg1.npz"
+    if grep -qwE 'avx2|asimd' /proc/cpuinfo; then
+        pair "-x PG_CPU_DISABLE=avx512,avx2,neon '$B/pg-train' -m $G/pg1.npz"
         [[ $stderr == *"has 'instructions scalar', rank 0"* ]]
     fi
 }

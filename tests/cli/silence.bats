@@ -68,7 +68,7 @@ trains() { says "$1" "$2" bash -c "'$A' make pg1 | '$B/pg-train' -m $G/pg1.npz -
     "$B/pg-train" -q -m $G/pg1.npz -o "$T/o.npz" "$@" <"$T/in.pgs" >/dev/null 2>&1
     says 0 'resuming' bash -c "'$B/pg-train' -m $G/pg1.npz -o '$T/o.npz' $* --resume <'$T/in.pgs' >/dev/null"
     [[ $stderr != *machine* ]]
-    PG_CPU_DISABLE=avx512,avx2 says 0 'is of a machine with other instructions' bash -c "'$B/pg-train' -m $G/pg1.npz -o '$T/o.npz' $* --resume <'$T/in.pgs' >/dev/null"
+    PG_CPU_DISABLE=avx512,avx2,neon says 0 'is of a machine with other instructions' bash -c "'$B/pg-train' -m $G/pg1.npz -o '$T/o.npz' $* --resume <'$T/in.pgs' >/dev/null"
 }
 
 @test "resuming with another validation set forgets what was best of the old one, and says so" {

@@ -20,13 +20,14 @@
 #include "kernels/kernels.h"
 
 enum { KERNS = 6 };
-static pg_kern *kerns[KERNS]; /* scalar, avx2, avx512; each with 1 and 3 threads, the last with 21, for which results are cut smaller */
+/* scalar, avx2, avx512 (on ARM scalar and twice neon); each with 1 and 3 threads, the last with 21, for which results are cut smaller */
+static pg_kern *kerns[KERNS];
 static pg_rng rng;
 
 static inline int kerns_open(void **state)
 {
     (void)state;
-    static const char *const off[] = {"avx512,avx2", "avx512", ""};
+    static const char *const off[] = {"avx512,avx2,neon", "avx512", ""};
     pg_rng_seed(&rng, 42, 0);
     for (size_t i = 0; i < KERNS; i++) {
         pg_err e;

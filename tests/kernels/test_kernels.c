@@ -243,6 +243,26 @@ static void test_losses(void **state)
     check_losses(2, 70001);
 }
 
+/* What is no number is passed over, wherever it stands; what is far below the largest is 0, not merely small. */
+static void test_odd_logits(void **state)
+{
+    (void)state;
+    enum { V = 37 };
+    for (size_t i = 0; i < KERNS; i++)
+        for (size_t bad = 0; bad < V; bad++) {
+            float x[V], logp;
+            int32_t token, target = (int32_t)((bad + 1) % V);
+            for (size_t v = 0; v < V; v++) x[v] = v == (size_t)target ? 3 : -1;
+            x[bad] = NAN;
+            pg_argmax(kerns[i], &token, NULL, x, 1, V);
+            assert_int_equal(token, target);
+            for (size_t v = 0; v < V; v++) x[v] = v == (size_t)target ? 0 : v % 2 ? -100 : -INFINITY;
+            pg_xent(kerns[i], x, &target, NULL, &logp, 1, V, true);
+            assert_true(logp == 0);
+            for (size_t v = 0; v < V; v++) assert_true(fabsf(x[v]) <= (v % 2 ? 1e-43f : 0));
+        }
+}
+
 static void test_optimizers(void **state)
 {
     (void)state;
@@ -280,7 +300,7 @@ static void test_choice(void **state)
     assert_int_equal(pg_kern_new(&k, 1, &e), PG_EINVAL);
     assert_non_null(strstr(e.msg, "'sse9'"));
     assert_null(k);
-    setenv("PG_CPU_DISABLE", "avx512,avx2", 1);
+    setenv("PG_CPU_DISABLE", "avx512,avx2,neon", 1);
     assert_int_equal(pg_kern_new(&k, 2, &e), PG_OK);
     assert_string_equal(pg_kern_isa(k), "scalar");
     assert_int_equal(pg_kern_threads(k), 2);
@@ -293,6 +313,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_norms),  cmocka_unit_test(test_gelu),   cmocka_unit_test(test_bias_axpy),
                                        cmocka_unit_test(test_rope),   cmocka_unit_test(test_losses), cmocka_unit_test(test_optimizers),
-                                       cmocka_unit_test(test_choice)};
+                                       cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_choice)};
     return cmocka_run_group_tests_name("kernels", tests, kerns_open, kerns_close);
 }
