@@ -6,6 +6,8 @@ set -euo pipefail
 # shellcheck disable=SC1091
 . "$(dirname "$(readlink -f "$0")")/usage.sh"
 operands 2 3 "$@"
+# A pattern such as PICTURES/* could name somebody's texts here.
+[ $# -lt 3 ] || [[ $3 == *.html ]] || usage "REPORT '$3' does not end in .html"
 prompt_in_prefix
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 size=(-m "$1")

@@ -82,9 +82,10 @@ say "$(awk -F'\t' '{ printf "%-28s %8s %8s\n", $1, $2, $3 }' <<<"$scores")"
 next=$(cat <<end
 your own pictures: a folder with a text beside each (cow.jpg, cow.txt), or JSON lines {"image":"cow.jpg","suffix":"a cow on a beach"};
 from the folder where they lie:
-  $scripts/finetune.sh $(printf %q "$model") pictures/ TUNED --steps 64
+  $scripts/finetune.sh $(printf %q "$model") pictures/ TUNED --steps $steps --lr $lr --clip 1
   $scripts/caption.sh TUNED more-pictures/ report.html
-The same commands take a folder with PaliGemma-3B's weights and tokenizer for the model (README.md says where to get them).
+The same commands take a folder with PaliGemma-3B's weights and tokenizer for the model (README.md says where to get them), without --lr and
+--clip: this small model learns little at the default rate, which is PaliGemma's.
 end
 )
 as_it_is() { sed 's/^/    /'; }

@@ -209,6 +209,10 @@ S
     [[ $output == *cococap* ]]
     run -0 make -f pipelines/sweep.mk help
     [[ $output == 'An experiment over '* ]]
+    echo mine >"$T/cow.txt"
+    run -2 pipelines/caption.sh data/nano "$T/cow.jpg" "$T/cow.txt"
+    [[ $output == "caption.sh: REPORT '$T/cow.txt' does not end in .html"* ]]
+    [ "$(cat "$T/cow.txt")" = mine ]
     # To a full disk it fails.
     run bash -c 'pipelines/caption.sh --help >/dev/full'
     [ "$status" -ne 0 ]
