@@ -117,6 +117,7 @@ void fetch_bad(fetch *f, const char *where, const char *why); /* makes it a reco
 bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: the record carries an error now; o may be NULL */
 char *fetch_given_id(const fetch *f, const json_t *o, bool *bad); /* NULL: o gives none; *bad: it gives what is no id */
 bool fetch_first_time(fetch *f, const char *what); /* something unknown that was not said yet */
+static inline bool fetch_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 char *fetch_sidecar(const char *path); /* name.txt of name.jpg; NULL on no memory */
 void fetch_put(fetch *f, const char *id);
 void fetch_put_later(fetch *f, const char *id, item *i); /* takes i's strings, whose picture is loaded when its turn comes */

@@ -95,7 +95,7 @@ static size_t tidy(char *s, size_t n)
     bool blank = true;
     while (n > from && (s[n - 1] == '\r' || s[n - 1] == '\n')) n--;
     for (size_t i = from; i < n; i++) {
-        blank = blank && memchr(" \t\r\n", s[i], 4);
+        blank = blank && fetch_blank(s[i]);
         if (s[i] != '\r' || i + 1 == n || s[i + 1] != '\n') s[to++] = s[i];
     }
     return blank ? 0 : to;
@@ -132,8 +132,8 @@ static void find_upper(item *i)
     char *end = i->side + strlen(i->side) - 3;
     pg_err e;
     if (!isupper((unsigned char)strrchr(i->path, '.')[1]) || pg_file_there(i->side, &e)) return;
-    memcpy(end, "TXT", 3);
-    if (!pg_file_there(i->side, &e)) memcpy(end, "txt", 3);
+    memcpy(end, "TXT", 4);
+    if (!pg_file_there(i->side, &e)) memcpy(end, "txt", 4);
 }
 
 void fetch_load(fetch *f, item *i)

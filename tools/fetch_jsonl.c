@@ -195,7 +195,7 @@ void fetch_jsonl(fetch *f, FILE *in, const char *name, const char *dir, const ch
         json_t *o = NULL;
         number++;
         if (number == 1 && n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3, n -= 3;
-        while (n && memchr(" \t\r\n", s[n - 1], 4)) n--;
+        while (n && fetch_blank(s[n - 1])) n--;
         if (!n || !fetch_wanted(f)) continue;
         char *where = pg_format("%s:%zu", name, number);
         if (!where) tool_no_memory(&f->t);
