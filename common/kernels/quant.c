@@ -104,8 +104,13 @@ static void pack_rows(void *ctx, size_t i, size_t thread)
 {
     (void)thread;
     const job *j = ctx;
-    size_t m = i * PG_HALF_ROWS, panel = pg_div_up(j->q->K, 64) * PG_HALF_ROWS * 16;
-    j->ops->pack_a(j->a + i * panel, j->steps + m * j->q->groups, j->A + m * j->lda, j->lda, pg_min_size(PG_HALF_ROWS, j->M - m), j->q->K);
+    size_t first = i * PG_HALF_ROWS, groups = j->q->groups;
+    unsigned char *panel = (unsigned char *)(j->a + i * pg_div_up(j->q->K, 64) * PG_HALF_ROWS * 16);
+    float *steps = j->steps + first * groups;
+    for (size_t m = 0; m < PG_HALF_ROWS && first + m < j->M; m++)
+        for (size_t g = 0; g < groups; g++)
+            steps[g * PG_HALF_ROWS + m] = j->ops->pack_row(panel + (g * (PG_GROUP / 64) * PG_HALF_ROWS + m) * 64,
+                                                           j->A + (first + m) * j->lda + g * PG_GROUP, group_rows(j->q, g)) / 127.0f;
 }
 
 static void tile(void *ctx, size_t i, size_t thread)

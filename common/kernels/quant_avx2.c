@@ -6,14 +6,9 @@
 #include <string.h>
 
 #include "kernels/quant.h"
+#include "kernels/unroll.h"
 
-#define ALWAYS static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16") /* else arrays of sums are not kept in registers */
-#endif
-enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS, LINE = 64, QUAD = NR * 4 /* bytes of 4 rows of a panel */ };
+enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS, QUAD = NR * 4 /* bytes of 4 rows of a panel */ };
 
 /* n <= 8 elements (more count as 8), zeros after them; only those are read. */
 ALWAYS __m256 floats8(const unsigned char *p, pg_mat_type type, size_t n)
@@ -37,29 +32,22 @@ ALWAYS __m256i larger(__m256i most, __m256 x)
 
 ALWAYS __m256i rounded(__m256 x, __m256 f) { return _mm256_cvtps_epi32(_mm256_mul_ps(x, f)); }
 
-static void pack_a(uint32_t *out, float *steps, const float *A, size_t lda, size_t n, size_t K)
+static float pack_row(unsigned char *to, const float *x, size_t n)
 {
-    size_t blocks = pg_div_up(K, 64), groups = pg_div_up(K, PG_GROUP);
-    for (size_t m = 0; m < n; m++)
-        for (size_t g = 0; g < groups; g++) {
-            const float *x = A + m * lda + g * PG_GROUP;
-            size_t kn = pg_min_size(PG_GROUP, K - g * PG_GROUP);
-            __m256i bits = _mm256_setzero_si256();
-            uint32_t lanes[8], most = 0;
-            for (size_t k = 0; k < kn; k += 8) bits = larger(bits, floats8((const unsigned char *)(x + k), PG_MAT_F32, kn - k));
-            _mm256_storeu_si256((__m256i *)(void *)lanes, bits);
-            for (size_t i = 0; i < 8; i++) most = lanes[i] > most ? lanes[i] : most;
-            float max;
-            memcpy(&max, &most, sizeof max);
-            __m256 f = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
-            steps[(m / MR * groups + g) * MR + m % MR] = max / 127.0f;
-            unsigned char *to = (unsigned char *)(out + ((m / MR * blocks + g * (PG_GROUP / 64)) * MR + m % MR) * 16);
-            for (size_t k = 0; k < kn; k += 8) {
-                __m256i q = rounded(floats8((const unsigned char *)(x + k), PG_MAT_F32, kn - k), f);
-                __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-                _mm_storel_epi64((__m128i *)(void *)(to + k / 64 * MR * 64 + k % 64), _mm_packs_epi16(words, words));
-            }
-        }
+    __m256i bits = _mm256_setzero_si256();
+    uint32_t lanes[8], most = 0;
+    for (size_t k = 0; k < n; k += 8) bits = larger(bits, floats8((const unsigned char *)(x + k), PG_MAT_F32, n - k));
+    _mm256_storeu_si256((__m256i *)(void *)lanes, bits);
+    for (size_t i = 0; i < 8; i++) most = lanes[i] > most ? lanes[i] : most;
+    float max;
+    memcpy(&max, &most, sizeof max);
+    __m256 f = _mm256_set1_ps(pg_quant_inverse(max));
+    for (size_t k = 0; k < n; k += 8) {
+        __m256i q = rounded(floats8((const unsigned char *)(x + k), PG_MAT_F32, n - k), f);
+        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+        _mm_storel_epi64((__m128i *)(void *)(to + k / 64 * MR * 64 + k % 64), _mm_packs_epi16(words, words));
+    }
+    return max;
 }
 
 /* tile [K][64] of floats, zeros beyond n columns and up to a multiple of 4 rows */
@@ -166,5 +154,5 @@ static void kernel(size_t M, size_t n, size_t K, const uint32_t *a, const float 
     if (M - m == 1) rows(1, 8, n, quads, a + m * 16, steps + m, b, add, C + m * ldc, ldc, ahead);
 }
 
-const pg_quant_ops pg_quant_avx2 = {.name = "AVX2", .pack_a = pack_a, .pack_b = pack_b, .kernel = kernel};
+const pg_quant_ops pg_quant_avx2 = {.name = "AVX2", .pack_row = pack_row, .pack_b = pack_b, .kernel = kernel};
 #endif

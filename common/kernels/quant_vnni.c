@@ -6,32 +6,22 @@
 
 enum { MR = PG_HALF_ROWS, NR = PG_HALF_COLS };
 
-/* 1 / step, 0 for a group of zeros */
-ALWAYS float inverse(float most) { return most > 0 ? 127.0f / most : 0.0f; }
-
 /* The larger of two magnitudes, as bits: what is not a number stays, and becomes the step, and so the result. */
 ALWAYS __m512i larger(__m512i most, __m512 x) { return _mm512_max_epu32(most, _mm512_castps_si512(_mm512_abs_ps(x))); }
 
-static void pack_a(uint32_t *out, float *steps, const float *A, size_t lda, size_t n, size_t K)
+static float pack_row(unsigned char *to, const float *x, size_t n)
 {
-    size_t blocks = pg_div_up(K, 64), groups = pg_div_up(K, PG_GROUP);
-    for (size_t m = 0; m < n; m++)
-        for (size_t g = 0; g < groups; g++) {
-            const float *x = A + m * lda + g * PG_GROUP;
-            size_t kn = pg_min_size(PG_GROUP, K - g * PG_GROUP);
-            __m512i most = _mm512_setzero_si512();
-            for (size_t k = 0; k < kn; k += 16) most = larger(most, _mm512_maskz_loadu_ps(first16(kn - k), x + k));
-            float max;
-            memcpy(&max, &(uint32_t){_mm512_reduce_max_epu32(most)}, sizeof max);
-            __m512 f = _mm512_set1_ps(inverse(max));
-            steps[(m / MR * groups + g) * MR + m % MR] = max / 127.0f;
-            unsigned char *to = (unsigned char *)(out + ((m / MR * blocks + g * (PG_GROUP / 64)) * MR + m % MR) * 16);
-            for (size_t k = 0; k < kn; k += 16) {
-                __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(first16(kn - k), x + k), f));
-                __m128i u = _mm_xor_si128(_mm512_cvtepi32_epi8(q), _mm_set1_epi8((char)0x80)); /* + 128 */
-                _mm_storeu_si128((__m128i *)(void *)(to + k / 64 * MR * 64 + k % 64), u);
-            }
-        }
+    __m512i most = _mm512_setzero_si512();
+    for (size_t k = 0; k < n; k += 16) most = larger(most, _mm512_maskz_loadu_ps(first16(n - k), x + k));
+    float max;
+    memcpy(&max, &(uint32_t){_mm512_reduce_max_epu32(most)}, sizeof max);
+    __m512 f = _mm512_set1_ps(pg_quant_inverse(max));
+    for (size_t k = 0; k < n; k += 16) {
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(first16(n - k), x + k), f));
+        __m128i u = _mm_xor_si128(_mm512_cvtepi32_epi8(q), _mm_set1_epi8((char)0x80)); /* + 128 */
+        _mm_storeu_si128((__m128i *)(void *)(to + k / 64 * MR * 64 + k % 64), u);
+    }
+    return max;
 }
 
 /* tile [K][64] of floats, zeros beyond n columns */
@@ -145,5 +135,5 @@ static void kernel(size_t M, size_t n, size_t K, const uint32_t *a, const float 
     }
 }
 
-const pg_quant_ops pg_quant_vnni = {.name = "AVX512-VNNI", .pack_a = pack_a, .pack_b = pack_b, .kernel = kernel};
+const pg_quant_ops pg_quant_vnni = {.name = "AVX512-VNNI", .pack_row = pack_row, .pack_b = pack_b, .kernel = kernel};
 #endif

@@ -6,14 +6,7 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-
-#define ALWAYS static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16") /* else arrays of sums are not kept in registers */
-#endif
-enum { LINE = 64 };
+#include "kernels/unroll.h"
 
 ALWAYS __mmask16 first16(size_t n) { return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u); }
 

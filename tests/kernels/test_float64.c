@@ -19,7 +19,6 @@
 #define fminf fmin
 #define pg_ops_scalar ops_of_doubles
 #define pg_kern_run run_tasks
-#define pg_attn_fits attn_fits
 #define pg_attn_rows attn_rows
 #define pg_attn_keys attn_keys
 #define pg_attn_forward attn_forward
