@@ -1,7 +1,8 @@
-/* Speed of the products and of attention on the shapes of the small and of the large model: build/tests/kernels/aux_bench [THREADS]
- * What few rows cost, by their number, comes first. */
+/* Speed of the products and of attention on the shapes of the small and of the large model: build/tests/kernels/aux_bench [THREADS [attention]]
+ * What few rows cost, by their number, comes first; attention last, in float32 and where the CPU can in bfloat16. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -56,7 +57,8 @@ static int attention(pg_kern *k, size_t seqs, size_t n, size_t keys, size_t head
     }
     pg_attn_dims d = {heads, kv, H, wq, wk, wq, 0.1f, 0};
     double best[2] = {1e9, 1e9};
-    for (int round = 0; round < 20; round++)
+    double start = now();
+    for (int round = 0; round < 20 && (round < 2 || now() - start < 4); round++)
         for (int back = 0; back < 2; back++) {
             double t = now();
             if (back)
@@ -71,6 +73,14 @@ static int attention(pg_kern *k, size_t seqs, size_t n, size_t keys, size_t head
            H, best[0] * 1e6, flop / best[0], best[1] * 1e6, 2.5 * flop / best[1]);
     free(q), free(kk), free(lse), free(s);
     return 0;
+}
+
+static int attentions(pg_kern *k)
+{
+    printf("%s\n", pg_kern_uses_bf16(k) ? "bfloat16" : "float32");
+    return attention(k, 32, 30, 30, 4, 1, 32) || attention(k, 32, 1, 30, 4, 1, 32) || attention(k, 32, 16, 16, 4, 4, 32) ||
+           attention(k, 1, 264, 264, 8, 1, 256) || attention(k, 4, 320, 320, 8, 1, 256) || attention(k, 1, 1, 320, 8, 1, 256) ||
+           attention(k, 1, 256, 256, 16, 16, 72) || attention(k, 1, 1024, 1024, 16, 16, 72) || attention(k, 1, 4096, 4096, 16, 16, 72);
 }
 
 static int elements(pg_kern *k, size_t n)
@@ -116,19 +126,19 @@ int main(int argc, char **argv)
     }
     printf("%s, %s, %zu threads\n", pg_kern_isa(k), pg_kern_blas(k), pg_kern_threads(k));
     static const size_t small[][3] = {{900, 128, 128}, {900, 128, 384}, {900, 384, 128}, {900, 128, 32}, {500, 128, 2048}, {32, 128, 128}, {32, 128, 2048}, {32, 256, 128}, {32, 128, 512}, {1, 128, 256}, {512, 1728, 128}};
+    bool all = argc < 3 || strcmp(argv[2], "attention");
     int bad = 0;
-    for (size_t M = 1; M <= 8 && !bad; M++)
+    for (size_t M = all ? 1 : 9; M <= 8 && !bad; M++)
         for (int v = 0; v < 3 && !bad; v++)
             bad = product(k, M, 128, 128, (pg_mat_type)v, false, false) || product(k, M, 128, 100, (pg_mat_type)v, false, false) ||
                   product(k, M, 256, 2048, (pg_mat_type)v, false, false) || product(k, M, 128, 130, (pg_mat_type)v, true, false);
-    for (size_t i = 0; i < sizeof small / sizeof *small && !bad; i++)
+    for (size_t i = 0; all && i < sizeof small / sizeof *small && !bad; i++)
         for (int v = 0; v < 4 && !bad; v++)
             bad = product(k, small[i][v == 3 ? 1 : 0], small[i][v == 3 ? 0 : 1], small[i][2], v == 1 ? PG_MAT_F16 : PG_MAT_F32, v == 2, v == 3);
     static const size_t large[][3] = {{264, 2048, 32768}, {264, 16384, 2048}, {1, 2048, 32768}, {1, 16384, 2048}, {4, 2048, 32768}, {8, 2048, 16384}};
-    for (size_t i = 0; i < sizeof large / sizeof *large && !bad; i++)
+    for (size_t i = 0; all && i < sizeof large / sizeof *large && !bad; i++)
         for (int v = 0; v < 4 && !bad; v++) bad = product(k, large[i][0], large[i][1], large[i][2], (pg_mat_type)(v % 3), v == 3, false);
-    bad = bad || attention(k, 32, 30, 30, 4, 1, 32) || attention(k, 32, 1, 30, 4, 1, 32) || attention(k, 32, 16, 16, 4, 4, 32) ||
-          attention(k, 1, 320, 320, 8, 1, 256) || attention(k, 1, 1, 320, 8, 1, 256) || attention(k, 1, 256, 256, 16, 16, 72) || elements(k, 900 * 128);
+    bad = bad || (all && elements(k, 900 * 128)) || attentions(k) || pg_kern_use_bf16(k, &e) || (pg_kern_uses_bf16(k) && attentions(k));
     pg_kern_free(k);
     return bad;
 }
