@@ -50,15 +50,23 @@ static int get(const pg_npz *z, const char *path, const char *kind, const pg_par
     return rc;
 }
 
-/* Line by line: the first that differs is named, one of the machine only noticed. */
+static bool is_machine(const char *line, size_t n)
+{
+    return n > 8 && !memcmp(line, "machine ", 8);
+}
+
+/* Line by line: the first that differs is named, one of the machine only noticed. That line is the last; options that only some runs name
+ * stand before it, so where one side is there already, the other has an option more. */
 static int compare(const char *path, const char *was, size_t n, const char *now, bool *moved, pg_err *e)
 {
     size_t i = 0;
     while (i < n || *now) {
         const char *end = i < n ? memchr(was + i, '\n', n - i) : NULL;
         size_t a = end ? (size_t)(end - (was + i)) : n - i, b = strcspn(now, "\n");
-        bool same = a == b && !memcmp(was + i, now, a), machine = a > 8 && b > 8 && !memcmp(was + i, "machine ", 8) && !memcmp(now, "machine ", 8);
-        if (!same && !machine)
+        bool same = a == b && !memcmp(was + i, now, a), fewer = is_machine(was + i, a) || !a, more = is_machine(now, b) || !b;
+        if (!same && fewer && !more) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has no '%.*s', which this run has", path, (int)b, now);
+        if (!same && more && !fewer) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', which this run has not", path, (int)a, was + i);
+        if (!same && !fewer)
             return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, (int)a, was + i, (int)b, now);
         *moved = *moved || !same;
         i += a + (i + a < n);
@@ -85,6 +93,11 @@ int pg_state_load(const char *path, pg_model *m, pg_optim *o, pg_progress *p, co
         if ((rc = get(z, path, "w", &m->params[i], m->params[i].w, e))) goto out;
         if ((o->mu && (rc = get(z, path, "mu", &m->params[i], o->mu[i], e))) || (o->nu && (rc = get(z, path, "nu", &m->params[i], o->nu[i], e))))
             goto out;
+    }
+    pg_err damage;
+    if ((rc = pg_npz_verify(z, &damage))) {
+        rc = pg_error(e, rc, "'%s' is damaged: %s", path, damage.msg);
+        goto out;
     }
     p->step = (size_t)at[0];
     o->count = (size_t)at[1];

@@ -126,6 +126,25 @@ static int check_values(const pg_weights *w, void *buf, void (*say)(void *, cons
     return PG_OK;
 }
 
+static bool damaged(const pg_npz *z, size_t i, pg_err *text)
+{
+    size_t n;
+    const unsigned char *p = pg_npz_member(z, i, &n);
+    uint32_t want = pg_npz_crc(z, i), got = add(0, p, n);
+    pg_npz_forget(z, p, n);
+    if (got != want)
+        pg_error(text, PG_EFORMAT, "array '%s' has checksum %08x, the directory says %08x", pg_npz_at(z, i)->key, got, want);
+    return got != want;
+}
+
+int pg_npz_verify(const pg_npz *z, pg_err *e)
+{
+    for (size_t i = 0; i < pg_npz_count(z); i++)
+        if (damaged(z, i, e))
+            return PG_EFORMAT;
+    return PG_OK;
+}
+
 int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *text), void *ctx, size_t *faults, pg_err *e)
 {
     void *buf = pg_alloc(PG_EMIT_BYTES, 1);
@@ -133,14 +152,9 @@ int pg_weights_verify(const pg_weights *w, void (*say)(void *ctx, const char *te
         return pg_error_nomem(e);
     *faults = 0;
     for (size_t i = 0; w->npz && i < pg_npz_count(w->npz); i++) {
-        size_t n;
-        const unsigned char *p = pg_npz_member(w->npz, i, &n);
-        uint32_t want = pg_npz_crc(w->npz, i), got = add(0, p, n);
-        pg_npz_forget(w->npz, p, n);
-        if (got == want)
-            continue;
         pg_err text;
-        pg_error(&text, PG_FAIL, "array '%s' has checksum %08x, the directory says %08x", pg_npz_at(w->npz, i)->key, got, want);
+        if (!damaged(w->npz, i, &text))
+            continue;
         say(ctx, text.msg);
         ++*faults;
     }

@@ -153,5 +153,7 @@ void pg_npz_close(pg_npz *z);
 const pg_npy *pg_npz_find(const pg_npz *z, const char *key); /* NULL: absent */
 size_t pg_npz_count(const pg_npz *z);
 const pg_npy *pg_npz_at(const pg_npz *z, size_t i);
+/* Reads all of it: PG_EFORMAT names the first array that is not what its checksum was made of. */
+int pg_npz_verify(const pg_npz *z, pg_err *e) PG_MUST_CHECK;
 
 #endif

@@ -257,6 +257,44 @@ static void test_store(void **state)
     }
 }
 
+/* Another bit in the middle of a file: among the values, which any bits can be. */
+static void flip(const char *path)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    long middle = ftell(f) / 2;
+    assert_int_equal(fseek(f, middle, SEEK_SET), 0);
+    int c = getc(f);
+    assert_int_equal(fseek(f, middle, SEEK_SET), 0);
+    assert_int_equal(putc(c ^ 1, f), c ^ 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Options that not every run names come before the machine: the one that is named is the option, not the machine. */
+static void test_state_options(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/pg-test-state.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    pg_model m = {.params = NULL};
+    pg_optim o = {.kind = PG_SGD};
+    pg_progress p = {.step = 3}, at = {0};
+    must(pg_state_save(path, &m, &o, &p, "seed 3\nmachine a\n", &err));
+    must(pg_state_load(path, &m, &o, &at, "seed 3\nmachine b\n", &err));
+    assert_true(at.moved);
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\nmomentum 0.5\nmachine b\n", &err), PG_EINVAL);
+    assert_non_null(strstr(err.msg, "it has no 'momentum 0.5', which this run has"));
+    must(pg_state_save(path, &m, &o, &p, "seed 3\nmomentum 0.5\nmachine a\n", &err));
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\nmachine a\n", &err), PG_EINVAL);
+    assert_non_null(strstr(err.msg, "it has 'momentum 0.5', which this run has not"));
+    assert_int_equal(pg_state_load(path, &m, &o, &at, "seed 3\naccumulate 2\nmachine a\n", &err), PG_EINVAL);
+    assert_non_null(strstr(err.msg, "it has 'momentum 0.5', this run 'accumulate 2'"));
+    unlink(path);
+}
+
 static void check_state(pg_optim o)
 {
     char path[] = "/tmp/pg-test-state.XXXXXX";
@@ -285,6 +323,9 @@ static void check_state(pg_optim o)
     assert_int_equal(pg_state_load(path, g.m, &p, &at, "seed 3\nlr 0.25\n", &err), PG_EINVAL);
     assert_non_null(strstr(err.msg, "lr 0.5"));
     assert_non_null(strstr(err.msg, "lr 0.25"));
+    flip(path);
+    assert_int_equal(pg_state_load(path, g.m, &p, &at, print, &err), PG_EFORMAT);
+    assert_non_null(strstr(err.msg, "is damaged: array "));
     assert_int_equal(truncate(path, 100), 0);
     assert_true(pg_state_load(path, g.m, &p, &at, print, &err) < 0);
     unlink(path);
@@ -347,7 +388,7 @@ int main(void)
         cmocka_unit_test(test_schedule), cmocka_unit_test(test_sgd),   cmocka_unit_test(test_adamw), cmocka_unit_test(test_groups),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_order),    cmocka_unit_test(test_store), cmocka_unit_test(test_state),
-        cmocka_unit_test(test_other_state),
+        cmocka_unit_test(test_other_state), cmocka_unit_test(test_state_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
