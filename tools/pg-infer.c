@@ -57,7 +57,7 @@ static void set_caption(infer *f, slot *s)
     pg_rec *r = s->rec;
     f->text.len = 0;
     if (c->err.code || (f->tok && pg_tokenizer_decode(f->tok, c->tokens, c->n, &f->text, &e))) {
-        tool_record_error(&f->t, r, "'%s': %s", s->id, c->err.code ? c->err.msg : e.msg);
+        tool_record_reason(&f->t, r, s->id, c->err.code ? c->err.msg : e.msg);
         return;
     }
     if (f->tok) {
@@ -96,7 +96,7 @@ static void set_score(infer *f, slot *s)
     double sum = 0, *v;
     size_t n = 0;
     if (s->err.code) {
-        tool_record_error(&f->t, s->rec, "'%s': %s", s->id, s->err.msg);
+        tool_record_reason(&f->t, s->rec, s->id, s->err.msg);
         return;
     }
     if (!(v = pg_alloc(s->sample.n_loss, sizeof *v)))
@@ -120,7 +120,7 @@ static void set_features(infer *f, slot *s)
     }
     if (s->err.code == PG_ENOMEM)
         tool_no_memory(&f->t);
-    tool_record_error(&f->t, s->rec, "'%s': %s", s->id, s->err.msg);
+    tool_record_reason(&f->t, s->rec, s->id, s->err.msg);
 }
 
 /* ---- coming and going ---- */

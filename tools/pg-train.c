@@ -44,6 +44,9 @@ static void step_once(run *r, size_t step, float *rows, pg_example *ex, size_t *
         train_fit_memory(r, r->m->s.n_image + longest);
         loss += train_batch(r, idx, rows, ex, i) / (double)r->accumulate;
     }
+    if (!isfinite(loss) && step == 1)
+        tool_die(&r->t, EXIT_FAIL, "the loss is not a number at step 1, before any weight has changed: weights of '%s' are not numbers, or too large; "
+                 "'pg-info --verify' names them", r->model);
     if (!isfinite(loss))
         tool_die(&r->t, EXIT_FAIL, "the loss is not a number at step %zu: try a smaller --lr or --clip 1; %s", step,
                  r->save_every && pg_is_file(r->state_path)     ? "the last save is kept"

@@ -98,3 +98,15 @@ refused() {
     [ "$status" -eq 1 ]
     [[ $stderr == *"img/head/kernel"*"1 values that are not finite"* ]]
 }
+
+@test "a weight that is no number: pg-infer names three records and counts the rest, pg-train blames the weights, not --lr" {
+    "$B/tests/model/aux_stream" make pg1 decode >"$BATS_TEST_TMPDIR/in"
+    run --separate-stderr bash -c "'$B/pg-infer' -m '$ODD/nan.npz' <'$BATS_TEST_TMPDIR/in' >/dev/null"
+    [ "$status" -eq 4 ]
+    [ "$(grep -c "^pg-infer: '.*': non-finite logits" <<<"$stderr")" -eq 3 ]
+    [[ $stderr == *"the same of 2 more records: non-finite logits"* ]]
+    run --separate-stderr bash -c "'$B/tests/train/aux_trainset' make pg1 | '$B/pg-train' -m '$ODD/nan.npz' -o '$BATS_TEST_TMPDIR/o.npz' >/dev/null"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"before any weight has changed: weights of '$ODD/nan.npz' are not numbers"* ]]
+    [[ $stderr != *--lr* ]]
+}
