@@ -10,10 +10,11 @@
 /* The id decides about order and what was there before; a record may come without one. */
 static void put(fetch *f, const char *name, uint64_t number)
 {
+    char digits[PG_ID_DIGITS];
     const char *s;
     size_t n;
     pg_err e = {0};
-    bool has = pg_rec_str(f->p.rec, "id", &s, &n, NULL) == 1;
+    bool has = pg_rec_id(f->p.rec, digits, &s, &n);
     char *id = has ? pg_strndup(s, n) : pg_format("%s:%llu", name, (unsigned long long)number);
     if (!id) tool_no_memory(&f->t);
     char *text = fetch_id(f, id);

@@ -189,16 +189,11 @@ static void put_event(FILE *f, const pg_rec *rec, text_view kind)
 /* The id, else the source, as its bytes are: names of files need not be UTF-8. */
 static bool put_raw_id(FILE *f, const pg_rec *rec)
 {
-    static const char *const keys[] = {"id", "source"};
-    for (size_t i = 0; i < 2; i++) {
-        text_view v = view(rec, keys[i]);
-        const unsigned char *p;
-        if (!v.n && pg_rec_bin(rec, keys[i], &p, &v.n, NULL) == 1) v.s = (const char *)p;
-        if (!v.n) continue;
-        put_line(f, v);
-        return true;
-    }
-    return false;
+    char digits[PG_ID_DIGITS];
+    text_view v = {0};
+    if (!pg_rec_id(rec, digits, &v.s, &v.n) || !v.n) v = view(rec, "source");
+    put_line(f, v);
+    return v.n > 0;
 }
 
 /* Returns whether there was something to show. */

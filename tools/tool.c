@@ -389,16 +389,17 @@ int tool_finish(pg_tool *t, tool_pipe *p, const pg_rec *extra)
 }
 
 /* False where it has none. */
-static bool id_bytes(const tool_pipe *p, const char **s, size_t *len)
+static bool id_bytes(const tool_pipe *p, char digits[PG_ID_DIGITS], const char **s, size_t *len)
 {
-    return pg_rec_str(p->rec, "id", s, len, NULL) == 1 || pg_rec_str(p->rec, "source", s, len, NULL) == 1;
+    return pg_rec_id(p->rec, digits, s, len) || pg_rec_str(p->rec, "source", s, len, NULL) == 1;
 }
 
 const char *tool_id(const tool_pipe *p, char *buf, size_t n)
 {
+    char digits[PG_ID_DIGITS];
     const char *s;
     size_t len;
-    if (id_bytes(p, &s, &len)) snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
+    if (id_bytes(p, digits, &s, &len)) snprintf(buf, n, "%.*s", (int)(len < n ? len : n - 1), s);
     else snprintf(buf, n, "record %llu", (unsigned long long)pg_reader_count(p->in));
     tool_hide(buf);
     return buf;
@@ -406,9 +407,10 @@ const char *tool_id(const tool_pipe *p, char *buf, size_t n)
 
 char *tool_whole_id(const pg_tool *t, const tool_pipe *p)
 {
+    char digits[PG_ID_DIGITS];
     const char *s;
     size_t len;
-    char *id = id_bytes(p, &s, &len) ? pg_strndup(s, len) : pg_format("record %llu", (unsigned long long)pg_reader_count(p->in));
+    char *id = id_bytes(p, digits, &s, &len) ? pg_strndup(s, len) : pg_format("record %llu", (unsigned long long)pg_reader_count(p->in));
     if (!id) tool_no_memory(t);
     return id;
 }

@@ -121,6 +121,8 @@ bool pg_reader_ready(pg_reader *rd)
     return !would_block(rd);
 }
 
+static int in_header(pg_reader *rd, pg_err *e) { return pg_error_context(e, "bad stream '%s', header", rd->name); }
+
 static int in_record(pg_reader *rd, pg_err *e)
 {
     return pg_error_context(e, "bad stream '%s', record %llu", rd->name, (unsigned long long)rd->count + 1);
@@ -139,17 +141,19 @@ int pg_reader_header(pg_reader *rd, pg_rec *header, pg_err *e)
     const unsigned char *p = NULL;
     int rc = object(rd, &p, e);
     if (rc == 0) return pg_error(e, PG_EFORMAT, "bad stream '%s': empty, not even a header: what should have written it may have failed", rd->name);
-    if (rc < 0) return e && e->code == PG_EIO ? rc : pg_error_context(e, "bad stream '%s', header", rd->name);
+    if (rc < 0) return e && e->code == PG_EIO ? rc : in_header(rd, e);
     int32_t *v = NULL;
     size_t n = 0;
     rc = pg_rec_parse(header, p, rd->scan.pos, e);
-    if (rc || !header->n || strcmp(pg_rec_key(header, 0), "pg-stream"))
-        return rc == PG_ENOMEM ? rc : pg_error(e, PG_EFORMAT, "'%s' is not a pg stream: it does not begin with a header%s", rd->name,
+    bool is_header = header->n && !strcmp(pg_rec_key(header, 0), "pg-stream");
+    if (rc && (rc == PG_ENOMEM || is_header)) return rc == PG_ENOMEM ? rc : in_header(rd, e);
+    if (rc || !is_header)
+        return pg_error(e, PG_EFORMAT, "'%s' is not a pg stream: it does not begin with a header%s", rd->name,
                                            what_begins_so(p));
-    rc = pg_rec_ints(header, "pg-stream", &v, &n, e);
+    if ((rc = pg_rec_ints(header, "pg-stream", &v, &n, e)) < 0) return rc == PG_ENOMEM ? rc : in_header(rd, e);
     if (rc == 1 && n == 2 && v[0] != PG_STREAM_MAJOR)
         rc = pg_error(e, PG_EFORMAT, "'%s' is a stream of version %d.%d, this program reads %d.x", rd->name, v[0], v[1], PG_STREAM_MAJOR);
-    else if (rc >= 0 && (rc != 1 || n != 2)) rc = pg_error(e, PG_EFORMAT, "bad stream '%s': no version in the header", rd->name);
+    else if (rc != 1 || n != 2) rc = pg_error(e, PG_EFORMAT, "bad stream '%s': no version in the header", rd->name);
     free(v);
     return rc;
 }

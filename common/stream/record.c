@@ -1,6 +1,7 @@
 #include "stream/record.h"
 
 #include <msgpack.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,7 @@ int pg_rec_parse(pg_rec *r, const unsigned char *p, size_t n, pg_err *e)
         const char *key = (const char *)p + at + head;
         size_t key_len = (size_t)count;
         if (memchr(key, 0, key_len)) return pg_error(e, PG_EFORMAT, "a key that holds a zero byte");
+        if (!pg_utf8_valid(key, key_len)) return pg_error(e, PG_EFORMAT, "a key that is not UTF-8");
         at += (size_t)head + key_len;
         pg_scan s = {0};
         if (pg_scan_object(&s, p + at, n - at, n, e) != PG_SCAN_DONE) return pg_error(e, PG_EFORMAT, "a value is cut");
@@ -230,6 +232,16 @@ int pg_rec_double(const pg_rec *r, const char *key, double *v, pg_err *e)
     else rc = wrong(r, f, "a number", e);
     msgpack_unpacked_destroy(&u);
     return rc;
+}
+
+bool pg_rec_id(const pg_rec *r, char digits[PG_ID_DIGITS], const char **s, size_t *n)
+{
+    int64_t v;
+    if (pg_rec_str(r, "id", s, n, NULL) == 1) return true;
+    if (pg_rec_int(r, "id", &v, NULL) != 1) return false;
+    *n = (size_t)snprintf(digits, PG_ID_DIGITS, "%lld", (long long)v);
+    *s = digits;
+    return true;
 }
 
 int pg_rec_ints(const pg_rec *r, const char *key, int32_t **v, size_t *n, pg_err *e)

@@ -31,6 +31,9 @@ bool pg_rec_has(const pg_rec *r, const char *key);
  * Strings: str or bin; *s is not 0-terminated. Bytes: bin or str. Ints: an array of integers in int32, into a new array for
  * free(); PG_EFORMAT for anything else in it. Doubles accept integers. */
 int pg_rec_str(const pg_rec *r, const char *key, const char **s, size_t *n, pg_err *e) PG_MUST_CHECK;
+/* The id: a string, or the digits of an integer, as other programs may write it. False: there is none to tell the record by. */
+enum { PG_ID_DIGITS = 24 };
+bool pg_rec_id(const pg_rec *r, char digits[PG_ID_DIGITS], const char **s, size_t *n);
 int pg_rec_bin(const pg_rec *r, const char *key, const unsigned char **p, size_t *n, pg_err *e) PG_MUST_CHECK;
 int pg_rec_int(const pg_rec *r, const char *key, int64_t *v, pg_err *e) PG_MUST_CHECK;
 int pg_rec_double(const pg_rec *r, const char *key, double *v, pg_err *e) PG_MUST_CHECK;

@@ -85,6 +85,7 @@ size_t pg_data_row(const pg_data *d, const pg_model *m)
 
 static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_rec *rec, pg_err *e)
 {
+    char digits[PG_ID_DIGITS];
     const char *id;
     size_t len = 0;
     if (d->n == d->cap) {
@@ -94,7 +95,7 @@ static int add_item(pg_data *d, const pg_model *m, const pg_sample *s, const pg_
         d->items = p;
         d->cap = cap;
     }
-    if (pg_rec_str(rec, "id", &id, &len, NULL) != 1) id = "", len = 0;
+    if (!pg_rec_id(rec, digits, &id, &len)) id = "", len = 0;
     pg_data_item *it = &d->items[d->n];
     *it = (pg_data_item){.id = pg_strndup(id, len), .tokens = pg_alloc(s->n, 4 * sizeof(int32_t)), .n = s->n, .n_prefix = s->n_prefix, .n_loss = s->n_loss};
     if (!it->id || !it->tokens) {
@@ -138,19 +139,21 @@ static int flush(pg_data *d, pending *q, pg_err *e)
 /* Features cannot stand for pixels of all records or of none: that is no matter of single records. */
 static int no_pixels(const pg_rec *rec, pg_err *e)
 {
+    char digits[PG_ID_DIGITS];
     const char *id = "?";
     size_t n = 1;
-    (void)!pg_rec_str(rec, "id", &id, &n, NULL);
+    (void)pg_rec_id(rec, digits, &id, &n);
     return pg_error(e, PG_EINVAL, "'%.*s' holds features instead of pixels, which serve only where the image tower is not trained", (int)(n > 60 ? 60 : n), id);
 }
 
 /* Of those that do not fit the first is told of. */
 static void count_unusable(pg_data *d, const pg_rec *rec, const char *why)
 {
+    char digits[PG_ID_DIGITS];
     const char *id = "?";
     size_t len = 1;
     if (d->unusable++) return;
-    (void)!pg_rec_str(rec, "id", &id, &len, NULL);
+    (void)pg_rec_id(rec, digits, &id, &len);
     snprintf(d->first_unusable, sizeof d->first_unusable, "'%.*s': %.180s", (int)(len > 60 ? 60 : len), id, why);
 }
 

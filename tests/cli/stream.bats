@@ -140,6 +140,20 @@ cuts() {
     [[ ${lines[2]} == *" error="* ]] || { echo "$output"; false; }
 }
 
+@test "an id that is an integer is that integer everywhere, not the record's place" {
+    local head='\x83\xa9pg-stream\x92\x01\x00\xa4kind\xa8examples\xa5chain\x90' end='\x82\xa6pg-end\x02\xa6errors\x00'
+    local one='\x83\xa2id\x0a\xa7caption\xa3cat\xa6suffix\xa3cat' two='\x83\xa2id\xcd\x01\x00\xa7caption\xa3dog\xa6suffix\xa3dog'
+    printf "%b" "$head$one$two$end" >"$T/a.pgs"
+    printf "%b" "$head$two$one$end" >"$T/b.pgs"
+    [ "$("$B/pg-render" -f captions "$T/a.pgs")" = $'10\tcat\n256\tdog' ]
+    [ "$("$B/pg-fetch" "$T/a.pgs" | "$B/pg-render" -f jsonl)" = "$("$B/pg-render" -f jsonl "$T/a.pgs")" ]
+    "$B/pg-score" -q --results "$T/results.json" "$T/b.pgs"
+    [[ $(<"$T/results.json") == *'"image_id":256,"caption":"dog"'*'"image_id":10,"caption":"cat"'* ]] || { cat "$T/results.json"; false; }
+    "$B/pg-score" -q --compare "$T/a.pgs" "$T/b.pgs" # by place, references would differ
+    run bash -c "'$B/pg-resize' <'$T/b.pgs' 2>&1 >/dev/null"
+    [[ $output == *"cannot decode '256'"*"cannot decode '10'"* ]] || { echo "$output"; false; }
+}
+
 @test "tools accept what python writes; unknown keys pass in place with their bytes" {
     needs_python
     "$PY" tests/stream/interop.py write >"$T/in"

@@ -97,7 +97,42 @@ static void records_are_maps_of_distinct_strings(void **state)
     assert_int_equal(parse(BYTES("\x81\x01\x01")), PG_EFORMAT);
     assert_int_equal(parse(BYTES("\x81\xc4\x01" "a\x01")), PG_EFORMAT);
     assert_int_equal(parse(BYTES("\x81\xa2" "a\0\x01")), PG_EFORMAT);
+    assert_int_equal(parse(BYTES("\x81\xa2" "\xff\xfe\x01")), PG_EFORMAT); /* no UTF-8 */
+    assert_int_equal(parse(BYTES("\x81\xa2" "\xc3\xa9\x01")), PG_OK);
     assert_int_equal(parse(BYTES("\x91\x01")), PG_EFORMAT);
+}
+
+/* What other programs write as id: an integer counts as its digits, a value of another kind as none. */
+static void ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const unsigned char *bytes;
+        size_t n;
+        const char *id;
+    } of[] = {{BYTES("\x81\xa2" "id\xa2" "ab"), "ab"},
+              {BYTES("\x81\xa2" "id\xc4\x01" "\xff"), "\xff"},
+              {BYTES("\x81\xa2" "id\x07"), "7"},
+              {BYTES("\x81\xa2" "id\xd3\x80\x00\x00\x00\x00\x00\x00\x00"), "-9223372036854775808"},
+              {BYTES("\x81\xa2" "id\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), NULL},
+              {BYTES("\x81\xa2" "id\xca\x3f\x80\x00\x00"), NULL},
+              {BYTES("\x81\xa2" "id\xc0"), NULL},
+              {BYTES("\x81\xa2" "id\x90"), NULL},
+              {BYTES("\x80"), NULL}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        pg_err e = {0};
+        pg_rec *r = pg_rec_new();
+        char digits[PG_ID_DIGITS];
+        const char *s = NULL;
+        size_t n = 0;
+        assert_int_equal(pg_rec_parse(r, of[i].bytes, of[i].n, &e), PG_OK);
+        assert_int_equal(pg_rec_id(r, digits, &s, &n), of[i].id != NULL);
+        if (of[i].id) {
+            assert_int_equal(n, strlen(of[i].id));
+            assert_memory_equal(s, of[i].id, n);
+        }
+        pg_rec_free(r);
+    }
 }
 
 static void values_keep_their_place(void **state)
@@ -244,7 +279,8 @@ static void reader_refuses(void **state)
     REFUSED(HEADER "\x82\xa1" "a\x01\xa1" "a\x01" END("\x01"), "twice");
     REFUSED(HEADER "\x01" END("\x01"), "not a map");
     REFUSED("\x81\xa9pg-stream\x92\x02\x05" END("\x00"), "2.5");
-    REFUSED("\x81\xa9pg-stream\x01" END("\x00"), "pg-stream");
+    REFUSED("\x81\xa9pg-stream\x01" END("\x00"), "bad stream 'test', header: 'pg-stream' is ");
+    REFUSED("\x83\xa9pg-stream\x92\x01\x00\xa1" "a\x01\xa1" "a\x01" END("\x00"), "bad stream 'test', header: the key 'a' twice");
     REFUSED("\x81\xa1" "a\x01", "header");
     REFUSED("", "empty");
 }
@@ -302,7 +338,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scan_knows_every_length), cmocka_unit_test(scan_refuses),
-        cmocka_unit_test(records_are_maps_of_distinct_strings), cmocka_unit_test(values_keep_their_place),
+        cmocka_unit_test(records_are_maps_of_distinct_strings), cmocka_unit_test(ids),
+        cmocka_unit_test(values_keep_their_place),
         cmocka_unit_test(ints_outside_32_bits_are_refused), cmocka_unit_test(tensors), cmocka_unit_test(messages_become_utf8),
         cmocka_unit_test(reader_knows_the_end), cmocka_unit_test(reader_refuses), cmocka_unit_test(too_many_keys),
         cmocka_unit_test(nobody_reads_the_output),
