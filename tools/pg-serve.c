@@ -84,6 +84,8 @@ static void parse(server *s, int argc, char **argv)
         case READ_ONLY: o->read_only = true; break;
         }
     if (o->prefix && !pg_utf8_valid(o->prefix, strlen(o->prefix))) tool_usage(t, "--prefix '%s': not valid UTF-8", o->prefix);
+    for (const char *c = o->prefix; c && *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) tool_usage(t, "--prefix '%s': control characters or several lines", o->prefix);
     if (optind >= argc) tool_usage(t, "no command: name it after --");
     o->command = argv + optind;
 }

@@ -11,7 +11,8 @@
 
 enum { SAID = 5 }; /* messages of one kind */
 
-static const char NO_CAPTION[] = "no caption", NO_REFERENCE[] = "no reference", TWICE[] = "its id is in the input twice, the first is scored",
+static const char NO_CAPTION[] = "no caption", BAD_CAPTION[] = "'caption' is not a string", NO_REFERENCE[] = "no reference",
+                  TWICE[] = "its id is in the input twice, the first is scored",
                   NOT_IN_FILE[] = "no such image in the references", HAS_ERROR[] = "carries an error",
                   BAD_REFERENCES[] = "'references' is not a list of strings";
 
@@ -81,11 +82,11 @@ static void stream_references(pg_tool *t, item *it, const pg_rec *rec)
 static void read_stream(pg_tool *t, set *s, int fd, const pg_coco *coco)
 {
     tool_pipe p = {0};
-    tool_open_in(t, &p, fd, s->name, NULL);
+    tool_open_in(t, &p, fd, s->name, "examples");
     while (tool_next(t, &p)) {
         const char *caption;
         size_t n;
-        if (pg_rec_has(p.rec, "event") || pg_rec_has(p.rec, "partial"))
+        if (pg_rec_has(p.rec, "partial"))
             continue;
         item *it = add(t, s, tool_whole_id(t, &p));
         if (pg_rec_has_error(p.rec)) {
@@ -93,8 +94,11 @@ static void read_stream(pg_tool *t, set *s, int fd, const pg_coco *coco)
             s->errors++;
             continue;
         }
-        if (pg_rec_str(p.rec, "caption", &caption, &n, NULL) == 1)
+        int there = pg_rec_str(p.rec, "caption", &caption, &n, NULL);
+        if (there == 1)
             set_caption(t, it, caption, n);
+        else if (there < 0)
+            it->why_not = BAD_CAPTION;
         if (coco->n)
             it->image = image_of(coco, it, p.rec);
         else
@@ -163,6 +167,8 @@ static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, c
     item *it = add(t, s, id_text(t, s, json_object_get(o, id_key)));
     if (json_is_string(caption))
         set_caption(t, it, json_string_value(caption), json_string_length(caption));
+    else if (caption && !json_is_null(caption))
+        it->why_not = BAD_CAPTION;
     if (coco->n)
         it->image = image_of(coco, it, NULL);
     else
@@ -268,6 +274,7 @@ static void sort_out(pg_tool *t, set *s, const pg_coco *coco)
     }
     say(t, s, HAS_ERROR);
     say(t, s, NO_CAPTION);
+    say(t, s, BAD_CAPTION);
     say(t, s, NO_REFERENCE);
     say(t, s, BAD_REFERENCES);
     say(t, s, NOT_IN_FILE);

@@ -71,6 +71,7 @@ int system_listen(server *s, char where[static 80], pg_err *e)
     s->inherited = fd >= 0;
     if (fd < 0) {
         int rc = getaddrinfo(s->o.address, s->o.port, &want, &a);
+        if (rc == EAI_NONAME) return pg_error(e, PG_EINVAL, "cannot listen on '%s': not an IPv4 or IPv6 address, such as 127.0.0.1", s->o.address);
         if (rc) return pg_error(e, PG_EINVAL, "cannot listen on '%s': %s", s->o.address, gai_strerror(rc));
         fd = bound(a);
         freeaddrinfo(a);

@@ -276,7 +276,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
     if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
-        tool_die(t, EXIT_STREAM, "'%s' is a stream of %.*s, %s are wanted", name, rc ? (int)n : 7, rc ? kind : "unknown", want_kind);
+        tool_die(t, EXIT_STREAM, "'%s' is a stream of %.*s, %s are wanted", name, rc ? (int)n : 12, rc ? kind : "unknown kind", want_kind);
 }
 
 void tool_open_out(pg_tool *t, tool_pipe *p, const char *kind, const pg_rec *extra)

@@ -108,6 +108,7 @@ int pg_source_parse(pg_source *s, const char *text, pg_err *e)
         s->file = pg_url_last(text);
         if (!s->box) rc = pg_error_nomem(e);
         else if (pg_url_has_user(text)) rc = pg_error(e, PG_EINVAL, "'%s': a user or password does not belong into a URL, where other users of this machine can see it", s->text);
+        else if (!s->file && text[strcspn(text, " \t\r\n")]) rc = pg_error(e, PG_EINVAL, "'%s': a blank in the URL: write it as %%20", s->text);
         else if (!s->file) rc = pg_error(e, PG_EINVAL, "'%s': the URL does not end in the name of a file", s->text);
     }
     if (rc) pg_source_free(s);

@@ -439,6 +439,9 @@ teardown() { net_teardown; }
     get "ftp://127.0.0.1/x"
     [ "$rc" -eq 2 ]
     grep -q "'ftp://' is no scheme that is known" "$T/err"
+    get "http://127.0.0.1:$WEB/d/big file.bin"
+    [ "$rc" -eq 2 ]
+    grep -q "a blank in the URL: write it as %20" "$T/err"
     cp "$BIG" "$T/a b"
     get "file://$T/a%20b"
     whole 'a b' "$BIG"

@@ -313,6 +313,20 @@ for k, (low, high) in o["intervals"].items(): assert low < o[k] < high, k'
     [[ $output == *"standard input is JSON"*"pg-score FILE"* ]]
 }
 
+@test "a caption that is no string, and a stream of another kind, are called that" {
+    echo '{"id": "x", "caption": 7, "references": ["a cat"]}' >seven.jsonl
+    stream seven.jsonl seven.pgs
+    for f in seven.jsonl seven.pgs; do
+        run "$B/pg-score" $f
+        [ "$status" -eq 1 ]
+        [[ $output == *"'x' is not scored: 'caption' is not a string"* ]] || { echo "$output"; false; }
+    done
+    printf '\x83\xa9pg-stream\x92\x01\x00\xa4kind\xa6events\xa5chain\x90\x81\xa6pg-end\x00' >events.pgs
+    run "$B/pg-score" events.pgs
+    [ "$status" -eq 3 ]
+    [[ $output == *"'events.pgs' is a stream of events, examples are wanted"* ]] || { echo "$output"; false; }
+}
+
 @test "usage errors" {
     for args in "a b" "--compare a" "-f xml a" "--bootstrap 0 a" "--annotate -f json a" "--compare --annotate a b"; do
         run bash -c "'$B/pg-score' $args </dev/null"

@@ -30,6 +30,14 @@ clients() { # clients FILE.CLASS
     run timeout 5 "$B/pg-serve" -p 0 --prefix $'a\xe9' -- false
     [ "$status" -eq 2 ]
     [[ $output == *"--prefix 'a"*"': not valid UTF-8"* ]]
+    run timeout 5 "$B/pg-serve" -p 0 --prefix $'a\nb' -- false
+    [ "$status" -eq 2 ]
+    [[ $output == *"--prefix 'a?b': control characters or several lines"* ]]
+}
+@test "an address that is a name is refused as one" {
+    run timeout 5 "$B/pg-serve" -p 0 -b localhost -- false
+    [ "$status" -eq 1 ]
+    [[ $output == *"cannot listen on 'localhost': not an IPv4 or IPv6 address"* ]]
 }
 
 @test "a command that dies is started again; what it had is answered with 502" { clients test_command.Death; }
