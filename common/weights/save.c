@@ -121,6 +121,29 @@ static int save_tensor(saver *s, size_t i, pg_err *e)
     return rc;
 }
 
+/* Where each head has its own k and v the reference has one array for q, k and v, and no other: this and the next tensor are it. */
+static bool is_joint(const pg_weights *w, size_t i)
+{
+    return w->dims.of['N'] == w->dims.of['K'] && i + 1 < w->n_canon && !strcmp(w->canon[i].name, "llm/layers/attn/q_einsum/w") &&
+           !strcmp(w->canon[i + 1].name, "llm/layers/attn/kv_einsum/w");
+}
+
+static int save_joint(saver *s, size_t i, pg_err *e)
+{
+    const pg_canonical *q = &s->w->canon[i], *kv = &s->w->canon[i + 1];
+    const size_t shape[] = {q->layers, 3, q->shape[0], q->shape[1], q->shape[2]}, parts = kv->parts ? kv->parts : 1;
+    pg_dtype of_q, of_kv;
+    bool one = pg_one_dtype(&s->w->res[i], q, &of_q) && pg_one_dtype(&s->w->res[i + 1], kv, &of_kv) && of_q == of_kv;
+    pg_dtype t = pg_saved_dtype(s->how, one ? of_q : PG_F32, s->replaced[i] || s->replaced[i + 1], true);
+    int rc = begin(s, "params/llm/layers/attn/qkv_einsum/w", t, 5, shape, e);
+    for (size_t l = 0; !rc && l < q->layers; l++) {
+        rc = emit_layer(s, i, l, PG_WHOLE, t, e);
+        for (size_t p = 0; !rc && p < parts; p++)
+            rc = emit_layer(s, i + 1, l, kv->parts ? p : PG_WHOLE, t, e);
+    }
+    return rc;
+}
+
 /* Rows that emit_embedding made (savehf.c) carry nothing: it would make them again. */
 static int made_of_mean(const saver *s, const pg_view *extra, bool *made, pg_err *e)
 {
@@ -196,8 +219,11 @@ int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, c
     if (!rc)
         rc = pg_npz_create(&s.z, path, e);
     s.m = (pg_emit){.w = w, .buf = buf, .sink = sink, .ctx = s.z};
-    for (size_t i = 0; !rc && i < w->n_canon; i++)
-        rc = save_tensor(&s, i, e);
+    for (size_t i = 0; !rc && i < w->n_canon; i++) {
+        bool joint = is_joint(w, i);
+        rc = (joint ? save_joint : save_tensor)(&s, i, e);
+        i += joint;
+    }
     if (!rc && !(rc = save_extra_rows(&s, e)) && !(rc = pg_npz_commit(s.z, e)))
         s.z = NULL;
     pg_npz_abort(s.z);

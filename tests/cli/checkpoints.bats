@@ -110,3 +110,21 @@ refused() {
     [[ $stderr == *"before any weight has changed: weights of '$ODD/nan.npz' are not numbers"* ]]
     [[ $stderr != *--lr* ]]
 }
+
+@test "as many key heads as heads: q, k and v are one array in every npz that is written, with the same bytes" {
+    "$B/tests/model/aux_stream" make pg1 decode >"$BATS_TEST_TMPDIR/in"
+    logprobs() { "$B/pg-infer" -q -m "$1" <"$BATS_TEST_TMPDIR/in" | "$B/pg-render" -f jsonl | grep -o '"caption_tokens".*"logprob":-[0-9]*\.[0-9][0-9][0-9]'; }
+    diff <(logprobs $G/pg1.npz) <(logprobs "$ODD/joint.npz") # all its heads have the one k and v that pg1 has
+    "$B/pg-convert" "$ODD/joint.npz" "$BATS_TEST_TMPDIR/hf"
+    "$B/pg-convert" "$BATS_TEST_TMPDIR/hf" "$BATS_TEST_TMPDIR/back.npz"
+    "$B/tests/train/aux_trainset" make pg1 | "$B/pg-train" -q -m "$ODD/joint.npz" -o "$BATS_TEST_TMPDIR/tuned.npz" --train img/head >/dev/null
+    diff <(sums "$ODD/joint.npz") <(sums "$BATS_TEST_TMPDIR/back.npz")
+    "$(tests/find-python numpy)" - "$ODD/joint.npz" "$BATS_TEST_TMPDIR/back.npz" "$BATS_TEST_TMPDIR/tuned.npz" <<'P'
+import sys
+import numpy as np
+want, back, tuned = map(np.load, sys.argv[1:])
+assert set(want.files) == set(back.files) == set(tuned.files), (back.files, tuned.files)
+key = "params/llm/layers/attn/qkv_einsum/w"
+assert want[key].tobytes() == back[key].tobytes() == tuned[key].tobytes()
+P
+}

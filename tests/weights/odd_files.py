@@ -30,6 +30,11 @@ def changed(key, a):
 
 # ---- npz ----
 np.savez_compressed(name("compressed.npz"), **plain)
+# Every head gets a k and v of its own, all alike: the same model, in the form that the reference has where heads and key heads are as many.
+attn = "params/llm/layers/attn/"
+q, kv = (plain[attn + n] for n in ("q_einsum/w", "kv_einsum/w"))
+joint = np.concatenate([q[:, None], np.repeat(kv, q.shape[1] // kv.shape[2], 2)], 1)
+npz("joint.npz", [(k, v) for k, v in plain.items() if k not in (attn + "q_einsum/w", attn + "kv_einsum/w")] + [(attn + "qkv_einsum/w", joint)])
 head = "params/img/head/kernel"
 # A kernel that somebody transposed, the whole file in the other order, the other end first, and all of it at once.
 npz("transposed.npz", changed(head, np.ascontiguousarray(plain[head].T).T))
