@@ -44,12 +44,14 @@ void pg_outfile_abort(pg_outfile *f);
 size_t pg_temp_sweep(const char *path);
 int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster, and removes it */
 
-/* A folder of that kind beside path, just made and locked. remove: with the files in it; harmless twice. */
+/* A folder of that kind beside path, just made and locked. remove: with the files in it; harmless twice. rename: gives it its name, readable as
+ * the umask says; one that fails has removed it. */
 typedef struct pg_temp_folder {
     char *path; /* NULL: none */
     int lock;
 } pg_temp_folder;
 int pg_temp_folder_make(pg_temp_folder *d, const char *path, pg_err *e) PG_MUST_CHECK;
+int pg_temp_folder_rename(pg_temp_folder *d, const char *path, pg_err *e) PG_MUST_CHECK;
 void pg_temp_folder_remove(pg_temp_folder *d);
 
 int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */
