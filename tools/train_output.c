@@ -80,6 +80,18 @@ static void say_replaced(const run *r, const char *path)
     if (pg_is_file(path)) tool_info(&r->t, "'%s' of an earlier run will be replaced", path);
 }
 
+static const float *replacement(void *ctx, const char *name, size_t layer, size_t part)
+{
+    const run *r = ctx;
+    for (size_t i = 0; i < r->m->n_params; i++) {
+        const pg_param *p = &r->m->params[i];
+        if (strcmp(p->name, name)) continue;
+        const float *w = p->w + layer * p->per_layer;
+        return part == PG_WHOLE ? w : w + part * (p->per_layer / 2); /* kv_einsum and gating_einsum: two parts */
+    }
+    return NULL;
+}
+
 /* Better to know now than after a night of training. */
 static void probe(run *r, const char *path)
 {
@@ -91,6 +103,8 @@ static void probe(run *r, const char *path)
             tool_die(&r->t, EXIT_FAIL, "cannot write '%s': the model is int8, which only safetensors files hold", path);
     TRY(pg_outfile_open(&f, path, e));
     pg_outfile_abort(&f);
+    const pg_save_how how = {.replace = replacement, .ctx = r, .probe = true};
+    if (!r->lora && pg_ends_with(path, ".safetensors")) TRY(pg_weights_save_as(r->m->weights, path, &how, e));
 }
 
 /* What a run that was killed while it saved has left. */
@@ -140,18 +154,6 @@ static void copy_into(run *r, const char *dir, const char *from, const char *nam
     TRY(pg_file_save(to, b.data, b.len, e));
     pg_buf_free(&b);
     free(to);
-}
-
-static const float *replacement(void *ctx, const char *name, size_t layer, size_t part)
-{
-    const run *r = ctx;
-    for (size_t i = 0; i < r->m->n_params; i++) {
-        const pg_param *p = &r->m->params[i];
-        if (strcmp(p->name, name)) continue;
-        const float *w = p->w + layer * p->per_layer;
-        return part == PG_WHOLE ? w : w + part * (p->per_layer / 2); /* kv_einsum and gating_einsum: two parts */
-    }
-    return NULL;
 }
 
 void train_save_weights(run *r, const char *path, const char *dir)

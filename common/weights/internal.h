@@ -146,6 +146,8 @@ int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, c
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
 /* What an older checkpoint PATH.safetensors consists of, but what a new one of so many shards (0: a single file) is about to write over. */
 int pg_remove_older_set(const char *path, size_t shards, pg_err *e) PG_MUST_CHECK;
+/* Whether there is an older checkpoint PATH.safetensors and no other one beside it, so that config.json and the like there are its own. */
+int pg_older_set_alone(const char *path, bool *alone, pg_err *e) PG_MUST_CHECK;
 /* What a tensor of type own becomes; PG_I8 only where it is a matrix. */
 pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
 /* Where values go that are read once, and what else sees them as they pass. */
@@ -185,7 +187,8 @@ bool pg_name_is_matrix(const pg_name *n);
 size_t pg_hf_rows(const pg_weights *w);
 /* The files beside the safetensors weights `path`: config.json, generation_config.json, preprocessor_config.json; copied with sizes and
  * types set where the source has them, else made; processor_config.json where the source has it. dtype: of the weights; changed: not the
- * source's. Into f, for the caller to commit or abort; those that were not opened have no path. */
+ * source's. Into f, for the caller to commit or abort; those that were not opened have no path. PG_EINVAL where one that is there says something
+ * else and is not of an older checkpoint `path` alone. */
 enum { PG_HF_CONFIGS = 4 };
 int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_outfile f[PG_HF_CONFIGS], pg_err *e) PG_MUST_CHECK;
 

@@ -112,8 +112,9 @@ bool pg_weights_touches(const pg_weights *w, const char *path);
 /* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part)` returns NULL (keep what w
  * holds, in its own dtype, bytes copied) or dense f32 values in canonical order for that layer (and part, where the source is in
  * parts; PG_WHOLE else); those are written as f32. Format from path's ending: .npz (names with params/, as Kaggle files; stored,
- * zip64 where needed, readable by numpy.load) or .safetensors (index and shards at 5 GB; config.json copied or made).
- * Appears whole or not at all; memory stays flat. */
+ * zip64 where needed, readable by numpy.load) or .safetensors (index and shards at 5 GB; config.json and the like copied or made).
+ * Appears whole or not at all, in the place of an older one of that name; memory stays flat. A config.json there that says something else and
+ * that another checkpoint, or none, has put there is not written over: PG_EINVAL. */
 typedef const float *(*pg_replace_fn)(void *ctx, const char *canonical, size_t layer, size_t part);
 int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, pg_err *e) PG_MUST_CHECK;
 
@@ -127,6 +128,7 @@ typedef struct pg_save_how {
     bool own;       /* replaced and merged values in the type that the source has; false: as f32 */
     bool convert;   /* all tensors as dtype */
     pg_dtype dtype;
+    bool probe;     /* write nothing: only whether the files beside a safetensors checkpoint could be written */
     size_t shard;   /* most bytes of a safetensors file that holds more than one tensor; 0: 5 GB */
 } pg_save_how;
 int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how *how, pg_err *e) PG_MUST_CHECK;
