@@ -107,6 +107,16 @@ bool tool_same_is(const tool_same *s);
 void tool_same_warn(pg_tool *t, const tool_same *s, const char *what); /* what: "captions" */
 void tool_same_free(tool_same *s);
 
+/* Which texts there were: hashes, open addressing, 0 is free; 16 to 32 bytes for each text. One that is new is taken for another with odds of
+ * n^2 / 2^65. Start with {0}. */
+typedef struct tool_seen {
+    uint64_t *at;
+    size_t n, cap;
+} tool_seen;
+bool tool_seen_has(const tool_seen *s, const char *text);
+bool tool_seen_add(const pg_tool *t, tool_seen *s, const char *text); /* false: it was there before; ends the program on no memory */
+void tool_seen_free(tool_seen *s);
+
 int tool_close_stdout(const pg_tool *t); /* 0 or EXIT_FAIL with message; for tools that print text */
 
 #endif

@@ -187,6 +187,21 @@ shard() { tar -C "$T/in" --hard-dereference --format=pax -cf "$T/s.tar" "$@"; }
     [[ $(line 9) == *'"error":'*"the id '7' was there before"* ]]
 }
 
+@test "tar: members of one example that do not follow each other: the message names the remedy, which helps" {
+    for i in 1 2; do
+        cp tests/golden/image/jpg-420.jpg "$T/in/$i.jpg"
+        echo "Caption $i." >"$T/in/$i.txt"
+    done
+    shard 1.txt 2.txt 1.jpg 2.jpg
+    fetch "$T/s.tar"
+    [ "$rc" -eq 4 ]
+    grep -q 's.tar:1: no image; all members of an example must follow each other, as tar --sort=name' "$T/err"
+    tar --sort=name -C "$T/in" -cf "$T/s.tar" .
+    fetch "$T/s.tar"
+    [ "$rc" -eq 0 ]
+    [[ $(line 2) == *'"image":'*'"suffix":"Caption 2."'* ]]
+}
+
 @test "tar: cut, damaged, empty and other archives are errors that name the file and the member" {
     for i in 1 2 3; do cp tests/golden/image/jpg-420.jpg "$T/in/$i.jpg"; done
     shard 1.jpg 2.jpg 3.jpg
