@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "base/num.h"
 
-enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10 };
+enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10, MOST_OPTIONS = 96 };
 
 void tool_hide(char *text)
 {
@@ -86,6 +86,51 @@ static void list_options(const pg_tool *t, const struct option *o)
     exit(tool_close_stdout(t));
 }
 
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Letters that must be changed, added or removed (Levenshtein); of a long word as many as it has. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32], n = strlen(a), m = strlen(b);
+    if (m >= sizeof row / sizeof *row || n > m + 2) return n + m;
+    for (size_t k = 0; k <= m; k++) row[k] = k;
+    for (size_t i = 1; i <= n; i++) {
+        size_t corner = row[0]++;
+        for (size_t k = 1; k <= m; k++) {
+            size_t here = least(corner + (a[i - 1] != b[k - 1]), 1 + least(row[k], row[k - 1]));
+            corner = row[k];
+            row[k] = here;
+        }
+    }
+    return row[m];
+}
+
+const char *tool_meant(const char *word, const char *const *known, size_t n)
+{
+    const char *best = NULL;
+    size_t best_distance = 3;
+    for (size_t i = 0; i < n; i++) {
+        size_t d = distance(word, known[i]);
+        if (d >= best_distance || (d == 2 && strlen(known[i]) <= 4)) continue;
+        best = known[i];
+        best_distance = d;
+    }
+    return best;
+}
+
+static _Noreturn void unknown_option(const pg_tool *t, const char *word, const struct option *all)
+{
+    char name[64];
+    const char *known[MOST_OPTIONS];
+    size_t n = 0;
+    int len = (int)strcspn(word, "=");
+    for (; all[n].name; n++) known[n] = all[n].name;
+    snprintf(name, sizeof name, "%.*s", len > 2 ? len - 2 : 0, len > 2 ? word + 2 : "");
+    const char *meant = tool_meant(name, known, n);
+    if (meant) tool_usage(t, "unknown option '%.*s': did you mean '--%s'?", len, word, meant);
+    tool_usage(t, "unknown option '%.*s'", len, word);
+}
+
 /* What getopt_long did not take, in words. Where it stopped at a long option, that is the word before optind. */
 _Noreturn static void bad_option(const pg_tool *t, const char *letters, const struct option *all)
 {
@@ -94,7 +139,8 @@ _Noreturn static void bad_option(const pg_tool *t, const char *letters, const st
     if (optopt && optopt < 256 && !strchr(letters, optopt)) tool_usage(t, "unknown option '-%c'", optopt);
     if (optopt) tool_usage(t, "option '%.*s' takes no value", (int)len, word);
     for (const struct option *o = all; o->name; o++) begun += len > 2 && !strncmp(o->name, word + 2, len - 2);
-    tool_usage(t, begun > 1 ? "option '%.*s' may be several" : "unknown option '%.*s'", (int)len, word);
+    if (begun > 1) tool_usage(t, "option '%.*s' may be several", (int)len, word);
+    unknown_option(t, word, all);
 }
 
 int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads)
@@ -104,7 +150,7 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
                                            {"verbose", no_argument, NULL, 'v'},
                                            {"version", no_argument, NULL, OPT_VERSION},
                                            {"threads", required_argument, NULL, 'j'}};
-    struct option all[96];
+    struct option all[MOST_OPTIONS];
     char letters[128];
     size_t n = 0;
     for (; opts && opts[n].name; n++) {

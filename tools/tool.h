@@ -55,6 +55,10 @@ void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only 
  * go through it by themselves. */
 void tool_hide(char *text);
 
+/* Which of n known words was meant by one that is none of them: the nearest by at most two letters that are wrong, missing or too many, one of
+ * a word of up to four letters. NULL: none. */
+const char *tool_meant(const char *word, const char *const *known, size_t n);
+
 /* Option values: exit 2 naming the option when bad. */
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);
 double tool_double(const pg_tool *t, const char *option, const char *value, double min, double max);

@@ -313,7 +313,14 @@ J
     fetch "$T/in/m.jsonl"
     [ "$rc" -eq 0 ]
     [ "$(grep -c "sufix" "$T/err")" -eq 1 ]
-    grep -q "m.jsonl:1: unknown key 'sufix'" "$T/err"
+    grep -q "m.jsonl:1: unknown key 'sufix' is left out: did you mean 'suffix'?" "$T/err"
+    # Beside right ones, too; and what is like none of them gets no such advice.
+    printf '{"image":"x.png","suffix":"a","id":%d,"imge":"x","Prefix":"y","idd":1,"refernces":["z"],"width":7,"it":1,"in_on":2}\n' 1 2 >"$T/in/m.jsonl"
+    fetch "$T/in/m.jsonl"
+    [ "$rc" -eq 0 ]
+    sed -n "s/.*unknown key '\(.*\)' is left out: did you mean '\(.*\)'?$/\1 \2/p" "$T/err" >"$T/meant"
+    [ "$(tr '\n' ' ' <"$T/meant")" = 'imge image Prefix prefix idd id refernces references it id ' ] || { cat "$T/err"; false; }
+    [ "$(grep -c '(known: image,' "$T/err")" -eq 2 ]
 }
 
 @test "an id given twice over two sources" {
