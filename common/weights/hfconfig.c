@@ -27,10 +27,8 @@ static json_t *make_config(const pg_weights *w)
         "patch_size", I(m->patch), "projection_dim", I(m->width), "vision_use_head", 0);
     json_t *text = json_object_get(j, "text_config");
     if (j && m->family == 2) {
-        /* The 27B decoder alone scales by width / heads; head size otherwise. */
-        size_t scale = m->width == 4608 && m->head_dim == 128 ? m->width / m->heads : m->head_dim;
         if (json_object_set_new(text, "attn_logit_softcapping", json_real(50.0)) || json_object_set_new(text, "final_logit_softcapping", json_real(30.0)) ||
-            json_object_set_new(text, "query_pre_attn_scalar", json_integer(I(scale))) || json_object_set_new(text, "sliding_window", json_integer(4096))) {
+            json_object_set_new(text, "query_pre_attn_scalar", json_integer(I(pg_query_scalar(m)))) || json_object_set_new(text, "sliding_window", json_integer(4096))) {
             json_decref(j);
             return NULL;
         }

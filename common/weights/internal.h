@@ -128,6 +128,17 @@ bool pg_is_head(const char *plain);
 int pg_tied_find(pg_weights *w, pg_err *e) PG_MUST_CHECK;
 /* v: bytes of the embedding that lie side by side, against the same of output matrices, which are then let go of; any other view is PG_OK. */
 int pg_tied_piece(const pg_weights *w, const pg_view *v, pg_err *e) PG_MUST_CHECK;
+/* What config.json says of sizes, 0 where it does not; config.c. */
+typedef struct pg_config {
+    char *path;
+    struct json_t *json; /* NULL: there is none */
+    bool text, vision;   /* text_config and vision_config are there */
+    size_t vit_heads, vit_depth, heads, kv_heads, head_dim, depth, image_token;
+} pg_config;
+int pg_config_read(const pg_weights *w, pg_config *c, pg_err *e) PG_MUST_CHECK; /* free it in any case */
+/* PG_EFORMAT where it says another arithmetic than a model of this shape is computed with, or sizes that are not the tensors'. */
+int pg_config_check(const pg_config *c, const pg_model_shape *s, pg_err *e) PG_MUST_CHECK;
+void pg_config_free(pg_config *c);
 /* Fills shape, canon and res, or returns why not. */
 int pg_weights_resolve(pg_weights *w, pg_err *e) PG_MUST_CHECK;
 void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim); /* "(2, 3)" */

@@ -65,8 +65,11 @@ typedef struct pg_model_shape { /* inferred from shapes, checked against each ot
     size_t parameters;
 } pg_model_shape;
 /* Error: missing tensor (named), wrong shape (found and expected), not a PaliGemma. Safetensors: config.json beside it is used
- * where it is there (heads, image_token_index), shapes otherwise. */
+ * where it is there (heads, image_token_index), shapes otherwise; PG_EFORMAT where it says another arithmetic than is computed. */
 int pg_weights_shape(const pg_weights *w, pg_model_shape *s, pg_err *e) PG_MUST_CHECK;
+/* Queries are divided by the root of this: the size of a head, but for the 27B language model, which alone takes its width over its heads;
+ * nothing in the tensors says so. */
+size_t pg_query_scalar(const pg_model_shape *s);
 
 /* layer: 0.. for tensors stacked by layer, 0 for the others. */
 int pg_weights_view(const pg_weights *w, const char *canonical, size_t layer, size_t part, pg_view *v, pg_err *e) PG_MUST_CHECK;
