@@ -13,13 +13,9 @@ enum { FILE_MAX = 1 << 28 };
 /* One that is there may be another model's, too, or the user's: it stays. */
 static int keep_file(pg_tool *t, const char *path, const void *p, size_t n, pg_err *e)
 {
-    pg_buf b = {0};
-    int rc = pg_file_read(path, FILE_MAX, &b, e);
-    bool same = !rc && b.len == n && (!n || !memcmp(b.data, p, n));
-    pg_buf_free(&b);
-    if (rc && rc != PG_ELIMIT) return rc;
+    int same = pg_file_is(path, p, n, e);
     if (!same) tool_warn(t, "'%s' is there, is not what belongs to these weights, and stays", path);
-    return PG_OK;
+    return same < 0 ? same : PG_OK;
 }
 
 static int write_file(pg_tool *t, const char *dir, const char *name, const void *p, size_t n, pg_err *e)

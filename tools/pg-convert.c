@@ -81,6 +81,15 @@ static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const cha
     how->merge = g->merge;
 }
 
+/* What goes nowhere must not go unseen. */
+static void say_others(const pg_tool *t, const pg_weights *w, const char *to)
+{
+    const char *first;
+    size_t n = pg_weights_others(w, &first);
+    if (n && (pg_weights_format(w) == PG_NPZ || pg_ends_with(to, ".npz")))
+        tool_info(t, "%zu tensor%s, the first '%s', %s of the model's and left out", n, n == 1 ? "" : "s", first, n == 1 ? "is none" : "are none");
+}
+
 int main(int argc, char **argv)
 {
     pg_tool t;
@@ -100,6 +109,7 @@ int main(int argc, char **argv)
     merging g = {0};
     if (o.merge) open_merge(&t, &g, w, argv[optind + 1], &how);
     place_open(&t, &p, dst, o.npz, w);
+    say_others(&t, w, p.weights);
     if (pg_weights_save_as(w, p.weights, &how, &e) || copy_tokenizer(&t, w, p.weights, &e)) {
         place_abort(&p);
         tool_die(&t, EXIT_FAIL, "%s", e.msg);

@@ -39,17 +39,6 @@ static char *whole_path(const pg_tool *t, const char *path)
     return whole;
 }
 
-static bool says(const pg_tool *t, const char *path, const pg_buf *line)
-{
-    pg_err e = {0};
-    pg_buf b = {0};
-    int rc = pg_file_read(path, line->len, &b, &e);
-    if (rc && rc != PG_ELIMIT) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    bool same = !rc && b.len == line->len && !memcmp(b.data, line->data, b.len);
-    pg_buf_free(&b);
-    return same;
-}
-
 static void refuse(pg_tool *t, sidecars *n, text_view source, const char *txt)
 {
     if (n->refused++ < SAID)
@@ -65,7 +54,9 @@ static void write_sidecar(pg_tool *t, text_view source, const char *txt, text_vi
     pg_err e = {0};
     if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     if (mine) {
-        if (!says(t, txt, &line)) refuse(t, n, source, txt);
+        int same = pg_file_is(txt, line.data, line.len, &e);
+        tool_must(t, same < 0 ? same : PG_OK, &e);
+        if (!same) refuse(t, n, source, txt);
     } else if (!overwrite && lstat(txt, &st) == 0) {
         if (n->kept++ < SAID) tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
     } else {

@@ -17,6 +17,9 @@ int pg_pwrite_full(int fd, const void *p, size_t n, off_t at);
 /* The whole file appended to *b; PG_ELIMIT where it holds more than max bytes. */
 int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e) PG_MUST_CHECK;
 
+/* 1: the file holds exactly these n bytes; 0: it does not; < 0: it cannot be read. */
+int pg_file_is(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK;
+
 /* A file mapped read-only and shared: costs no private memory. data is NULL for an empty file. */
 typedef struct pg_map {
     const unsigned char *data;

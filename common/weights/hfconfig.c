@@ -108,6 +108,8 @@ static int adapt_preprocessor(const pg_weights *w, json_t *j, const facts *f)
     json_t *size = json_object_get(j, "size");
     if (!f->resized)
         return 0;
+    if (json_is_integer(size)) /* a square */
+        return set_int(j, "image_seq_length", m->n_image, true) | set_int(j, "size", m->image_size, true);
     return set_int(j, "image_seq_length", m->n_image, true) | set_int(size, "height", m->image_size, false) | set_int(size, "width", m->image_size, false);
 }
 

@@ -56,6 +56,7 @@ typedef struct pg_tensor_entry {
     char *plain; /* owned: without prefix (npz), in the stored style's one form without "model." (safetensors) */
     size_t file; /* index into files */
     bool is_scale; /* belongs to an int8 tensor */
+    bool used;     /* is a tensor of the model's, or a part of one */
 } pg_tensor_entry;
 
 enum { PG_NOT_STACKED, PG_VIT_LAYERS, PG_TEXT_LAYERS };

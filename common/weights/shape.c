@@ -6,12 +6,11 @@
 #include "weights/internal.h"
 
 /* Far above every model that exists; products of sizes stay far below 2^64. */
-enum { MOST_SIDE = 1 << 16, MOST_PLACES = 1 << 20, MOST_LAYERS = 1 << 12, MOST_ELSE = 1 << 24 };
+enum { MOST_SIDE = 1 << 16, MOST_PLACES = 1 << 20, MOST_LAYERS = 1 << 12, MOST_ELSE = 1 << 24, PUBLISHED_TOKENS = 257152 };
 
 typedef struct resolver {
     pg_weights *w;
     int family;
-    bool *used;
     pg_err *e;
     pg_config c;
 } resolver;
@@ -100,7 +99,7 @@ static const pg_weight *take(resolver *r, const char *plain)
 {
     const pg_weight *t = pg_weights_find(r->w, plain);
     if (t)
-        r->used[(const pg_tensor_entry *)(const void *)t - r->w->t] = true;
+        r->w->t[(const pg_tensor_entry *)(const void *)t - r->w->t].used = true;
     return t;
 }
 
@@ -227,8 +226,14 @@ static int heads_of_safetensors(resolver *r)
     if (width && !d->of['A'])
         return pg_error(r->e, PG_EFORMAT, "'%s': the image tower's number of heads is not known: %s", r->w->path,
                         r->c.json ? "vision_config in config.json has no num_attention_heads" : "no config.json beside it");
+    if (width % (d->of['A'] ? d->of['A'] : 1))
+        return pg_error(r->e, PG_EFORMAT, "'%s': config.json says %zu heads of the image tower, which its width of %zu cannot be shared by", r->w->path,
+                        d->of['A'], width);
     size_t usual = rows && q->shape[1] == 4608 && !r->c.text ? 128 : 256; /* the 27B decoder alone has smaller heads */
     d->of['H'] = r->c.head_dim ? r->c.head_dim : usual;
+    if (rows % d->of['H'])
+        return pg_error(r->e, PG_EFORMAT, "'%s': '%s' has %zu rows, which are not heads of %zu dimensions%s", r->w->path, q->name, rows, d->of['H'],
+                        r->c.head_dim ? ", as config.json says" : r->c.text ? ", which a config.json without head_dim means" : ": no config.json beside it");
     return PG_OK;
 }
 
@@ -261,9 +266,11 @@ static int check_sizes(resolver *r)
     if (r->w->format != PG_SAFETENSORS)
         return PG_OK;
     /* 64 rows are added to the real vocabulary when it is converted; they mean nothing. */
-    size_t token = r->c.image_token ? r->c.image_token : s->vocab_rows == 257216 ? 257152 : s->vocab_rows;
+    size_t token = r->c.image_token ? r->c.image_token : s->vocab_rows == 257216 ? PUBLISHED_TOKENS : s->vocab_rows;
     if (token > s->vocab_rows)
         return pg_error(r->e, PG_EFORMAT, "'%s': config.json says image_token_index %zu, the embedding has %zu rows", path, token, s->vocab_rows);
+    if (s->vocab_rows >= PUBLISHED_TOKENS && token < PUBLISHED_TOKENS)
+        return pg_error(r->e, PG_EFORMAT, "'%s': config.json says image_token_index %zu, which is one of the %d tokens", path, token, PUBLISHED_TOKENS);
     s->vocab = token;
     return PG_OK;
 }
@@ -286,7 +293,7 @@ static int check_leftovers(resolver *r)
     const pg_weights *w = r->w;
     for (size_t i = 0; i < w->n; i++) {
         const char *plain = w->t[i].plain;
-        if (r->used[i] || w->t[i].is_scale || pg_is_head(plain))
+        if (w->t[i].used || w->t[i].is_scale || pg_is_head(plain))
             continue;
         for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
             if (!strncmp(plain, ours[k], strlen(ours[k])))
@@ -323,8 +330,7 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
     w->dims.of['C'] = 3;
     w->canon = pg_calloc(pg_n_names, sizeof *w->canon);
     w->res = pg_calloc(pg_n_names, sizeof *w->res);
-    r.used = pg_calloc(w->n, sizeof *r.used);
-    if (!w->canon || !w->res || !r.used) {
+    if (!w->canon || !w->res) {
         rc = pg_error_nomem(e);
         goto out;
     }
@@ -342,6 +348,5 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
     fill_shapes(w);
 out:
     pg_config_free(&r.c);
-    free(r.used);
     return rc;
 }

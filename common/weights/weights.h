@@ -39,6 +39,8 @@ pg_file_format pg_weights_format(const pg_weights *w);
 const char *pg_weights_path(const pg_weights *w); /* the file (or index) read */
 size_t pg_weights_count(const pg_weights *w);
 const pg_weight *pg_weights_at(const pg_weights *w, size_t i); /* in file order, stored names */
+/* How many tensors are none of the model's; *first: the name of one. An npz does not take them, nor does safetensors made of an npz. */
+size_t pg_weights_others(const pg_weights *w, const char **first);
 size_t pg_weights_bytes(const pg_weights *w);                  /* of all tensors */
 
 /* One layer's (or unlayered) tensor under its canonical, big_vision name without prefix, such as "llm/layers/attn/q_einsum/w".

@@ -278,7 +278,59 @@ END
     for code in 'del v["num_attention_heads"]' 'c["vision_config"] = {}'; do
         said $G/pg1-hf "$code" "*number of heads is not known: vision_config in config.json has no num_attention_heads"
     done
-    said $G/pg1-hf 'del t["head_dim"]' "*'language_model.model.layers.0.self_attn.*' has shape *" # it would be 256
+    said $G/pg1-hf 'del t["head_dim"]' "*q_proj.weight' has 56 rows, which are not heads of 256 dimensions, which a config.json without head_dim means"
+    said $G/pg1-hf 't["head_dim"] = 6' "*q_proj.weight' has 56 rows, which are not heads of 6 dimensions, as config.json says"
+    said $G/pg1-hf 'v["num_attention_heads"] = 7' "config.json says 7 heads of the image tower, which its width of 24 cannot be shared by"
+}
+
+@test "an image_token_index among the tokens of a published model's size is refused" {
+    python
+    "$B/data/init" --quick 1 --image 28 --patch 14 --vit-width 8 --vit-mlp 8 --vit-heads 2 --width 4 --mlp 8 --head-dim 2 --vocab 257152 "$T/m.npz" >/dev/null
+    "$B/pg-convert" -q "$T/m.npz" "$T/hf"
+    said "$T/hf" 'c["image_token_index"] = 256000' "config.json says image_token_index 256000, which is one of the 257152 tokens"
+    said "$T/hf" 'del c["image_token_index"]' ''
+}
+
+@test "what is none of the model's tensors: said where it does not go along" {
+    python
+    "$PYTHON" - $G/pg1.npz "$T/more.npz" <<'END'
+import sys, zipfile
+src, out = sys.argv[1:]
+with zipfile.ZipFile(src) as a, zipfile.ZipFile(out, "w") as b:
+    for m in a.infolist():
+        b.writestr(m.filename, a.read(m))
+        if m.filename.endswith("norm/scale.npy"):
+            b.writestr(m.filename.replace("params/", "opt/"), a.read(m))
+END
+    for to in x.npz x; do
+        run --separate-stderr "$B/pg-convert" "$T/more.npz" "$T/out/$to"
+        [ "$status" -eq 0 ]
+        [[ $stderr == *"4 tensors, the first 'opt/img/Transformer/encoder_norm/scale', are none of the model's and left out"* ]] || { echo "$stderr"; false; }
+    done
+    mkdir "$T/hf"
+    cp $G/pg2-hf/config.json "$T/hf"
+    "$PYTHON" - $G/pg2-hf/model.safetensors "$T/hf/model.safetensors" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head = json.loads(data[8 : 8 + n])
+head["value_head.weight"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(data) - 8 - n, len(data) - 4 - n]}
+text = json.dumps(head).encode()
+open(sys.argv[2], "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n :] + b"abcd")
+END
+    rm -r "${T:?}/out/"*
+    run --separate-stderr "$B/pg-convert" "$T/hf" "$T/out/x.npz"
+    [[ $stderr == *"1 tensor, the first 'value_head.weight', is none of the model's and left out"* ]]
+    run --separate-stderr "$B/pg-convert" "$T/hf" "$T/out/x"
+    [[ $stderr != *"left out"* ]]
+    grep -q value_head.weight "$T/out/x/model.safetensors"
+    "$B/pg-convert" -q --dtype int8 $G/pg1.npz "$T/out/i8"
+    for from in $G/pg1.npz $G/pg1-hf $G/pg2-hf "$T/out/i8"; do # rows that are no tokens and scales are the model's
+        run --separate-stderr "$B/pg-convert" --dtype f32 "$from" "$T/out/y.npz"
+        [[ $stderr != *"left out"* ]]
+        run --separate-stderr "$B/pg-convert" "$T/out/y.npz" "$T/out/z.npz"
+        [[ $stderr != *"left out"* ]]
+    done
 }
 
 @test "a set in the place of an older one of another form: only what is new is read" {

@@ -80,6 +80,9 @@ END
     "$B/pg-convert" "$T/hf" "$T/hf3" --resolution 40
     [ "$(tr -d ' \n' <"$T/hf3/processor_config.json")" = '{"image_processor":{"size":{"height":40,"width":40},"image_seq_length":25},"image_seq_length":25,"mine":1}' ]
     cmp <(grep -v torch_dtype "$T/hf/config.json") <(grep -v torch_dtype "$T/hf2/config.json")
+    echo '{"size": 80}' >"$T/hf/preprocessor_config.json" # a square
+    "$B/pg-convert" "$T/hf" "$T/hf4" --resolution 40
+    [ "$(tr -d ' \n' <"$T/hf4/preprocessor_config.json")" = '{"size":40,"image_seq_length":25}' ]
 }
 
 @test "PaliGemma 2 of 3, 10 and 28 billion: heads, their sizes and the scale of queries, with and without config.json" {
@@ -245,6 +248,15 @@ refused() { # refused FILE ARGUMENT...
     rm "$T/d/config.json"
     for _ in 1 2; do "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/a.safetensors" <"$T/in" >"$T/events"; done
     [ -f "$T/d/config.json" ]
+    # The same of a tokenizer in a folder without weights.
+    mkdir "$T/d/out"
+    cp tests/golden/text/small-a.model "$T/d/out/tokenizer.model"
+    refused out/tokenizer.model "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in"
+    cp data/nano/tokenizer.model "$T/d/out/tokenizer.model"
+    "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in" >"$T/events"
+    cp tests/golden/text/small-a.model "$T/d/out/tokenizer.model" # an earlier run's is replaced with its weights
+    "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in" >"$T/events"
+    cmp data/nano/tokenizer.model "$T/d/out/tokenizer.model"
 }
 
 @test "the tokenizer: that there is none is said; a file of it that is there and differs stays and is warned of" {
