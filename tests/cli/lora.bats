@@ -54,7 +54,7 @@ END
     [ "$status" -eq 0 ]
     [[ $stderr == *"trained on other weights"* ]]
     for same in $G/pg1-hf $G/pg1.bf16.npz; do
-        run --separate-stderr "$B/pg-convert" --merge $same "$W/ad" "$W/m2.npz"
+        run --separate-stderr "$B/pg-convert" -q --merge $same "$W/ad" "$W/m2.npz"
         [ "$status" -eq 0 ]
         [ -z "$stderr" ] || { echo "$stderr"; false; }
     done
