@@ -70,13 +70,14 @@ typedef struct merging {
     pg_merge *merge;
 } merging;
 
-static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const char *path, pg_save_how *how)
+static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const char *path, const char *dst, pg_save_how *how)
 {
     pg_err e = {0};
     bool foreign;
     if (pg_adapter_open(&g->adapter, path, &e) || pg_merge_new(&g->merge, base, g->adapter, &e) ||
         pg_adapter_is_foreign(g->adapter, base, &foreign, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (pg_same_file(dst, pg_adapter_path(g->adapter))) tool_die(t, EXIT_FAIL, "writing '%s' would change the adapter: choose another folder", dst);
     if (foreign) tool_warn(t, "the adapter '%s' was trained on other weights than '%s'", path, pg_weights_path(base));
     how->merge = g->merge;
 }
@@ -107,7 +108,7 @@ int main(int argc, char **argv)
     }
     pg_save_how how = {.own = true, .convert = o.convert, .dtype = o.dtype, .shard = o.shard};
     merging g = {0};
-    if (o.merge) open_merge(&t, &g, w, argv[optind + 1], &how);
+    if (o.merge) open_merge(&t, &g, w, argv[optind + 1], dst, &how);
     place_open(&t, &p, dst, o.npz, w);
     say_others(&t, w, p.weights);
     if (pg_weights_save_as(w, p.weights, &how, &e) || copy_tokenizer(&t, w, p.weights, &e)) {

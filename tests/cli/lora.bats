@@ -201,6 +201,16 @@ END
     done
 }
 
+@test "the merged weights are not written over the adapter" {
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/ad" --steps 1 <"$W/in.pgs" >/dev/null
+    cp -r "$W/ad" "$W/was"
+    run --separate-stderr "$B/pg-convert" --merge $G/pg1.npz "$W/ad" "$W/ad/../ad/adapter_model.safetensors"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"would change the adapter"* ]]
+    diff -r "$W/was" "$W/ad"
+}
+
 @test "pg-info lists and verifies an adapter's tensors" {
     python=$(tests/find-python json) || skip 'no Python'
     "$A" make pg1 >"$W/in.pgs"
