@@ -202,7 +202,7 @@ static int resolve_one(resolver *r, const pg_name *n, pg_resolved *x, pg_canonic
     x->src[0] = t;
     for (size_t i = 0; !rc && n->stacked && !t && i < count; i++)
         rc = one_layer(r, n, i / parts, i % parts, &x->src[i]);
-    if (x->stacked)
+    if (t && x->stacked)
         x->layer_elements = t->count / t->shape[0];
     return rc;
 }
