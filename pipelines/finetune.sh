@@ -36,7 +36,7 @@ train() {
     $MPIRUN pg-train -m "$model" -o "$out" "${save[@]}" "${@:4}"
 }
 
-if [ $# -ge 2 ] && [[ $2 != -* ]]; then
+if [ $# -ge 2 ] && [[ $2 != -?* ]]; then
     operands 3 3 "${@:1:3}"
     model=$1 train=$2 out=$3 prefix=${PREFIX:-} status=0
     shift 3

@@ -274,7 +274,8 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (!p->header || !p->rec) tool_no_memory(t);
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
-    p->told = getenv("PG_QUIET_CUT") && !fstat(fd, &st) && S_ISFIFO(st.st_mode);
+    /* Not of fd: it may be a file that keeps what came. */
+    p->told = getenv("PG_QUIET_CUT") && !strcmp(name, "standard input") && !fstat(STDIN_FILENO, &st) && S_ISFIFO(st.st_mode);
     if (pg_reader_header(p->in, p->header, &e) != 1) tool_bad_stream(t, p, &e);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
