@@ -135,7 +135,8 @@ P
         sleep 0.05
     done
     [ -z "$(left)" ]
-    [ ! -e "$T/job/after.pgs" ] && [ ! -e "$T/job/report.html" ]
+    [ ! -e "$T/job/after.pgs" ]
+    [ ! -e "$T/job/report.html" ]
 }
 
 @test "TERM ends the other scripts and what they run" {
@@ -182,7 +183,8 @@ P
     cp "$T/m/model.npz" "$T/bare/"
     one 1 "pg-tokenize: no tokenizer.model in '$T/bare'" pipelines/caption.sh "$T/bare" "$T/pictures/train.jsonl" "$T/report.html"
     one 1 "pg-tokenize: no tokenizer.model in '$T/bare'" pipelines/finetune.sh "$T/bare" "$T/pictures/train.jsonl" "$T/tuned"
-    [ ! -e "$T/report.html" ] && [ ! -e "$T/tuned" ]
+    [ ! -e "$T/report.html" ]
+    [ ! -e "$T/tuned" ]
     one 1 "pg-train: " pipelines/finetune.sh "$T/m" "$T/pictures/train.jsonl" "$T/no/such/folder"
     run --separate-stderr -2 pipelines/finetune.sh "$T/m" "$T/pictures/train.jsonl" "$T/tuned" --no-such
     [ "$stderr" = "pg-train: unknown option '--no-such'"$'\n'"Try 'pg-train --help'." ]
@@ -238,7 +240,8 @@ P
         kill -9 "$job"
         wait "$job" || true
         "$B/pg-train" -q "$@" --steps 3 <x.pgs >"$T/log2"
-        [ -e "$out" ] && [ ! -e "$out.lock" ]
+        [ -e "$out" ]
+        [ ! -e "$out.lock" ]
     done
     # A file of somebody's that happens to have the lock's name is left alone.
     echo mine >file.npz.lock
