@@ -129,7 +129,7 @@ static void look_at(infer *f, slot *s)
 {
     const pg_sample *x = &s->sample;
     int32_t newline = f->tok ? pg_tokenizer_newline(f->tok) : -1;
-    if (!f->same.differ)
+    if (f->tok && !f->score && tool_same_wants(&f->same))
         s->picture = pg_sample_picture(x, &f->m->s);
     if (newline >= 0 && x->tokens[x->n_prefix - 1] != newline && !f->no_newline++)
         memcpy(f->first_no_newline, s->id, sizeof f->first_no_newline);

@@ -104,6 +104,7 @@ typedef struct tool_same {
     bool differ;
 } tool_same;
 void tool_same_add(const pg_tool *t, tool_same *s, const char *caption, size_t len, uint64_t picture);
+bool tool_same_wants(const tool_same *s); /* a picture's hash is still of use */
 bool tool_same_is(const tool_same *s);
 void tool_same_warn(pg_tool *t, const tool_same *s, const char *what); /* what: "captions" */
 void tool_same_free(tool_same *s);

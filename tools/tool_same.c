@@ -12,10 +12,13 @@ void tool_same_add(const pg_tool *t, tool_same *s, const char *caption, size_t l
         if (!(s->caption = pg_strndup(caption, len))) tool_no_memory(t);
     }
     s->differ = len != s->len || memcmp(caption, s->caption, len) != 0;
+    if (s->pictures == TOOL_SAME_PICTURES) return;
     for (size_t i = 0; i < s->pictures; i++)
         if (s->picture[i] == picture) return;
-    if (s->pictures < TOOL_SAME_PICTURES) s->picture[s->pictures++] = picture;
+    s->picture[s->pictures++] = picture;
 }
+
+bool tool_same_wants(const tool_same *s) { return !s->differ && s->pictures < TOOL_SAME_PICTURES; }
 
 bool tool_same_is(const tool_same *s) { return !s->differ && s->pictures == TOOL_SAME_PICTURES; }
 
