@@ -39,11 +39,11 @@ static void make_folder(run *r, const char *dir)
 }
 
 /* Two runs with the same OUT would write over each other's state and weights. While it runs each has a lock, which the system takes back
- * however it ends: of the folder OUT, or where OUT is a file, which comes last and under another name, of OUT.lock. */
+ * however it ends: of the folder OUT, or where OUT is a file, which comes last, of a file beside it, which a sweep removes where a run was killed. */
 static void lock_out(run *r)
 {
     struct stat mine, there;
-    char *path = r->out_dir ? pg_strdup(r->out_dir) : pg_format("%s.lock", r->out);
+    char *path = r->out_dir ? pg_strdup(r->out_dir) : pg_format("%s.tmp.locked", r->out);
     if (!path) tool_no_memory(&r->t);
     for (int tries = 0; tries < 100; tries++) {
         int fd = open(path, (r->out_dir ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_NOFOLLOW) | O_CLOEXEC, 0666);
@@ -57,7 +57,7 @@ static void lock_out(run *r)
         /* Of a run that has just ended and removed it? Then a third one may make it anew. */
         if (!fstat(fd, &mine) && !stat(path, &there) && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
             r->lock = fd;
-            if (S_ISREG(mine.st_mode) && !mine.st_size) lock_path = path;
+            if (!r->out_dir) lock_path = path;
             break;
         }
         close(fd);

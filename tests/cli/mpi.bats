@@ -225,7 +225,7 @@ end
         [ ! -e "$W/out.state" ] || break
         sleep 0.05
     done
-    kill "$job"
+    kill "$job" || true
     wait "$job" || status=$?
     cat "$W/log"
     [ "$status" -eq 143 ]
