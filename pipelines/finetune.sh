@@ -58,8 +58,9 @@ if compgen -G "$dir/*.npz" >/dev/null || compgen -G "$dir/*.safetensors" >/dev/n
     exit 2
 fi
 mkdir -p "$dir"
-exec 9<"$dir" # what it starts inherits the lock
-flock -w 5 9 || { echo "finetune.sh: another run is at work in '$dir': wait for it, or end it" >&2; exit 1; }
+# What it starts inherits the lock. 9: another one has it; NFS has no locks of folders.
+exec 9<"$dir"
+flock -E 9 -w 5 9 || [ $? -ne 9 ] || { echo "finetune.sh: another run is at work in '$dir': wait for it, or end it" >&2; exit 1; }
 # shellcheck disable=SC1091
 . "$(dirname "$(readlink -f "$0")")/made.sh"
 for s in "${MODEL_SOURCE:-}" "${TOKENIZER_SOURCE:-}"; do
