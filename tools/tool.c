@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -311,6 +312,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
 {
     pg_err e = {0};
     const char *kind;
+    struct stat st;
     size_t n;
     if (isatty(fd)) tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
     p->header = pg_rec_new();
@@ -318,7 +320,9 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (!p->header || !p->rec) tool_no_memory(t);
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
-    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, tool_stream_status(&e), "%s", e.msg);
+    /* Not of fd: it may be a file that keeps what came. */
+    p->told = getenv("PG_QUIET_CUT") && !strcmp(name, "standard input") && !fstat(STDIN_FILENO, &st) && S_ISFIFO(st.st_mode);
+    if (pg_reader_header(p->in, p->header, &e) != 1) tool_bad_stream(t, p, &e);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
     if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
@@ -359,7 +363,9 @@ void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e)
         pg_err ignored;
         (void)!pg_writer_flush(p->out, &ignored);
     }
-    tool_die(t, tool_stream_status(e), "%s", e->msg);
+    int status = tool_stream_status(e);
+    if (status == EXIT_STREAM && p->told && pg_reader_cut(p->in)) exit(status);
+    tool_die(t, status, "%s", e->msg);
 }
 
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)

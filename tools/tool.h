@@ -67,12 +67,13 @@ double tool_double(const pg_tool *t, const char *option, const char *value, doub
 void tool_checkpoint_name(const pg_tool *t, const char *name);
 
 /* A filter's two ends. Opens stdin (usage error if it is a terminal) and stdout (exit 2 with advice if it is a terminal),
- * reads and writes the header, ties them. Exits 3 on a bad header. want_kind: "examples", "events" or NULL for any;
+ * reads and writes the header, ties them. Exits 3 on a bad header, without a word where the pipe's other end has told why (PG_QUIET_CUT). want_kind: "examples", "events" or NULL for any;
  * another kind is an error that names both. */
 typedef struct tool_pipe {
     pg_reader *in;
     pg_writer *out;
     pg_rec *header, *rec;
+    bool told; /* where `in` is cut, the program that writes it has said why: so says PG_QUIET_CUT of pipes */
 } tool_pipe;
 /* Opens *path, or is standard input where that is "-" and becomes its name for messages. Ends the program where it cannot be opened. */
 int tool_open_file(const pg_tool *t, const char **path);

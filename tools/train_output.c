@@ -1,8 +1,10 @@
 /* What goes out: checkpoints and states as files, events on stdout. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,10 +12,14 @@
 #include "model/lora.h"
 #include "train.h"
 
-/* The folders that this run made: one in which nothing was written goes again, wherever the run ends. */
-static char *made[2];
+/* What this run leaves in order wherever it ends: folders that it made and in which nothing was written go again, as does the file that it
+ * locks. */
+static char *made[2], *lock_path;
 static void remove_empty(void)
 {
+    if (lock_path) (void)unlink(lock_path);
+    free(lock_path);
+    lock_path = NULL;
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         if (made[i]) (void)rmdir(made[i]);
         free(made[i]);
@@ -30,7 +36,33 @@ static void make_folder(run *r, const char *dir)
         return;
     }
     if (!(made[n] = pg_strdup(dir))) tool_no_memory(&r->t);
-    if (!n && atexit(remove_empty)) tool_no_memory(&r->t);
+}
+
+/* Two runs with the same OUT would write over each other's state and weights. While it runs each has a lock, which the system takes back
+ * however it ends: of the folder OUT, or where OUT is a file, which comes last, of a file beside it, which a sweep removes where a run was killed. */
+static void lock_out(run *r)
+{
+    struct stat mine, there;
+    char *path = r->out_dir ? pg_strdup(r->out_dir) : pg_format("%s.tmp.locked", r->out);
+    if (!path) tool_no_memory(&r->t);
+    for (int tries = 0; tries < 100; tries++) {
+        int fd = open(path, (r->out_dir ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_NOFOLLOW) | O_CLOEXEC, 0666);
+        if (fd < 0) break; /* whether OUT can be written is seen below */
+        bool locked = !flock(fd, LOCK_EX | LOCK_NB);
+        if (!locked && errno == EWOULDBLOCK) {
+            close(fd);
+            tool_die(&r->t, EXIT_FAIL, "another pg-train is writing '%s': wait for it, end it, or choose another --output", r->out);
+        }
+        if (!locked) tool_note(&r->t, "'%s' cannot be locked (%s): nothing keeps another run from writing there", path, strerror(errno));
+        /* Of a run that has just ended and removed it? Then a third one may make it anew. */
+        if (!fstat(fd, &mine) && !stat(path, &there) && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+            r->lock = fd;
+            if (!r->out_dir) lock_path = path;
+            break;
+        }
+        close(fd);
+    }
+    if (!lock_path) free(path);
 }
 
 /* Whether a folder that holds `name` and gets `ours` would be more than one checkpoint. Shards are of the model.safetensors they are parts of. */
@@ -127,7 +159,9 @@ static void sweep_folder(run *r, const char *dir)
 
 void train_choose_output(run *r)
 {
+    if (atexit(remove_empty)) tool_no_memory(&r->t);
     r->weights_out = weights_path(r, "", &r->out_dir);
+    lock_out(r);
     r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
     if (!r->state_path) tool_no_memory(&r->t);
     sweep(r, r->weights_out);
