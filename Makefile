@@ -59,7 +59,7 @@ LIB_SRC := $(sort $(wildcard common/*/*.c))
 LIB_CXX := $(sort $(wildcard common/*/*.cc))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(LIB_CXX:%.cc=$(BUILD)/%.o)
 TOOLS := $(sort $(patsubst tools/%.c,%,$(wildcard tools/pg-*.c)))
-TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o
+TOOL_COMMON := $(BUILD)/tools/tool.o $(BUILD)/tools/tool_same.o $(BUILD)/tools/tool_seen.o
 UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c))
 FAULTS := $(BUILD)/tests/faults/inject.so
 HELPERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/aux_*.c) $(filter-out data/augment_% data/emoji_%,$(wildcard data/*.c)))

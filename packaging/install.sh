@@ -36,18 +36,25 @@ link() { # link PATH FOLDER NAME: a relative link to PATH
     echo "$2/$3" >>"$files"
 }
 
-# Scripts find the tools where they are installed, from any working directory; PG_BIN still goes first.
-placed() { # placed FILE: with the names of installed folders, to standard output
+# Scripts find the tools of the tree that they lie in, also where that was staged or moved, else those that were installed, from any working
+# directory; PG_BIN still goes first. Slurm runs copies, which lie in no tree.
+placed() { # placed FILE FOLDER: as it is there, with the names of installed folders, to standard output
+    # shellcheck disable=SC2016 # the script's
+    local bin='$(dirname "$(readlink -f "$0")")/@tobin@:@bindir@'
+    [[ $2 != */slurm ]] || bin=@bindir@
+    way() { realpath -ms --relative-to="$1" "$2"; }
     # shellcheck disable=SC2016 # $PG_BIN is the script's
-    sed -e 's|${PG_BIN:+$PG_BIN:}|${PG_BIN:-@bindir@}:|' -e 's|^PG_BIN ?= .*|PG_BIN ?= @bindir@|' \
+    sed -e 's|${PG_BIN:+$PG_BIN:}|${PG_BIN:-@bin@}:|' -e 's|^PG_BIN ?= .*|PG_BIN ?= $(or $(wildcard $(top)/@topbin@),@bindir@)|' \
         -e 's|^DEMO ?= .*|DEMO ?= pg-demo|' -e 's|^MAKE_DEMO ?= .*|MAKE_DEMO ?= pg-demo $(DEMO)|' "$1" |
-        sed -e "s|@bindir@|$bindir|g" -e "s|@share@|$share|g" -e "s|@programs@|$libexecdir/pg|g" -e "s|@version@|$VERSION|g" \
+        sed -e "s|@bin@|$bin|g" -e "s|@tobin@|$(way "$2" "$bindir")|g" -e "s|@topbin@|$(way "$share" "$bindir")|g" \
+            -e "s|@toshare@|$(way "$bindir" "$share")|g" -e "s|@toprograms@|$(way "$bindir" "$libexecdir/pg")|g" \
+            -e "s|@bindir@|$bindir|g" -e "s|@share@|$share|g" -e "s|@programs@|$libexecdir/pg|g" -e "s|@version@|$VERSION|g" \
             -e "s|@prefix@|$prefix|g" -e "s|@libdir@|$libdir|g" -e "s|@includedir@|$includedir|g" -e "s|@link@|$LINK|g"
 }
 put_placed() { # put_placed MODE SOURCE FOLDER
     local new
     new=$(mktemp)
-    placed "$2" >"$new"
+    placed "$2" "$3" >"$new"
     put "$1" "$new" "$3" "${2##*/}"
     rm "$new"
 }

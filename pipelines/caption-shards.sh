@@ -13,6 +13,7 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/usage.sh"
 operands 2 2 "${@:1:2}"
 prompt_in_prefix
+together "$@"
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-}
 shift 2
@@ -76,7 +77,7 @@ caption() {
     n=$(go_on "$out.part" "$source") || return 1
     [ "$n" -eq 0 ] || say "'$source': $n captions are there"
     pg-fetch -q --skip "$n" "$source" | pg-resize -q -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} |
-        pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || status=$?
+        pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || cause "${PIPESTATUS[@]}" || status=$?
     # 4: some records carry errors, and have their lines
     [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status"; return 1; }
     if [ "$status" -eq 4 ] && ends_early "$out.part" "$source"; then
@@ -88,7 +89,7 @@ caption() {
     mv "$out.part" "$out.jsonl"
     say "'$source': $(wc -l <"$out.jsonl") captions"
 }
-export -f caption go_on
+export -f caption go_on cause
 
 all=$(pg-fetch --list "${sources[@]}")
 mine=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "${sources[@]}")

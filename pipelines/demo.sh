@@ -7,6 +7,7 @@ set -euo pipefail
 # shellcheck disable=SC1091
 . "$(dirname "$(readlink -f "$0")")/usage.sh"
 operands 1 2 "$@"
+together "$@"
 build=$(cd "$1" && pwd)
 mkdir -p "${2:-$build/demo}"
 demo=$(cd "${2:-$build/demo}" && pwd)
@@ -19,16 +20,16 @@ steps=${DEMO_STEPS:-64} lr=0.6
 
 say() { printf '\n%s\n' "$1"; }
 tokens() { pg-tokenize -q --keep-case -m "$model" -p "caption $1"; } # tokens LANGUAGE
-examples() { pg-fetch "$demo/$1/examples.jsonl" | pg-resize -m "$model" | tokens en >"$demo/$1.pgs"; } # examples train|val
+examples() { pg-fetch "$demo/$1/examples.jsonl" | pg-resize -m "$model" | tokens en >"$demo/$1.pgs" || cause "${PIPESTATUS[@]}"; } # examples train|val
 name_in() { # name_in LANGUAGE: what the model as it is says, from the pixels of val.pgs; one thread each, since all run at once
     if [ "$1" = en ]; then cat "$demo/val.pgs"; else tokens "$1" <"$demo/val.pgs"; fi |
-        pg-infer -j 1 -m "$model" -n 32 | pg-score --annotate >"$demo/$1.pgs"
+        pg-infer -j 1 -m "$model" -n 32 | pg-score --annotate >"$demo/$1.pgs" || cause "${PIPESTATUS[@]}"
     pg-render -f captions "$demo/$1.pgs" >"$demo/$1.txt"
 }
 val_loss() { sed -n 's/^val.* loss: *\([0-9.]*\).*/\1/p' | tail -n 1; }
 loss_before() { # a learning rate of 0 changes nothing
     pg-train -q -j 1 -m "$model" -o "$demo/same" --steps 1 --lr 0 --val "$demo/val.pgs" --val-captions 0 <"$demo/train.pgs" |
-        pg-render -f text | val_loss >"$demo/loss-before"
+        pg-render -f text | val_loss >"$demo/loss-before" || cause "${PIPESTATUS[@]}"
     rm -r "$demo/same"
 }
 score() { # score KEY SCORES FORMAT FACTOR
@@ -66,8 +67,8 @@ sed -n 1,4p "$demo/languages.txt"
 
 say "fine-tuning on 90 pictures of other things: attention weights, SGD, gradients clipped, cosine schedule, $steps steps of 8"
 pg-train -m "$model" -o "$demo/tuned" --steps "$steps" --batch 8 --lr "$lr" --clip 1 --val "$demo/val.pgs" --val-every 8 <"$demo/train.pgs" |
-    tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }'
-pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/after.pgs"
+    tee "$demo/events.pgs" | pg-render -f text | awk '/^val/ || (/^step/ && $2 % 8 == 0) { print; fflush() }' || cause "${PIPESTATUS[@]}"
+pg-infer -m "$demo/tuned" -n 32 <"$demo/val.pgs" | pg-score --annotate >"$demo/after.pgs" || cause "${PIPESTATUS[@]}"
 
 say 'ten of the held-out pictures: reference, before, after'
 paste <(pg-render -f jsonl "$demo/after.pgs" | sed -nE 's/.*"suffix":"([^"]*)".*/\1/p') <(cut -f2 "$demo/en.txt") \

@@ -11,6 +11,7 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/usage.sh"
 operands 3 4 "$@"
 prompt_in_prefix
+together "$@"
 model=$1 dataset=$2 images=$3 out=${4:-evaluation}
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 for f in "$dataset" "$images"; do [ -e "$f" ] || { echo "evaluate.sh: '$f' does not exist" >&2; exit 1; }; done
@@ -57,7 +58,7 @@ caption() {
     [ -z "${SIZE:-}" ] || size=(-s "$SIZE")
     pg-fetch ${LIMIT:+-n "$LIMIT"} "$out/examples.jsonl" | pg-resize "${size[@]}" |
         pg-tokenize -m "$model" -p "${PREFIX:-caption en}" --keep-case |
-        pg-infer -m "$model" --beam "${BEAM:-2}" -n "${LENGTH:-32}" -b "${BATCH:-8}" | pg-score -q --annotate
+        pg-infer -m "$model" --beam "${BEAM:-2}" -n "${LENGTH:-32}" -b "${BATCH:-8}" | pg-score -q --annotate || cause "${PIPESTATUS[@]}"
 }
 
 command -v jq >/dev/null || { echo 'evaluate.sh: jq is needed: apt-get install jq' >&2; exit 1; }

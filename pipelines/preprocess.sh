@@ -12,6 +12,7 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/usage.sh"
 operands 3 100000 "$@"
 prompt_in_prefix
+together "$@"
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 export PATH MODEL=$1 OUT=$2 PREFIX=${PREFIX:-} FEATURES=${FEATURES:-}
 shift 2
@@ -31,7 +32,8 @@ prepare() {
     file=$OUT/$(name_of "$1").pgs
     if [ ! -e "$file" ] || [ "$1" -nt "$file" ]; then
         rm -f "$file".[0-9]* # of runs that were killed
-        pg-fetch -q "$1" | pg-resize -q -j 1 -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} | last >"$file.$$" || status=$?
+        pg-fetch -q "$1" | pg-resize -q -j 1 -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} | last >"$file.$$" ||
+            cause "${PIPESTATUS[@]}" || status=$?
         [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { rm -f "$file.$$"; return "$status"; }
         if [ "$status" -eq 4 ]; then
             end=$(pg-render -q -f jsonl <"$file.$$" | tail -n 1) # of the source itself, where what comes behind it could not be read
@@ -52,7 +54,7 @@ prepare() {
     echo "$file"
     return "$status"
 }
-export -f name_of last prepare
+export -f name_of last prepare cause
 
 sources=$(pg-fetch --list ${SHARD:+--shard "$SHARD"} "$@")
 twice=$(while IFS= read -r s; do name_of "$s"; done <<<"$sources" | sort | uniq -d | head -n 1)

@@ -30,7 +30,7 @@ $(foreach f,$(TRAIN) $(VAL),$(if $(call not_stream,$f),$(error '$f' is no stream
     pg-tokenize -m '$(MODEL)' > examples.pgs makes one)))
 $(foreach f,$(filter-out $(DEMO)/%,$(TRAIN) $(VAL)),$(if $(wildcard $f),,$(error '$f' does not exist)))
 
-SHELL := bash
+SHELL := $(top)/pipelines/together.sh# bash; what ends make ends training
 .SHELLFLAGS := -euo pipefail -c
 export PATH := $(abspath $(PG_BIN)):$(PATH)
 

@@ -17,6 +17,7 @@ fi
 recipe=$here/recipes/$1
 [[ -f $recipe && $1 != *.md ]] || usage "no recipe '$1'; there are $(recipes)"
 if [ $# -ne 2 ]; then operands 4 4 "${@:1:4}"; fi
+together "$@"
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build
 
 # options TOOL: the recipe's, into the array `of`. Quotes in a recipe are the shell's; xargs undoes them without running anything.
@@ -36,4 +37,4 @@ case " $* " in
 *' --steps '* | *' --steps='*) for i in "${!of[@]}"; do [ "${of[i]-}" != --epochs ] || unset "of[i]" "of[i+1]"; done ;;
 esac
 pg-fetch "$train" | pg-resize -m "$model" --drop-image | pg-tokenize -m "$model" "${tokenize[@]}" |
-    pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text
+    pg-train -m "$model" -o "$out" "${of[@]}" "$@" | pg-render -f text || cause "${PIPESTATUS[@]}"

@@ -32,6 +32,30 @@ operands() {
     if [ $(($# - 2)) -lt "$1" ] || [ $(($# - 2)) -gt "$2" ]; then usage; fi
 }
 
+# together "$@": from here on what ends this script ends all that it has started. The script begins once more below a process that sees to it.
+together() { [ "${PG_TOGETHER:-}" = "$PPID" ] || exec "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/together.sh" "$0" "$@"; }
+
+# cause STATUS...: of the programs of a pipeline the status of the first that failed by itself, as in `a | b || cause "${PIPESTATUS[@]}"`. Those
+# before it have nobody who reads (141, SIGPIPE), those behind it get a stream that is cut (3), of which they say nothing (PG_QUIET_CUT).
+# 4, some records carry errors, is no failure and counts last.
+cause() {
+    local status which=0
+    for status; do
+        case $status in
+        0) ;;
+        4) [ "$which" -ne 0 ] || which=4 ;;
+        141) which=141 ;;
+        *)
+            # Bash does not always tell; a pipeline within a pipeline leaves it to that.
+            [ "$status" -le 128 ] || [ "$BASH_SUBSHELL" -gt 0 ] || echo "${0##*/}: a program was ended by SIG$(kill -l "$status")" >&2
+            return "$status"
+            ;;
+        esac
+    done
+    return "$which"
+}
+export PG_QUIET_CUT=1
+
 # PREFIX is the prompt here, elsewhere where programs are installed.
 prompt_in_prefix() {
     if [[ ${PREFIX:-} == /* ]] && [ -d "$PREFIX" ]; then

@@ -2,14 +2,15 @@
 #ifndef PG_TOOL_CONVERT_H
 #define PG_TOOL_CONVERT_H
 
+#include "base/file.h"
 #include "tool.h"
 #include "weights/weights.h"
 
 /* Where a checkpoint goes: a file, or a folder that is filled under another name and renamed when it is complete. */
 typedef struct place {
-    char *final, *work; /* the folder, or NULL where dst names a file */
-    int lock;           /* of the folder `work`, which others know by it not to be left over */
-    char *weights;      /* the weights' path while they are written */
+    char *final;         /* the folder, or NULL where dst names a file */
+    pg_temp_folder work;
+    char *weights;       /* the weights' path while they are written */
 } place;
 void place_open(const pg_tool *t, place *p, const char *dst, bool npz, const pg_weights *source);
 void place_commit(const pg_tool *t, place *p);

@@ -52,17 +52,11 @@ typedef struct order {
     size_t passed;              /* into the window, of limit */
 } order;
 
-/* Hashes of texts, open addressing, 0 is free. */
-typedef struct seen {
-    uint64_t *at;
-    size_t n, cap;
-} seen;
-
 typedef struct fetch {
     pg_tool t;
     tool_pipe p;
     size_t limit, done;
-    seen ids, before; /* of the stream: this and the last quarter million; with -o ids are paths, all of them */
+    tool_seen ids, before; /* of the stream: this and the last quarter million; with -o ids are paths, all of them */
     order order;
     bool listed; /* the current source is one of a list in braces */
     char *unknown[16]; /* unknown keys, and endings of a tar's members, that were said */
@@ -129,7 +123,7 @@ bool order_skips_epoch(fetch *f); /* it lies before what --skip leaves */
 void order_drain(fetch *f); /* what waits for its picture */
 void order_end(fetch *f);   /* of a pass: what the buffer holds */
 void order_free(fetch *f);  /* after fetch_disconnect */
-/* fetch_seen.c. False where the text was there before (or, with odds of n^2 / 2^65, another one has its hash); for all texts, or the last quarter million. */
+/* fetch_seen.c. False where the text was there before (tool_seen); for all texts, or the last quarter million. */
 bool fetch_is_new(fetch *f, const char *text, bool all);
 void fetch_forget_seen(fetch *f);
 

@@ -21,10 +21,18 @@ bool fetch_first_time(fetch *f, const char *what)
     return true;
 }
 
+static const char *const known[] = {"image", "suffix", "prefix", "references", "id"};
+enum { KNOWN = sizeof known / sizeof *known };
+
 /* A misspelt key must not be lost in silence: each is said once, with the place of its first use. */
-static void unknown_key(fetch *f, const char *where, const char *key)
+static void check_key(fetch *f, const char *where, const char *key)
 {
-    if (fetch_first_time(f, key)) tool_warn(&f->t, "%s: unknown key '%s' is left out (known: image, suffix, prefix, references, id)", where, key);
+    for (size_t i = 0; i < KNOWN; i++)
+        if (!strcmp(key, known[i])) return;
+    if (!fetch_first_time(f, key)) return;
+    const char *meant = tool_meant(key, known, KNOWN);
+    if (meant) tool_warn(&f->t, "%s: unknown key '%s' is left out: did you mean '%s'?", where, key, meant);
+    else tool_warn(&f->t, "%s: unknown key '%s' is left out (known: image, suffix, prefix, references, id)", where, key);
 }
 
 /* NULL, or what is wrong. */
@@ -67,9 +75,7 @@ bool fetch_keys(fetch *f, const json_t *o, const char *where)
 {
     const char *key, *bad;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
-        if (strcmp(key, "image") && strcmp(key, "suffix") && strcmp(key, "prefix") && strcmp(key, "references") && strcmp(key, "id"))
-            unknown_key(f, where, key);
+    json_object_foreach((json_t *)(uintptr_t)o, key, v) check_key(f, where, key);
     if ((bad = text_key(f, o, key = "prefix")) || (bad = text_key(f, o, key = "suffix")) ||
         (bad = references(f, json_object_get(o, key = "references")))) {
         char why[80];

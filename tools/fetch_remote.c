@@ -240,6 +240,8 @@ static void dry_run(fetch *f, pg_items *l)
 static void add_named(fetch *f, const pg_items *have, const char *base, pg_items *out)
 {
     pg_err e = {0};
+    tool_seen named = {0};
+    size_t room_for = 0;
     for (size_t k = 0; k < have->n; k++) {
         FILE *in = pg_ends_with(have->at[k].name, ".jsonl") ? fopen(have->at[k].t.path, "rb") : NULL;
         char *line = NULL;
@@ -249,12 +251,13 @@ static void add_named(fetch *f, const pg_items *have, const char *base, pg_items
             const char *image = json_string_value(json_object_get(o, "image"));
             char *text = image ? pg_source_beside(base, image) : NULL;
             pg_source s;
-            bool taken = false;
-            for (size_t i = 0; text && i < out->n && !taken; i++) taken = !strcmp(out->at[i].t.source, text);
-            if (text && !taken && !pg_source_parse(&s, text, &e)) {
-                pg_item *more = pg_realloc(out->at, out->n + 1, sizeof *more);
-                if (!more) tool_no_memory(&f->t);
-                out->at = more;
+            if (text && tool_seen_add(&f->t, &named, text) && !pg_source_parse(&s, text, &e)) {
+                if (out->n == room_for) {
+                    room_for = room_for ? 2 * room_for : 64;
+                    pg_item *more = pg_realloc(out->at, room_for, sizeof *more);
+                    if (!more) tool_no_memory(&f->t);
+                    out->at = more;
+                }
                 if (!pg_source_item(&f->hosts, &s, &out->at[out->n], &e)) out->n++;
                 else tool_warn(&f->t, "%s", e.msg);
                 pg_source_free(&s);
@@ -265,6 +268,7 @@ static void add_named(fetch *f, const pg_items *have, const char *base, pg_items
         free(line);
         if (in) fclose(in);
     }
+    tool_seen_free(&named);
 }
 
 static bool one_remote(fetch *f, const char *text)

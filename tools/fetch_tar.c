@@ -77,7 +77,7 @@ static void put_sample(shard *h)
     fetch_begin(f, id, where);
     if (s->err.code) tool_record_error(&f->t, f->p.rec, "%s: %s", where, s->err.msg);
     else if (bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
-    else if (!s->image_name) fetch_bad(f, where, "no image");
+    else if (!s->image_name) fetch_bad(f, where, "no image; all members of an example must follow each other, as tar --sort=name puts them");
     else if (fetch_keys(f, s->keys, where) && fetch_set_image(f, &s->image) && s->text_name && !pg_rec_has(f->p.rec, "suffix"))
         fetch_set_caption(f, &s->text, s->text_name);
     fetch_put(f, id);

@@ -70,15 +70,25 @@ typedef struct merging {
     pg_merge *merge;
 } merging;
 
-static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const char *path, pg_save_how *how)
+static void open_merge(pg_tool *t, merging *g, const pg_weights *base, const char *path, const char *dst, pg_save_how *how)
 {
     pg_err e = {0};
     bool foreign;
     if (pg_adapter_open(&g->adapter, path, &e) || pg_merge_new(&g->merge, base, g->adapter, &e) ||
         pg_adapter_is_foreign(g->adapter, base, &foreign, &e))
         tool_die(t, EXIT_FAIL, "%s", e.msg);
+    if (pg_same_file(dst, pg_adapter_path(g->adapter))) tool_die(t, EXIT_FAIL, "writing '%s' would change the adapter: choose another folder", dst);
     if (foreign) tool_warn(t, "the adapter '%s' was trained on other weights than '%s'", path, pg_weights_path(base));
     how->merge = g->merge;
+}
+
+/* What goes nowhere must not go unseen. */
+static void say_others(const pg_tool *t, const pg_weights *w, const char *to)
+{
+    const char *first;
+    size_t n = pg_weights_others(w, &first);
+    if (n && (pg_weights_format(w) == PG_NPZ || pg_ends_with(to, ".npz")))
+        tool_info(t, "%zu tensor%s, the first '%s', %s of the model's and left out", n, n == 1 ? "" : "s", first, n == 1 ? "is none" : "are none");
 }
 
 int main(int argc, char **argv)
@@ -98,8 +108,9 @@ int main(int argc, char **argv)
     }
     pg_save_how how = {.own = true, .convert = o.convert, .dtype = o.dtype, .shard = o.shard};
     merging g = {0};
-    if (o.merge) open_merge(&t, &g, w, argv[optind + 1], &how);
+    if (o.merge) open_merge(&t, &g, w, argv[optind + 1], dst, &how);
     place_open(&t, &p, dst, o.npz, w);
+    say_others(&t, w, p.weights);
     if (pg_weights_save_as(w, p.weights, &how, &e) || copy_tokenizer(&t, w, p.weights, &e)) {
         place_abort(&p);
         tool_die(&t, EXIT_FAIL, "%s", e.msg);

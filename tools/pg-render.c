@@ -1,13 +1,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "render.h"
 #include "stream/name.h"
-#include "text/written.h"
 
 static const char help[] =
     "usage: pg-render [-f FORMAT] [-o FILE] [STREAM...] < STREAM\n"
@@ -225,46 +223,6 @@ static bool put_text(FILE *f, const tool_pipe *p, bool tsv)
     return true;
 }
 
-enum { KEPT_SAID = 3 }; /* of the files that are kept; the rest is counted */
-typedef struct sidecars {
-    uint64_t written, kept, without;
-} sidecars;
-
-static void put_sidecar(pg_tool *t, const tool_pipe *p, bool overwrite, sidecars *n)
-{
-    text_view source = view(p->rec, "source"), caption = view(p->rec, "caption");
-    char *path = pg_strndup(source.s, source.n), *slash, *dot, *txt = NULL;
-    struct stat st;
-    pg_buf line = {0};
-    pg_err e = {0};
-
-    if (!path) tool_no_memory(t);
-    if (pg_rec_has_error(p->rec) || pg_rec_has(p->rec, "partial")) goto out;
-    int there = pg_rec_has(p->rec, "caption") && strlen(path) == source.n && !strstr(path, "://") ? pg_file_there(path, &e) : 0;
-    if (there < 0) tool_die(t, EXIT_FAIL, "%s", e.msg);
-    if (!there) {
-        n->without++;
-        goto out;
-    }
-    slash = strrchr(path, '/');
-    dot = strrchr(slash ? slash : path, '.');
-    if (dot && dot != path && dot[-1] != '/') *dot = 0;
-    if (!(txt = pg_format("%s.txt", path))) tool_no_memory(t);
-    if (!overwrite && lstat(txt, &st) == 0) {
-        if (n->kept++ < KEPT_SAID) tool_warn(t, "'%s' exists and is kept; --overwrite replaces it", txt);
-        goto out;
-    }
-    /* The note first: killed in between, a note of no file harms nobody, but a caption without its note would pass for a person's. */
-    if (pg_buf_add(&line, caption.s, caption.n, &e) || pg_buf_add(&line, "\n", 1, &e) || pg_written_note(txt, caption.s, caption.n, &e) ||
-        pg_file_save(txt, line.data, line.len, &e))
-        tool_die(t, EXIT_FAIL, "%s", e.msg);
-    n->written++;
-out:
-    pg_buf_free(&line);
-    free(path);
-    free(txt);
-}
-
 /* A curve is drawn of what came before a stream was cut; other formats would pass for whole. */
 static bool next(pg_tool *t, tool_pipe *p, format as, curve *c)
 {
@@ -313,7 +271,7 @@ static void render_stream(pg_tool *t, const options *o, const char *file, shown 
             }
             curve_add(s->c, p.rec);
             break;
-        case SIDECAR: put_sidecar(t, &p, o->overwrite, &s->n); break;
+        case SIDECAR: put_sidecar(t, p.rec, o->overwrite, &s->n); break;
         default: s->shown += put_text(s->f, &p, o->format == CAPTIONS);
         }
         /* Somebody may be watching: what is known is shown. */
@@ -335,10 +293,7 @@ static int render_records(pg_tool *t, const options *o, char *const *files, size
         render_svg(f, (const curve *const[]){s.c}, (const char *const[]){"training"}, 1, false);
     }
     if (o->format == CAPTIONS && s.records && !s.shown) tool_warn(t, "no record has a caption, of %llu", (unsigned long long)s.records);
-    if (s.n.kept > KEPT_SAID) tool_warn(t, "%llu more exist and are kept", (unsigned long long)(s.n.kept - KEPT_SAID));
-    if (o->format == SIDECAR)
-        tool_info(t, "%llu file%s written, %llu kept, %llu record%s without caption or local image", (unsigned long long)s.n.written,
-                  s.n.written == 1 ? "" : "s", (unsigned long long)s.n.kept, (unsigned long long)s.n.without, s.n.without == 1 ? "" : "s");
+    if (o->format == SIDECAR) s.errors += sidecars_end(t, &s.n);
     int status = s.c->cut ? EXIT_STREAM : s.errors ? EXIT_RECORDS : EXIT_OK;
     pg_buf_free(&s.b);
     free(s.c);

@@ -151,15 +151,17 @@ static void look_after(server *s)
     http_slow(s, now);
 }
 
-/* Until SIGTERM or SIGINT. */
-static void serve(server *s, const sigset_t *set)
+/* Until SIGTERM or SIGINT; false where there is nothing to serve. */
+static bool serve(server *s, const sigset_t *set)
 {
-    for (;;) {
+    while (!children_hopeless(s)) {
         int sig = next_signal(set, s->next != NULL);
-        if (sig == SIGTERM || sig == SIGINT) return;
+        if (sig == SIGTERM || sig == SIGINT) return true;
         if (sig == SIGHUP) reload(s);
         look_after(s);
     }
+    tool_error(&s->t, "given up: the command '%s' has ended %zu times and never began to answer", s->o.command[0], s->failures);
+    return false;
 }
 
 static size_t active(server *s)
@@ -170,12 +172,11 @@ static size_t active(server *s)
     return n;
 }
 
-/* No new requests; what has come in is answered, then the command ends. A second signal: at once. */
-static void drain(server *s, const sigset_t *set)
+/* No new requests; what has come in is answered, then the command ends. A second signal, or hurry: at once. */
+static void drain(server *s, const sigset_t *set, bool hurry)
 {
     static const char stopping[] = "the server is stopping";
     double until = serve_now() + s->o.timeout;
-    bool hurry = false;
     tool_info(&s->t, "stopping: %zu requests are still being answered", active(s));
     system_notify("STOPPING=1");
     pthread_mutex_lock(&s->lock);
@@ -220,8 +221,8 @@ int main(int argc, char **argv)
     if (http_start(&s, fd, &e)) tool_die(&s.t, EXIT_FAIL, "%s", e.msg);
     tool_info(&s.t, "listening on %s", where);
     system_notify("READY=1");
-    serve(&s, &set);
-    drain(&s, &set);
+    bool served = serve(&s, &set);
+    drain(&s, &set, !served);
     if (!children_over(&s)) return EXIT_FAIL; /* a process that cannot be killed; its threads still use s */
     auth_free(s.auth);
     rates_free(s.rates);
@@ -229,5 +230,5 @@ int main(int argc, char **argv)
     pthread_cond_destroy(&s.work);
     pthread_mutex_destroy(&s.auth_lock);
     pthread_mutex_destroy(&s.lock);
-    return tool_close_stdout(&s.t);
+    return tool_close_stdout(&s.t) || !served ? EXIT_FAIL : EXIT_OK;
 }

@@ -16,7 +16,7 @@ static void read_some(run *r, size_t most)
 {
     pg_err e = {0};
     int rc = pg_data_read(&r->data, r->p.in, r->m, most, r->memory, &e);
-    if (rc < 0) tool_die(&r->t, tool_stream_status(&e), "%s", e.msg);
+    if (rc < 0) tool_bad_stream(&r->t, &r->p, &e);
     if (most && r->data.n < most)
         tool_die(&r->t, EXIT_FAIL, "the stream ended after %llu records, %zu steps of %zu need more", (unsigned long long)pg_reader_count(r->p.in),
                  r->steps, r->batch);

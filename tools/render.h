@@ -42,6 +42,15 @@ size_t nearest_reference(text_view caption, char *const *refs, size_t n);
 /* `text` with the words marked that are not, in the same order, in `other`; class names the mark. */
 void put_marked(FILE *f, text_view text, text_view other, const char *class, const char *title);
 
+/* ---- captions beside pictures ---- */
+typedef struct sidecars {
+    uint64_t written, kept, without, refused;
+    tool_seen mine; /* files of this run */
+} sidecars;
+/* Writes the record's caption beside its picture. A file that this run wrote for another caption is not written over: that record is refused. */
+void put_sidecar(pg_tool *t, const pg_rec *rec, bool overwrite, sidecars *n);
+uint64_t sidecars_end(pg_tool *t, sidecars *n); /* says what was done; how many were refused */
+
 /* ---- the report ---- */
 /* What is counted for one column. Distinct captions are counted up to a limit, so memory stays flat. */
 typedef struct tally {

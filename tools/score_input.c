@@ -141,9 +141,10 @@ static void json_references(pg_tool *t, item *it, const json_t *o)
     }
 }
 
-/* A misspelt key, said at its first place; keys that other tools write are not. */
-static void unknown_key(pg_tool *t, const set *s, size_t line, const json_t *o, bool *said)
+/* The first key that is unknown, and each that seems misspelt, said at its first place; keys that other tools write are not. */
+static void unknown_key(pg_tool *t, const set *s, size_t line, const json_t *o, tool_seen *said)
 {
+    enum { LOOKED_AT = 4 };
     static const char *const known[] = {"id", "caption", "references", "suffix", "prefix", "source", "image", "image_id", "logprob", "caption_tokens",
                                         "width", "height", "pixels", "tokens", "mask_ar", "mask_loss", "mask_input", "truncated", "boxes", "scores",
                                         "token_logprobs", "error"};
@@ -154,10 +155,15 @@ static void unknown_key(pg_tool *t, const set *s, size_t line, const json_t *o, 
         size_t i = 0;
         while (i < sizeof known / sizeof *known && strcmp(known[i], key))
             i++;
-        if (i < sizeof known / sizeof *known || *said)
+        if (i < sizeof known / sizeof *known)
             continue;
-        *said = true;
-        tool_warn(t, "'%s', line %zu: unknown key '%s' (looked at: id, caption, references, suffix)", s->name, line, key);
+        const char *meant = tool_meant(key, known, LOOKED_AT);
+        if ((!meant && said->n) || !tool_seen_add(t, said, key))
+            continue;
+        if (meant)
+            tool_warn(t, "'%s', line %zu: unknown key '%s': did you mean '%s'?", s->name, line, key, meant);
+        else
+            tool_warn(t, "'%s', line %zu: unknown key '%s' (looked at: id, caption, references, suffix)", s->name, line, key);
     }
 }
 
@@ -178,7 +184,7 @@ static void json_item(pg_tool *t, set *s, const json_t *o, const char *id_key, c
 static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
 {
     const char *p = (const char *)b->data, *end = p + b->len;
-    bool said = false;
+    tool_seen said = {0};
     for (size_t number = 1; p < end; number++) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         size_t n = (size_t)((stop ? stop : end) - p);
@@ -197,6 +203,7 @@ static void read_lines(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)
         }
         p += n + 1;
     }
+    tool_seen_free(&said);
 }
 
 static void read_results(pg_tool *t, set *s, const pg_buf *b, const pg_coco *coco)

@@ -95,6 +95,7 @@ typedef struct server {
     uint64_t next_id, run;
     child *children, *current, *next;
     size_t failures; /* children in a row that ended without an answer */
+    bool came_up;    /* one of all of them was ready */
     double restart_at, started;
     bool draining;
     conn *conns;
@@ -131,6 +132,7 @@ void children_look(server *s);   /* hung, dead, replaced ones; starts what is mi
 void children_reload(server *s); /* SIGHUP */
 void children_retire(server *s); /* let all finish */
 bool children_over(server *s);
+bool children_hopeless(server *s); /* none has come up, several have ended, and no more are started */
 void children_kill(server *s);
 /* with the lock held */
 bool child_ready(const server *s); /* the header of its stream has come: what it needed is loaded */

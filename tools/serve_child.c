@@ -16,6 +16,8 @@ extern char **environ;
 /* What it is given between a signal to end and the one that cannot be refused. */
 #define GRACE 3.0
 #define MOST_BACKOFF 30.0
+/* So many ends in a row, about two seconds apart in all, before one has ever come up: a mistake in the command, which waiting does not mend. */
+#define MOST_TRIES 5
 #define ANSWER_MAX ((size_t)64 << 20) /* bytes of a record beside the picture; pixels of 896x896 are 10 MB */
 
 struct child {
@@ -131,6 +133,7 @@ static void *collect(void *arg)
     if (!rc) rc = pg_reader_header(rd, rec, &e);
     pthread_mutex_lock(&s->lock);
     c->ready = rc == 1;
+    s->came_up |= c->ready;
     c->last_word = serve_now();
     pthread_cond_broadcast(&s->work); /* the feeder has waited for this */
     while (rc == 1) {
@@ -317,12 +320,14 @@ static void bury(server *s)
     }
 }
 
+static bool hopeless(const server *s) { return !s->came_up && s->failures >= MOST_TRIES; }
+
 static void start_missing(server *s, double now)
 {
     child *c;
     pg_err e = {0};
     pthread_mutex_lock(&s->lock);
-    bool wanted = !s->current && now >= s->restart_at && (!s->draining || s->first);
+    bool wanted = !s->current && now >= s->restart_at && (!s->draining || s->first) && !hopeless(s);
     pthread_mutex_unlock(&s->lock);
     if (!wanted) return;
     int rc = child_start(s, &c, &e);
@@ -379,6 +384,14 @@ void children_retire(server *s)
 }
 
 bool children_over(server *s) { return !s->children; }
+
+bool children_hopeless(server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool yes = hopeless(s) && !s->children; /* how the last one ended is said by then */
+    pthread_mutex_unlock(&s->lock);
+    return yes;
+}
 
 void children_kill(server *s)
 {

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/num.h"
 
-enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10 };
+enum { OPT_VERSION = 0x7000, MIN_RECORD = 64 << 10, MOST_OPTIONS = 96 };
 
 void tool_hide(char *text)
 {
@@ -86,6 +87,51 @@ static void list_options(const pg_tool *t, const struct option *o)
     exit(tool_close_stdout(t));
 }
 
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Letters that must be changed, added or removed (Levenshtein); of a long word as many as it has. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[32], n = strlen(a), m = strlen(b);
+    if (m >= sizeof row / sizeof *row || n > m + 2) return n + m;
+    for (size_t k = 0; k <= m; k++) row[k] = k;
+    for (size_t i = 1; i <= n; i++) {
+        size_t corner = row[0]++;
+        for (size_t k = 1; k <= m; k++) {
+            size_t here = least(corner + (a[i - 1] != b[k - 1]), 1 + least(row[k], row[k - 1]));
+            corner = row[k];
+            row[k] = here;
+        }
+    }
+    return row[m];
+}
+
+const char *tool_meant(const char *word, const char *const *known, size_t n)
+{
+    const char *best = NULL;
+    size_t best_distance = 3;
+    for (size_t i = 0; i < n; i++) {
+        size_t d = distance(word, known[i]);
+        if (d >= best_distance || (d == 2 && strlen(known[i]) <= 4)) continue;
+        best = known[i];
+        best_distance = d;
+    }
+    return best;
+}
+
+static _Noreturn void unknown_option(const pg_tool *t, const char *word, const struct option *all)
+{
+    char name[64];
+    const char *known[MOST_OPTIONS];
+    size_t n = 0;
+    int len = (int)strcspn(word, "=");
+    for (; all[n].name; n++) known[n] = all[n].name;
+    snprintf(name, sizeof name, "%.*s", len > 2 ? len - 2 : 0, len > 2 ? word + 2 : "");
+    const char *meant = tool_meant(name, known, n);
+    if (meant) tool_usage(t, "unknown option '%.*s': did you mean '--%s'?", len, word, meant);
+    tool_usage(t, "unknown option '%.*s'", len, word);
+}
+
 /* What getopt_long did not take, in words. Where it stopped at a long option, that is the word before optind. */
 _Noreturn static void bad_option(const pg_tool *t, const char *letters, const struct option *all)
 {
@@ -94,7 +140,8 @@ _Noreturn static void bad_option(const pg_tool *t, const char *letters, const st
     if (optopt && optopt < 256 && !strchr(letters, optopt)) tool_usage(t, "unknown option '-%c'", optopt);
     if (optopt) tool_usage(t, "option '%.*s' takes no value", (int)len, word);
     for (const struct option *o = all; o->name; o++) begun += len > 2 && !strncmp(o->name, word + 2, len - 2);
-    tool_usage(t, begun > 1 ? "option '%.*s' may be several" : "unknown option '%.*s'", (int)len, word);
+    if (begun > 1) tool_usage(t, "option '%.*s' may be several", (int)len, word);
+    unknown_option(t, word, all);
 }
 
 int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool threads)
@@ -104,7 +151,7 @@ int tool_getopt(pg_tool *t, const char *shorts, const struct option *opts, bool 
                                            {"verbose", no_argument, NULL, 'v'},
                                            {"version", no_argument, NULL, OPT_VERSION},
                                            {"threads", required_argument, NULL, 'j'}};
-    struct option all[96];
+    struct option all[MOST_OPTIONS];
     char letters[128];
     size_t n = 0;
     for (; opts && opts[n].name; n++) {
@@ -265,6 +312,7 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
 {
     pg_err e = {0};
     const char *kind;
+    struct stat st;
     size_t n;
     if (isatty(fd)) tool_usage(t, "no input: a stream is expected on standard input, which is a terminal");
     p->header = pg_rec_new();
@@ -272,7 +320,9 @@ void tool_open_in(pg_tool *t, tool_pipe *p, int fd, const char *name, const char
     if (!p->header || !p->rec) tool_no_memory(t);
     if (pg_reader_new(&p->in, fd, name, &e)) tool_die(t, EXIT_FAIL, "%s", e.msg);
     pg_reader_limit(p->in, tool_max_record(t));
-    if (pg_reader_header(p->in, p->header, &e) != 1) tool_die(t, tool_stream_status(&e), "%s", e.msg);
+    /* Not of fd: it may be a file that keeps what came. */
+    p->told = getenv("PG_QUIET_CUT") && !strcmp(name, "standard input") && !fstat(STDIN_FILENO, &st) && S_ISFIFO(st.st_mode);
+    if (pg_reader_header(p->in, p->header, &e) != 1) tool_bad_stream(t, p, &e);
     int rc = pg_rec_str(p->header, "kind", &kind, &n, &e);
     if (rc < 0) tool_die(t, EXIT_STREAM, "bad stream '%s': %s", name, e.msg);
     if (want_kind && (rc == 0 || n != strlen(want_kind) || memcmp(kind, want_kind, n)))
@@ -313,7 +363,9 @@ void tool_bad_stream(pg_tool *t, tool_pipe *p, const pg_err *e)
         pg_err ignored;
         (void)!pg_writer_flush(p->out, &ignored);
     }
-    tool_die(t, tool_stream_status(e), "%s", e->msg);
+    int status = tool_stream_status(e);
+    if (status == EXIT_STREAM && p->told && pg_reader_cut(p->in)) exit(status);
+    tool_die(t, status, "%s", e->msg);
 }
 
 void tool_put(pg_tool *t, tool_pipe *p, const pg_rec *rec)

@@ -55,6 +55,10 @@ void tool_note(const pg_tool *t, const char *fmt, ...) PG_PRINTF(2, 3); /* only 
  * go through it by themselves. */
 void tool_hide(char *text);
 
+/* Which of n known words was meant by one that is none of them: the nearest by at most two letters that are wrong, missing or too many, one of
+ * a word of up to four letters. NULL: none. */
+const char *tool_meant(const char *word, const char *const *known, size_t n);
+
 /* Option values: exit 2 naming the option when bad. */
 size_t tool_size(const pg_tool *t, const char *option, const char *value, size_t min, size_t max);
 double tool_double(const pg_tool *t, const char *option, const char *value, double min, double max);
@@ -63,12 +67,13 @@ double tool_double(const pg_tool *t, const char *option, const char *value, doub
 void tool_checkpoint_name(const pg_tool *t, const char *name);
 
 /* A filter's two ends. Opens stdin (usage error if it is a terminal) and stdout (exit 2 with advice if it is a terminal),
- * reads and writes the header, ties them. Exits 3 on a bad header. want_kind: "examples", "events" or NULL for any;
+ * reads and writes the header, ties them. Exits 3 on a bad header, without a word where the pipe's other end has told why (PG_QUIET_CUT). want_kind: "examples", "events" or NULL for any;
  * another kind is an error that names both. */
 typedef struct tool_pipe {
     pg_reader *in;
     pg_writer *out;
     pg_rec *header, *rec;
+    bool told; /* where `in` is cut, the program that writes it has said why: so says PG_QUIET_CUT of pipes */
 } tool_pipe;
 /* Opens *path, or is standard input where that is "-" and becomes its name for messages. Ends the program where it cannot be opened. */
 int tool_open_file(const pg_tool *t, const char **path);
@@ -107,6 +112,16 @@ bool tool_same_wants(const tool_same *s); /* a picture's hash is still of use */
 bool tool_same_is(const tool_same *s);
 void tool_same_warn(pg_tool *t, const tool_same *s, const char *what); /* what: "captions" */
 void tool_same_free(tool_same *s);
+
+/* Which texts there were: hashes, open addressing, 0 is free; 16 to 32 bytes for each text. One that is new is taken for another with odds of
+ * n^2 / 2^65. Start with {0}. */
+typedef struct tool_seen {
+    uint64_t *at;
+    size_t n, cap;
+} tool_seen;
+bool tool_seen_has(const tool_seen *s, const char *text);
+bool tool_seen_add(const pg_tool *t, tool_seen *s, const char *text); /* false: it was there before; ends the program on no memory */
+void tool_seen_free(tool_seen *s);
 
 int tool_close_stdout(const pg_tool *t); /* 0 or EXIT_FAIL with message; for tools that print text */
 

@@ -44,6 +44,7 @@ typedef struct run {
     pg_progress progress;
     char *out_dir, *state_path, *fingerprint, *weights_out; /* out_dir: NULL where OUT is a file */
     char *best_dir, *best_out;                              /* the same for the best checkpoint */
+    int lock;                                               /* of OUT, until the process ends */
     pg_kern *kern;
     pg_model *m;
     pg_work *work;

@@ -17,11 +17,35 @@ void train_check_settings(run *r)
     if (r->bf16 && !pg_kern_uses_bf16(r->kern)) tool_warn(&r->t, "--dtype bf16: this CPU has no instructions for it: float32 instead");
 }
 
+/* The model's goes into the folder: over that of an earlier run, not over one that was there without weights. */
+static void check_tokenizer(run *r, const char *dir, const char *weights)
+{
+    pg_err e = {0};
+    pg_buf b = {0};
+    if (!dir || r->lora || pg_is_file(weights)) return;
+    char *path = pg_path_join(dir, "tokenizer.model");
+    if (!path) tool_no_memory(&r->t);
+    int there = pg_file_there(path, &e);
+    if (there < 0) train_fail(r, &e);
+    if (there) {
+        int same = pg_file_read(pg_tokenizer_path(r->tok), (size_t)1 << 28, &b, &e);
+        if (!same) same = pg_file_is(path, b.data, b.len, &e);
+        if (same < 0) train_fail(r, &e);
+        if (!same) tool_die(&r->t, EXIT_FAIL, "cannot write '%s': one of another model is there; choose another folder, or move it away", path);
+    }
+    pg_buf_free(&b);
+    free(path);
+}
+
 void train_open_tokenizer(run *r)
 {
     pg_err e = {0};
     int rc = pg_tokenizer_open(&r->tok, r->model, &e);
-    if (!rc) return;
+    if (!rc) {
+        check_tokenizer(r, r->out_dir, r->weights_out);
+        check_tokenizer(r, r->best_dir, r->best_out);
+        return;
+    }
     if (rc == PG_ENOMEM || rc == PG_EIO) train_fail(r, &e);
     if (r->val && r->val_captions) tool_warn(&r->t, "validation captions stay tokens without text and scores: %s", e.msg);
     else if (r->out_dir && !r->lora) tool_info(&r->t, "no tokenizer goes along into '%s': %s", r->out_dir, e.msg);

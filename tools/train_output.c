@@ -1,8 +1,10 @@
 /* What goes out: checkpoints and states as files, events on stdout. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,10 +12,14 @@
 #include "model/lora.h"
 #include "train.h"
 
-/* The folders that this run made: one in which nothing was written goes again, wherever the run ends. */
-static char *made[2];
+/* What this run leaves in order wherever it ends: folders that it made and in which nothing was written go again, as does the file that it
+ * locks. */
+static char *made[2], *lock_path;
 static void remove_empty(void)
 {
+    if (lock_path) (void)unlink(lock_path);
+    free(lock_path);
+    lock_path = NULL;
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         if (made[i]) (void)rmdir(made[i]);
         free(made[i]);
@@ -30,7 +36,33 @@ static void make_folder(run *r, const char *dir)
         return;
     }
     if (!(made[n] = pg_strdup(dir))) tool_no_memory(&r->t);
-    if (!n && atexit(remove_empty)) tool_no_memory(&r->t);
+}
+
+/* Two runs with the same OUT would write over each other's state and weights. While it runs each has a lock, which the system takes back
+ * however it ends: of the folder OUT, or where OUT is a file, which comes last, of a file beside it, which a sweep removes where a run was killed. */
+static void lock_out(run *r)
+{
+    struct stat mine, there;
+    char *path = r->out_dir ? pg_strdup(r->out_dir) : pg_format("%s.tmp.locked", r->out);
+    if (!path) tool_no_memory(&r->t);
+    for (int tries = 0; tries < 100; tries++) {
+        int fd = open(path, (r->out_dir ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_NOFOLLOW) | O_CLOEXEC, 0666);
+        if (fd < 0) break; /* whether OUT can be written is seen below */
+        bool locked = !flock(fd, LOCK_EX | LOCK_NB);
+        if (!locked && errno == EWOULDBLOCK) {
+            close(fd);
+            tool_die(&r->t, EXIT_FAIL, "another pg-train is writing '%s': wait for it, end it, or choose another --output", r->out);
+        }
+        if (!locked) tool_note(&r->t, "'%s' cannot be locked (%s): nothing keeps another run from writing there", path, strerror(errno));
+        /* Of a run that has just ended and removed it? Then a third one may make it anew. */
+        if (!fstat(fd, &mine) && !stat(path, &there) && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+            r->lock = fd;
+            if (!r->out_dir) lock_path = path;
+            break;
+        }
+        close(fd);
+    }
+    if (!lock_path) free(path);
 }
 
 /* Whether a folder that holds `name` and gets `ours` would be more than one checkpoint. Shards are of the model.safetensors they are parts of. */
@@ -80,6 +112,18 @@ static void say_replaced(const run *r, const char *path)
     if (pg_is_file(path)) tool_info(&r->t, "'%s' of an earlier run will be replaced", path);
 }
 
+static const float *replacement(void *ctx, const char *name, size_t layer, size_t part)
+{
+    const run *r = ctx;
+    for (size_t i = 0; i < r->m->n_params; i++) {
+        const pg_param *p = &r->m->params[i];
+        if (strcmp(p->name, name)) continue;
+        const float *w = p->w + layer * p->per_layer;
+        return part == PG_WHOLE ? w : w + part * (p->per_layer / 2); /* kv_einsum and gating_einsum: two parts */
+    }
+    return NULL;
+}
+
 /* Better to know now than after a night of training. */
 static void probe(run *r, const char *path)
 {
@@ -91,6 +135,8 @@ static void probe(run *r, const char *path)
             tool_die(&r->t, EXIT_FAIL, "cannot write '%s': the model is int8, which only safetensors files hold", path);
     TRY(pg_outfile_open(&f, path, e));
     pg_outfile_abort(&f);
+    const pg_save_how how = {.replace = replacement, .ctx = r, .probe = true};
+    if (!r->lora && pg_ends_with(path, ".safetensors")) TRY(pg_weights_save_as(r->m->weights, path, &how, e));
 }
 
 /* What a run that was killed while it saved has left. */
@@ -113,7 +159,9 @@ static void sweep_folder(run *r, const char *dir)
 
 void train_choose_output(run *r)
 {
+    if (atexit(remove_empty)) tool_no_memory(&r->t);
     r->weights_out = weights_path(r, "", &r->out_dir);
+    lock_out(r);
     r->state_path = pg_format("%s.state", r->out_dir ? r->out_dir : r->out);
     if (!r->state_path) tool_no_memory(&r->t);
     sweep(r, r->weights_out);
@@ -140,18 +188,6 @@ static void copy_into(run *r, const char *dir, const char *from, const char *nam
     TRY(pg_file_save(to, b.data, b.len, e));
     pg_buf_free(&b);
     free(to);
-}
-
-static const float *replacement(void *ctx, const char *name, size_t layer, size_t part)
-{
-    const run *r = ctx;
-    for (size_t i = 0; i < r->m->n_params; i++) {
-        const pg_param *p = &r->m->params[i];
-        if (strcmp(p->name, name)) continue;
-        const float *w = p->w + layer * p->per_layer;
-        return part == PG_WHOLE ? w : w + part * (p->per_layer / 2); /* kv_einsum and gating_einsum: two parts */
-    }
-    return NULL;
 }
 
 void train_save_weights(run *r, const char *path, const char *dir)

@@ -85,6 +85,15 @@ int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e)
     return rc;
 }
 
+int pg_file_is(const char *path, const void *p, size_t n, pg_err *e)
+{
+    pg_buf b = {0};
+    int rc = pg_file_read(path, n, &b, e);
+    bool same = !rc && b.len == n && (!n || !memcmp(b.data, p, n));
+    pg_buf_free(&b);
+    return rc && rc != PG_ELIMIT ? rc : same;
+}
+
 int pg_map_open(pg_map *m, const char *path, pg_err *e)
 {
     struct stat st;

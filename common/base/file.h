@@ -17,6 +17,9 @@ int pg_pwrite_full(int fd, const void *p, size_t n, off_t at);
 /* The whole file appended to *b; PG_ELIMIT where it holds more than max bytes. */
 int pg_file_read(const char *path, size_t max, pg_buf *b, pg_err *e) PG_MUST_CHECK;
 
+/* 1: the file holds exactly these n bytes; 0: it does not; < 0: it cannot be read. */
+int pg_file_is(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK;
+
 /* A file mapped read-only and shared: costs no private memory. data is NULL for an empty file. */
 typedef struct pg_map {
     const unsigned char *data;
@@ -44,12 +47,14 @@ void pg_outfile_abort(pg_outfile *f);
 size_t pg_temp_sweep(const char *path);
 int pg_temp_lock(int fd); /* for such a file or folder, just made: -1 where a sweep was faster, and removes it */
 
-/* A folder of that kind beside path, just made and locked. remove: with the files in it; harmless twice. */
+/* A folder of that kind beside path, just made and locked. remove: with the files in it; harmless twice. rename: gives it its name, readable as
+ * the umask says; one that fails has removed it. */
 typedef struct pg_temp_folder {
     char *path; /* NULL: none */
     int lock;
 } pg_temp_folder;
 int pg_temp_folder_make(pg_temp_folder *d, const char *path, pg_err *e) PG_MUST_CHECK;
+int pg_temp_folder_rename(pg_temp_folder *d, const char *path, pg_err *e) PG_MUST_CHECK;
 void pg_temp_folder_remove(pg_temp_folder *d);
 
 int pg_file_save(const char *path, const void *p, size_t n, pg_err *e) PG_MUST_CHECK; /* a small file that appears whole */

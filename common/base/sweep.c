@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -78,25 +79,41 @@ int pg_temp_folder_make(pg_temp_folder *d, const char *path, pg_err *e)
     if (!d->path) return pg_error_nomem(e);
     do {
         if (d->lock >= 0) close(d->lock);
+        d->lock = -1;
         memset(d->path + strlen(d->path) - RANDOM, 'X', RANDOM);
-        if (!mkdtemp(d->path)) {
-            int rc = pg_error_errno(e, "cannot make a folder '%s'", d->path);
+        bool made = mkdtemp(d->path);
+        if (!made || (d->lock = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+            int rc = pg_error_errno(e, "cannot make a folder '%s' for '%s'", d->path, path);
+            if (made) rmdir(d->path);
             free(d->path);
             d->path = NULL;
             return rc;
         }
-        d->lock = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    } while (d->lock >= 0 && pg_temp_lock(d->lock));
+    } while (pg_temp_lock(d->lock));
+    return PG_OK;
+}
+
+int pg_temp_folder_rename(pg_temp_folder *d, const char *path, pg_err *e)
+{
+    mode_t mask = umask(0);
+    umask(mask);
+    (void)chmod(d->path, 0777 & ~mask);
+    if (rename(d->path, path)) {
+        int rc = pg_error_errno(e, "cannot rename '%s' to '%s'", d->path, path);
+        pg_temp_folder_remove(d);
+        return rc;
+    }
+    close(d->lock);
+    free(d->path);
+    *d = (pg_temp_folder){.lock = -1};
     return PG_OK;
 }
 
 void pg_temp_folder_remove(pg_temp_folder *d)
 {
     if (!d->path) return;
-    if (d->lock >= 0) {
-        empty_folder(d->lock);
-        close(d->lock);
-    }
+    empty_folder(d->lock);
+    close(d->lock);
     rmdir(d->path);
     free(d->path);
     *d = (pg_temp_folder){.lock = -1};

@@ -350,13 +350,6 @@ static int fill(opener *o)
     return PG_OK;
 }
 
-/* The 27B language model alone scales by its width over its heads; nothing in the file says so. */
-static double query_scale(const pg_model_shape *s)
-{
-    bool big = s->family == 2 && s->width == 4608 && s->heads == 32 && s->head_dim == 128;
-    return 1.0 / sqrt(big ? (double)s->width / (double)s->heads : (double)s->head_dim);
-}
-
 static int prepare_int8(opener *o)
 {
     const pg_weights *w = o->m->weights;
@@ -390,7 +383,7 @@ int pg_model_open(pg_model **out, const char *path, const char *trainable, pg_ke
                       path, m->s.vit_head_dim, m->s.head_dim, PG_MOST_HEAD_DIM);
         goto out;
     }
-    m->q_scale = (float)query_scale(&m->s);
+    m->q_scale = (float)(1.0 / sqrt((double)pg_query_scalar(&m->s)));
     m->attn_softcap = m->s.family == 2 ? 50.0f : 0.0f;
     m->vit = pg_calloc(m->s.vit_depth, sizeof *m->vit);
     m->dec = pg_calloc(m->s.depth, sizeof *m->dec);

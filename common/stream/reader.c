@@ -50,6 +50,7 @@ void pg_reader_free(pg_reader *rd)
 void pg_reader_limit(pg_reader *rd, size_t max_record) { rd->max = max_record; }
 void pg_reader_tie(pg_reader *rd, pg_writer *w) { rd->tied = w; }
 const pg_rec *pg_reader_end(const pg_reader *rd) { return rd->end; }
+bool pg_reader_cut(const pg_reader *rd) { return rd->eof && !rd->ended; }
 uint64_t pg_reader_count(const pg_reader *rd) { return rd->count; }
 uint64_t pg_reader_offset(const pg_reader *rd) { return rd->offset; }
 

@@ -99,6 +99,7 @@ int pg_reader_next(pg_reader *rd, pg_rec *rec, pg_err *e) PG_MUST_CHECK;
 const pg_rec *pg_reader_end(const pg_reader *rd); /* the end record, once next returned 0 */
 /* True where pg_reader_next would not wait: a whole record lies in the buffer, or input (or its end) is there to read. */
 bool pg_reader_ready(pg_reader *rd);
+bool pg_reader_cut(const pg_reader *rd); /* the input has ended, and no end record had come */
 uint64_t pg_reader_count(const pg_reader *rd);    /* records so far */
 uint64_t pg_reader_offset(const pg_reader *rd);   /* bytes of the stream consumed so far: where the next record starts */
 

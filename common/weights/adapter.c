@@ -19,6 +19,7 @@ struct pg_adapter {
     char *path, *base;
     double alpha;
     bool rslora;
+    size_t rank; /* of all modules, as the configuration says; 0: it leaves that to the shapes */
     pg_lora_module *m;
     size_t n;
 };
@@ -33,7 +34,7 @@ static bool in_use(const json_t *j)
 
 static int read_config(pg_adapter *a, const char *path, pg_err *e)
 {
-    /* What changes the product, or comes beside it. rank_pattern is not among them: ranks are in the shapes. */
+    /* What changes the product, or comes beside it. rank_pattern is not among them: with it ranks are in the shapes alone. */
     static const char *const unknown[] = {"use_dora", "fan_in_fan_out", "alpha_pattern", "modules_to_save", "bias", "lora_bias", "megatron_config", "use_qalora",
                                           "trainable_token_indices", "target_parameters", "layer_replication"};
     pg_buf b = {0};
@@ -56,6 +57,8 @@ static int read_config(pg_adapter *a, const char *path, pg_err *e)
             rc = pg_error(e, PG_EFORMAT, "cannot read '%s': it uses '%s', which is not supported", path, unknown[i]);
     if (!rc) {
         a->alpha = json_number_value(alpha);
+        if (!in_use(json_object_get(j, "rank_pattern")) && json_integer_value(json_object_get(j, "r")) > 0)
+            a->rank = (size_t)json_integer_value(json_object_get(j, "r"));
         a->rslora = json_is_true(json_object_get(j, "use_rslora"));
         if (base && !(a->base = pg_strdup(base)))
             rc = pg_error_nomem(e);
@@ -159,6 +162,8 @@ static int finish(pg_adapter *a, pg_lora_module *m, pg_err *e)
     m->out = m->b->shape[0];
     if (!m->rank || m->b->shape[1] != m->rank)
         return pg_error(e, PG_EFORMAT, "'%s': module '%s' has factors of rank %zu and %zu", a->path, m->name, m->rank, m->b->shape[1]);
+    if (a->rank && m->rank != a->rank) /* which of them alpha is divided by cannot be told */
+        return pg_error(e, PG_EFORMAT, "'%s': module '%s' has factors of rank %zu, %s says r %zu", a->path, m->name, m->rank, CONFIG, a->rank);
     m->scale = a->alpha / (a->rslora ? sqrt((double)m->rank) : (double)m->rank);
     return PG_OK;
 }

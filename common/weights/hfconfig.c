@@ -27,10 +27,8 @@ static json_t *make_config(const pg_weights *w)
         "patch_size", I(m->patch), "projection_dim", I(m->width), "vision_use_head", 0);
     json_t *text = json_object_get(j, "text_config");
     if (j && m->family == 2) {
-        /* The 27B decoder alone scales by width / heads; head size otherwise. */
-        size_t scale = m->width == 4608 && m->head_dim == 128 ? m->width / m->heads : m->head_dim;
         if (json_object_set_new(text, "attn_logit_softcapping", json_real(50.0)) || json_object_set_new(text, "final_logit_softcapping", json_real(30.0)) ||
-            json_object_set_new(text, "query_pre_attn_scalar", json_integer(I(scale))) || json_object_set_new(text, "sliding_window", json_integer(4096))) {
+            json_object_set_new(text, "query_pre_attn_scalar", json_integer(I(pg_query_scalar(m)))) || json_object_set_new(text, "sliding_window", json_integer(4096))) {
             json_decref(j);
             return NULL;
         }
@@ -57,6 +55,7 @@ static json_t *make_preprocessor(const pg_weights *w)
 typedef struct facts {
     const char *dtype; /* NULL: as it was */
     bool resized, int8;
+    bool replace; /* what is there belongs to what is replaced */
 } facts;
 
 static int set_int(json_t *j, const char *key, size_t v, bool always)
@@ -109,6 +108,8 @@ static int adapt_preprocessor(const pg_weights *w, json_t *j, const facts *f)
     json_t *size = json_object_get(j, "size");
     if (!f->resized)
         return 0;
+    if (json_is_integer(size)) /* a square */
+        return set_int(j, "image_seq_length", m->n_image, true) | set_int(j, "size", m->image_size, true);
     return set_int(j, "image_seq_length", m->n_image, true) | set_int(size, "height", m->image_size, false) | set_int(size, "width", m->image_size, false);
 }
 
@@ -139,6 +140,26 @@ static int put_json(pg_outfile *f, json_t *j, pg_err *e)
     return rc ? rc : put(f, "\n", 1, e);
 }
 
+/* What is there and says the same may be anybody's. */
+static int not_anothers(const char *path, const char *set, const json_t *now, pg_err *e)
+{
+    pg_buf b = {0};
+    json_error_t why;
+    json_t *was = NULL;
+    int rc = PG_OK;
+    if (!pg_is_file(path))
+        return PG_OK;
+    rc = pg_file_read(path, TEXT_MAX, &b, e);
+    if (!rc && !(was = pg_json_load(b.len ? (const char *)b.data : "", b.len, 0, &why)) && pg_json_no_memory(&why))
+        rc = pg_error_nomem(e);
+    if (rc == PG_ELIMIT || (!rc && !(was && json_equal(was, now))))
+        rc = pg_error(e, PG_EINVAL, "cannot write '%s': one is there that says something else and is not of an older '%s' alone; choose another folder, or move it away",
+                      path, set);
+    json_decref(was);
+    pg_buf_free(&b);
+    return rc;
+}
+
 /* Copied and adapted where the source has it, else made, unless make is NULL. */
 static int one(const pg_weights *w, const char *set, const char *name, pg_outfile *out, json_t *(*make)(const pg_weights *w),
                int (*adapt)(const pg_weights *w, json_t *j, const facts *f), const facts *f, pg_err *e)
@@ -155,16 +176,18 @@ static int one(const pg_weights *w, const char *set, const char *name, pg_outfil
         if ((rc = pg_file_read(from, TEXT_MAX, &b, e)))
             goto out;
         was = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
-        if (!json_is_object(was))
+        if (!json_is_object(was)) {
             rc = pg_error(e, PG_EFORMAT, "cannot read '%s': %s", from, was ? "not an object" : why.text);
-        else if (!(now = json_deep_copy(was)) || adapt(w, now, f))
-            rc = pg_error_nomem(e);
-        else
-            rc = json_equal(was, now) ? put(out, b.data, b.len, e) : put_json(out, now, e);
-    } else {
-        now = make(w);
-        rc = !now || adapt(w, now, f) ? pg_error_nomem(e) : put_json(out, now, e);
+            goto out;
+        }
     }
+    now = there ? json_deep_copy(was) : make(w);
+    if (!now || adapt(w, now, f))
+        rc = pg_error_nomem(e);
+    if (!rc && !f->replace)
+        rc = not_anothers(to, set, now, e);
+    if (!rc)
+        rc = there && json_equal(was, now) ? put(out, b.data, b.len, e) : put_json(out, now, e);
 out:
     json_decref(was);
     json_decref(now);
@@ -179,7 +202,9 @@ int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bo
 {
     static const char *const types[] = {"float32", "float16", "bfloat16", "float32"};
     facts about = {.dtype = changed || w->format == PG_NPZ ? types[dtype] : NULL, .resized = w->pos, .int8 = int8};
-    int rc = one(w, path, "config.json", &f[0], make_config, adapt_config, &about, e);
+    int rc = pg_older_set_alone(path, &about.replace, e);
+    if (!rc)
+        rc = one(w, path, "config.json", &f[0], make_config, adapt_config, &about, e);
     if (!rc)
         rc = one(w, path, "generation_config.json", &f[1], make_generation, adapt_nothing, &about, e);
     if (!rc)

@@ -56,6 +56,7 @@ typedef struct pg_tensor_entry {
     char *plain; /* owned: without prefix (npz), in the stored style's one form without "model." (safetensors) */
     size_t file; /* index into files */
     bool is_scale; /* belongs to an int8 tensor */
+    bool used;     /* is a tensor of the model's, or a part of one */
 } pg_tensor_entry;
 
 enum { PG_NOT_STACKED, PG_VIT_LAYERS, PG_TEXT_LAYERS };
@@ -128,6 +129,17 @@ bool pg_is_head(const char *plain);
 int pg_tied_find(pg_weights *w, pg_err *e) PG_MUST_CHECK;
 /* v: bytes of the embedding that lie side by side, against the same of output matrices, which are then let go of; any other view is PG_OK. */
 int pg_tied_piece(const pg_weights *w, const pg_view *v, pg_err *e) PG_MUST_CHECK;
+/* What config.json says of sizes, 0 where it does not; config.c. */
+typedef struct pg_config {
+    char *path;
+    struct json_t *json; /* NULL: there is none */
+    bool text, vision;   /* text_config and vision_config are there */
+    size_t vit_heads, vit_depth, heads, kv_heads, head_dim, depth, image_token;
+} pg_config;
+int pg_config_read(const pg_weights *w, pg_config *c, pg_err *e) PG_MUST_CHECK; /* free it in any case */
+/* PG_EFORMAT where it says another arithmetic than a model of this shape is computed with, or sizes that are not the tensors'. */
+int pg_config_check(const pg_config *c, const pg_model_shape *s, pg_err *e) PG_MUST_CHECK;
+void pg_config_free(pg_config *c);
 /* Fills shape, canon and res, or returns why not. */
 int pg_weights_resolve(pg_weights *w, pg_err *e) PG_MUST_CHECK;
 void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim); /* "(2, 3)" */
@@ -146,6 +158,8 @@ int pg_save_npz(const pg_weights *w, const char *path, const pg_save_how *how, c
 int pg_save_safetensors(const pg_weights *w, const char *path, const pg_save_how *how, const bool *replaced, pg_err *e) PG_MUST_CHECK;
 /* What an older checkpoint PATH.safetensors consists of, but what a new one of so many shards (0: a single file) is about to write over. */
 int pg_remove_older_set(const char *path, size_t shards, pg_err *e) PG_MUST_CHECK;
+/* Whether there is an older checkpoint PATH.safetensors and no other one beside it, so that config.json and the like there are its own. */
+int pg_older_set_alone(const char *path, bool *alone, pg_err *e) PG_MUST_CHECK;
 /* What a tensor of type own becomes; PG_I8 only where it is a matrix. */
 pg_dtype pg_saved_dtype(const pg_save_how *how, pg_dtype own, bool replaced, bool matrix);
 /* Where values go that are read once, and what else sees them as they pass. */
@@ -185,7 +199,8 @@ bool pg_name_is_matrix(const pg_name *n);
 size_t pg_hf_rows(const pg_weights *w);
 /* The files beside the safetensors weights `path`: config.json, generation_config.json, preprocessor_config.json; copied with sizes and
  * types set where the source has them, else made; processor_config.json where the source has it. dtype: of the weights; changed: not the
- * source's. Into f, for the caller to commit or abort; those that were not opened have no path. */
+ * source's. Into f, for the caller to commit or abort; those that were not opened have no path. PG_EINVAL where one that is there says something
+ * else and is not of an older checkpoint `path` alone. */
 enum { PG_HF_CONFIGS = 4 };
 int pg_save_hf_configs(const pg_weights *w, const char *path, pg_dtype dtype, bool changed, bool int8, pg_outfile f[PG_HF_CONFIGS], pg_err *e) PG_MUST_CHECK;
 

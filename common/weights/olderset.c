@@ -44,6 +44,34 @@ static int remove_shards(const char *path, size_t count, pg_err *e)
     return rc;
 }
 
+/* An adapter's file is none of a checkpoint's: it is not read with a config.json. */
+static bool is_safetensors(const char *name)
+{
+    return (pg_ends_with(name, END) || pg_ends_with(name, ".safetensors.index.json")) && strncmp(name, "adapter_model.", 14) != 0;
+}
+
+int pg_older_set_alone(const char *path, bool *alone, pg_err *e)
+{
+    char *dir = pg_path_dir(path);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t stem = strlen(name) - strlen(END), of;
+    bool ours = false, others = false;
+    DIR *d = dir ? opendir(dir) : NULL;
+    for (const struct dirent *f; d && (f = readdir(d));) {
+        bool index = !strncmp(f->d_name, name, strlen(name)) && !strcmp(f->d_name + strlen(name), ".index.json");
+        if (!strcmp(f->d_name, name) || index || is_shard(f->d_name, name, stem, &of))
+            ours = true;
+        else
+            others |= f->d_name[0] != '.' && is_safetensors(f->d_name);
+    }
+    if (d)
+        closedir(d);
+    *alone = ours && !others;
+    int rc = dir ? PG_OK : pg_error_nomem(e);
+    free(dir);
+    return rc;
+}
+
 int pg_remove_older_set(const char *path, size_t shards, pg_err *e)
 {
     char *index = pg_format("%s.index.json", path);

@@ -289,6 +289,34 @@ const pg_weight *pg_weights_at(const pg_weights *w, size_t i)
     return i < w->n ? &w->t[i].w : NULL;
 }
 
+static bool is_used(const pg_weights *w, const char *key)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->t[i].used && !strcmp(w->t[i].name, key))
+            return true;
+    return false;
+}
+
+/* Of an npz, arrays outside of the subtree that was read are among them. */
+size_t pg_weights_others(const pg_weights *w, const char **first)
+{
+    size_t others = w->npz ? pg_npz_count(w->npz) - !!pg_npz_find(w->npz, PG_EXTRA_ROWS) : 0;
+    *first = NULL;
+    for (size_t i = 0; w->npz && i < w->n; i++)
+        others -= w->t[i].used;
+    for (size_t i = 0; others && !*first && i < pg_npz_count(w->npz); i++)
+        if (strcmp(pg_npz_at(w->npz, i)->key, PG_EXTRA_ROWS) != 0 && !is_used(w, pg_npz_at(w->npz, i)->key))
+            *first = pg_npz_at(w->npz, i)->key;
+    for (size_t i = 0; !w->npz && i < w->n; i++) {
+        const pg_tensor_entry *x = &w->t[i];
+        if (x->used || x->is_scale || pg_is_head(x->plain))
+            continue;
+        if (!others++)
+            *first = x->name;
+    }
+    return others;
+}
+
 size_t pg_weights_bytes(const pg_weights *w)
 {
     size_t sum = 0;

@@ -422,10 +422,12 @@ static int write_set(saver *s, const char *path, const char *index, size_t count
 /* Everything is written; now it appears, the weights or their index last. */
 static int commit(saver *s, const char *path)
 {
-    int rc = pg_remove_older_set(path, s->n_files > 1 ? s->n_files - 1 : 0, s->e);
+    int rc = PG_OK;
     for (size_t i = 0; !rc && i < PG_HF_CONFIGS; i++)
         if (s->configs[i].path)
             rc = pg_outfile_commit(&s->configs[i], s->e);
+    if (!rc)
+        rc = pg_remove_older_set(path, s->n_files > 1 ? s->n_files - 1 : 0, s->e);
     for (size_t i = 0; !rc && i < s->n_files; i++)
         rc = pg_outfile_commit(&s->files[i], s->e);
     return rc;
@@ -460,6 +462,10 @@ static int write_all(saver *s, const char *path)
     s->files = pg_calloc(shards + 1, sizeof *s->files); /* and the index */
     pg_dtype t = main_dtype(s, &int8);
     int rc = s->files && index ? pg_save_hf_configs(s->w, path, t, changed, int8, s->configs, s->e) : pg_error_nomem(s->e);
+    if (!rc && s->how->probe) {
+        free(index);
+        return PG_OK;
+    }
     if (!rc)
         rc = shards > 1 ? write_set(s, path, index, shards, total) : write_file(s, path, path, 0, s->n);
     if (!rc)

@@ -1,26 +1,18 @@
 /* Sizes from shapes: every tensor's axes carry letters (names.c); the first tensor to show a letter sets it, all others must agree. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/guard.h"
 #include "weights/internal.h"
 
 /* Far above every model that exists; products of sizes stay far below 2^64. */
-enum { CONFIG_MAX = 1 << 20, MOST_SIDE = 1 << 16, MOST_PLACES = 1 << 20, MOST_LAYERS = 1 << 12, MOST_ELSE = 1 << 24 };
-
-typedef struct config { /* from config.json; 0: not said */
-    bool there;
-    size_t vit_heads, vit_depth, heads, kv_heads, head_dim, depth, image_token;
-} config;
+enum { MOST_SIDE = 1 << 16, MOST_PLACES = 1 << 20, MOST_LAYERS = 1 << 12, MOST_ELSE = 1 << 24, PUBLISHED_TOKENS = 257152 };
 
 typedef struct resolver {
     pg_weights *w;
     int family;
-    bool *used;
     pg_err *e;
-    config c;
+    pg_config c;
 } resolver;
 
 void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim)
@@ -30,51 +22,6 @@ void pg_shape_text(char *buf, size_t n, const size_t *shape, size_t ndim)
         k += (size_t)snprintf(buf + k, n - k, i ? ", %zu" : "%zu", shape[i]);
     if (k < n)
         snprintf(buf + k, n - k, ")");
-}
-
-/* ---- config.json ---- */
-static int get(const json_t *j, const char *key, size_t *v, const char *path, pg_err *e)
-{
-    const json_t *x = json_object_get(j, key);
-    *v = 0;
-    if (!x || json_is_null(x))
-        return PG_OK;
-    if (!json_is_integer(x) || json_integer_value(x) < 1 || json_integer_value(x) > 1 << 30)
-        return pg_error(e, PG_EFORMAT, "cannot read '%s': '%s' is not a sensible number", path, key);
-    *v = (size_t)json_integer_value(x);
-    return PG_OK;
-}
-
-static int read_config(const pg_weights *w, config *c, pg_err *e)
-{
-    pg_buf b = {0};
-    json_t *j = NULL;
-    json_error_t why;
-    int rc = PG_OK;
-    char *path = pg_path_join(w->dir, "config.json");
-    if (!path)
-        return pg_error_nomem(e);
-    if (w->format != PG_SAFETENSORS || !pg_is_file(path))
-        goto out;
-    if ((rc = pg_file_read(path, CONFIG_MAX, &b, e)))
-        goto out;
-    j = pg_json_load(b.len ? (const char *)b.data : "", b.len, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(j)) {
-        rc = pg_error(e, PG_EFORMAT, "cannot read '%s': %s", path, j ? "not an object" : why.text);
-        goto out;
-    }
-    const json_t *text = json_object_get(j, "text_config"), *vision = json_object_get(j, "vision_config");
-    c->there = true;
-    if ((rc = get(j, "image_token_index", &c->image_token, path, e)) || (rc = get(vision, "num_attention_heads", &c->vit_heads, path, e)) ||
-        (rc = get(vision, "num_hidden_layers", &c->vit_depth, path, e)) || (rc = get(text, "num_attention_heads", &c->heads, path, e)) ||
-        (rc = get(text, "num_key_value_heads", &c->kv_heads, path, e)) || (rc = get(text, "head_dim", &c->head_dim, path, e)) ||
-        (rc = get(text, "num_hidden_layers", &c->depth, path, e)))
-        goto out;
-out:
-    json_decref(j);
-    pg_buf_free(&b);
-    free(path);
-    return rc;
 }
 
 /* ---- letters ---- */
@@ -152,7 +99,7 @@ static const pg_weight *take(resolver *r, const char *plain)
 {
     const pg_weight *t = pg_weights_find(r->w, plain);
     if (t)
-        r->used[(const pg_tensor_entry *)(const void *)t - r->w->t] = true;
+        r->w->t[(const pg_tensor_entry *)(const void *)t - r->w->t].used = true;
     return t;
 }
 
@@ -255,7 +202,7 @@ static int resolve_one(resolver *r, const pg_name *n, pg_resolved *x, pg_canonic
     x->src[0] = t;
     for (size_t i = 0; !rc && n->stacked && !t && i < count; i++)
         rc = one_layer(r, n, i / parts, i % parts, &x->src[i]);
-    if (x->stacked)
+    if (t && x->stacked)
         x->layer_elements = t->count / t->shape[0];
     return rc;
 }
@@ -274,11 +221,19 @@ static int heads_of_safetensors(resolver *r)
     const pg_weight *q = pg_weights_find(r->w, "language_model.layers.0.self_attn.q_proj.weight");
     const pg_weight *v = pg_weights_find(r->w, "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight");
     size_t rows = q && q->ndim == 2 ? q->shape[0] : 0, width = v && v->ndim == 2 ? v->shape[0] : 0;
-    d->of['A'] = r->c.vit_heads ? r->c.vit_heads : width == 1152 ? 16 : 0;
+    /* A configuration without the number would mean 12 to transformers, which no published tower has. */
+    d->of['A'] = r->c.vit_heads ? r->c.vit_heads : width == 1152 && !r->c.vision ? 16 : 0;
     if (width && !d->of['A'])
-        return pg_error(r->e, PG_EFORMAT, "'%s': the image tower's number of heads is not known: no config.json beside it", r->w->path);
-    size_t usual = rows && q->shape[1] == 4608 ? 128 : 256; /* the 27B decoder alone has smaller heads */
-    d->of['H'] = r->c.head_dim ? r->c.head_dim : r->c.heads && rows && rows % r->c.heads == 0 ? rows / r->c.heads : usual;
+        return pg_error(r->e, PG_EFORMAT, "'%s': the image tower's number of heads is not known: %s", r->w->path,
+                        r->c.json ? "vision_config in config.json has no num_attention_heads" : "no config.json beside it");
+    if (width % (d->of['A'] ? d->of['A'] : 1))
+        return pg_error(r->e, PG_EFORMAT, "'%s': config.json says %zu heads of the image tower, which its width of %zu cannot be shared by", r->w->path,
+                        d->of['A'], width);
+    size_t usual = rows && q->shape[1] == 4608 && !r->c.text ? 128 : 256; /* the 27B decoder alone has smaller heads */
+    d->of['H'] = r->c.head_dim ? r->c.head_dim : usual;
+    if (rows % d->of['H'])
+        return pg_error(r->e, PG_EFORMAT, "'%s': '%s' has %zu rows, which are not heads of %zu dimensions%s", r->w->path, q->name, rows, d->of['H'],
+                        r->c.head_dim ? ", as config.json says" : r->c.text ? ", which a config.json without head_dim means" : ": no config.json beside it");
     return PG_OK;
 }
 
@@ -311,9 +266,11 @@ static int check_sizes(resolver *r)
     if (r->w->format != PG_SAFETENSORS)
         return PG_OK;
     /* 64 rows are added to the real vocabulary when it is converted; they mean nothing. */
-    size_t token = r->c.image_token ? r->c.image_token : s->vocab_rows == 257216 ? 257152 : s->vocab_rows;
+    size_t token = r->c.image_token ? r->c.image_token : s->vocab_rows == 257216 ? PUBLISHED_TOKENS : s->vocab_rows;
     if (token > s->vocab_rows)
         return pg_error(r->e, PG_EFORMAT, "'%s': config.json says image_token_index %zu, the embedding has %zu rows", path, token, s->vocab_rows);
+    if (s->vocab_rows >= PUBLISHED_TOKENS && token < PUBLISHED_TOKENS)
+        return pg_error(r->e, PG_EFORMAT, "'%s': config.json says image_token_index %zu, which is one of the %d tokens", path, token, PUBLISHED_TOKENS);
     s->vocab = token;
     return PG_OK;
 }
@@ -336,7 +293,7 @@ static int check_leftovers(resolver *r)
     const pg_weights *w = r->w;
     for (size_t i = 0; i < w->n; i++) {
         const char *plain = w->t[i].plain;
-        if (r->used[i] || w->t[i].is_scale || pg_is_head(plain))
+        if (w->t[i].used || w->t[i].is_scale || pg_is_head(plain))
             continue;
         for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
             if (!strncmp(plain, ours[k], strlen(ours[k])))
@@ -373,12 +330,11 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
     w->dims.of['C'] = 3;
     w->canon = pg_calloc(pg_n_names, sizeof *w->canon);
     w->res = pg_calloc(pg_n_names, sizeof *w->res);
-    r.used = pg_calloc(w->n, sizeof *r.used);
-    if (!w->canon || !w->res || !r.used) {
+    if (!w->canon || !w->res) {
         rc = pg_error_nomem(e);
         goto out;
     }
-    if ((rc = read_config(w, &r.c, e)) || (w->format == PG_SAFETENSORS && (rc = heads_of_safetensors(&r))))
+    if ((rc = pg_config_read(w, &r.c, e)) || (w->format == PG_SAFETENSORS && (rc = heads_of_safetensors(&r))))
         goto out;
     for (size_t i = 0; !rc && i < pg_n_names; i++) {
         if (!pg_name_in(&pg_names[i], r.family))
@@ -386,10 +342,11 @@ int pg_weights_resolve(pg_weights *w, pg_err *e)
         rc = resolve_one(&r, &pg_names[i], &w->res[w->n_canon], &w->canon[w->n_canon]);
         w->n_canon++;
     }
-    if (rc || (rc = check_sizes(&r)) || (rc = check_family(&r)) || (rc = check_leftovers(&r)) || (rc = pg_tied_find(w, e)))
+    if (rc || (rc = check_sizes(&r)) || (rc = check_family(&r)) || (rc = check_leftovers(&r)) || (rc = pg_config_check(&r.c, &w->shape, e)) ||
+        (rc = pg_tied_find(w, e)))
         goto out;
     fill_shapes(w);
 out:
-    free(r.used);
+    pg_config_free(&r.c);
     return rc;
 }

@@ -39,6 +39,8 @@ pg_file_format pg_weights_format(const pg_weights *w);
 const char *pg_weights_path(const pg_weights *w); /* the file (or index) read */
 size_t pg_weights_count(const pg_weights *w);
 const pg_weight *pg_weights_at(const pg_weights *w, size_t i); /* in file order, stored names */
+/* How many tensors are none of the model's; *first: the name of one. An npz does not take them, nor does safetensors made of an npz. */
+size_t pg_weights_others(const pg_weights *w, const char **first);
 size_t pg_weights_bytes(const pg_weights *w);                  /* of all tensors */
 
 /* One layer's (or unlayered) tensor under its canonical, big_vision name without prefix, such as "llm/layers/attn/q_einsum/w".
@@ -65,8 +67,11 @@ typedef struct pg_model_shape { /* inferred from shapes, checked against each ot
     size_t parameters;
 } pg_model_shape;
 /* Error: missing tensor (named), wrong shape (found and expected), not a PaliGemma. Safetensors: config.json beside it is used
- * where it is there (heads, image_token_index), shapes otherwise. */
+ * where it is there (heads, image_token_index), shapes otherwise; PG_EFORMAT where it says another arithmetic than is computed. */
 int pg_weights_shape(const pg_weights *w, pg_model_shape *s, pg_err *e) PG_MUST_CHECK;
+/* Queries are divided by the root of this: the size of a head, but for the 27B language model, which alone takes its width over its heads;
+ * nothing in the tensors says so. */
+size_t pg_query_scalar(const pg_model_shape *s);
 
 /* layer: 0.. for tensors stacked by layer, 0 for the others. */
 int pg_weights_view(const pg_weights *w, const char *canonical, size_t layer, size_t part, pg_view *v, pg_err *e) PG_MUST_CHECK;
@@ -112,8 +117,9 @@ bool pg_weights_touches(const pg_weights *w, const char *path);
 /* A new checkpoint like w with some canonical tensors replaced: `replace(ctx, name, layer, part)` returns NULL (keep what w
  * holds, in its own dtype, bytes copied) or dense f32 values in canonical order for that layer (and part, where the source is in
  * parts; PG_WHOLE else); those are written as f32. Format from path's ending: .npz (names with params/, as Kaggle files; stored,
- * zip64 where needed, readable by numpy.load) or .safetensors (index and shards at 5 GB; config.json copied or made).
- * Appears whole or not at all; memory stays flat. */
+ * zip64 where needed, readable by numpy.load) or .safetensors (index and shards at 5 GB; config.json and the like copied or made).
+ * Appears whole or not at all, in the place of an older one of that name; memory stays flat. A config.json there that says something else and
+ * that another checkpoint, or none, has put there is not written over: PG_EINVAL. */
 typedef const float *(*pg_replace_fn)(void *ctx, const char *canonical, size_t layer, size_t part);
 int pg_weights_save(const pg_weights *w, const char *path, pg_replace_fn replace, void *ctx, pg_err *e) PG_MUST_CHECK;
 
@@ -127,6 +133,7 @@ typedef struct pg_save_how {
     bool own;       /* replaced and merged values in the type that the source has; false: as f32 */
     bool convert;   /* all tensors as dtype */
     pg_dtype dtype;
+    bool probe;     /* write nothing: only whether the files beside a safetensors checkpoint could be written */
     size_t shard;   /* most bytes of a safetensors file that holds more than one tensor; 0: 5 GB */
 } pg_save_how;
 int pg_weights_save_as(const pg_weights *w, const char *path, const pg_save_how *how, pg_err *e) PG_MUST_CHECK;

@@ -136,6 +136,33 @@ static void a_link_stays_a_link(void **state)
     assert_true(S_ISLNK(st.st_mode));
 }
 
+/* Under its own name a folder keeps its files; one that cannot have that name is gone with them. */
+static void a_folder_gets_its_name(void **state)
+{
+    pg_temp_folder d;
+    pg_err e;
+    char inside[300];
+    struct stat st;
+    (void)state;
+    mode_t mask = umask(027);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pg_temp_folder_make(&d, at("named"), &e), PG_OK);
+        assert_int_equal(pg_temp_sweep(at("named")), 0); /* it is in use */
+        snprintf(inside, sizeof inside, "%s/file", d.path);
+        assert_int_equal(pg_file_save(inside, "x", 1, &e), PG_OK);
+        snprintf(inside, sizeof inside, "%s", d.path);
+        if (i == 0) assert_int_equal(pg_temp_folder_rename(&d, at("named"), &e), PG_OK);
+        else assert_int_equal(pg_temp_folder_rename(&d, at("named"), &e), PG_EIO); /* there, and not empty */
+        assert_int_not_equal(access(inside, F_OK), 0);
+        assert_null(d.path);
+        pg_temp_folder_remove(&d);
+        assert_true(is_there("named/file"));
+    }
+    umask(mask);
+    assert_int_equal(stat(at("named"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0750);
+}
+
 static int remove_dir(void **state)
 {
     char cmd[64];
@@ -147,6 +174,7 @@ static int remove_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_dead_are_removed), cmocka_unit_test(behind_a_link), cmocka_unit_test(links_are_not_followed),
-                                       cmocka_unit_test(others_files_stay), cmocka_unit_test(removed_before_it_was_locked), cmocka_unit_test(a_link_stays_a_link)};
+                                       cmocka_unit_test(others_files_stay), cmocka_unit_test(removed_before_it_was_locked), cmocka_unit_test(a_link_stays_a_link),
+                                       cmocka_unit_test(a_folder_gets_its_name)};
     return cmocka_run_group_tests(tests, NULL, remove_dir);
 }

@@ -37,7 +37,10 @@ setup() {
 @test "messages name the option that is meant" {
     says() { run "$B/$1" "${@:3}" </dev/null; [ "$status" -eq 2 ] && [[ $output == "$1: $2"* ]] || { echo "${*:3}: $status $output"; false; }; }
     says pg-convert "option '--dtype' needs a value" a b --dtype
-    says pg-convert "unknown option '--dtipe'" a b --dtipe f16
+    says pg-convert "unknown option '--dtipe': did you mean '--dtype'?" a b --dtipe f16
+    says pg-convert "unknown option '--shards-sise': did you mean '--shard-size'?" a b --shards-sise=5
+    says pg-convert $'unknown option \'--shardsizes5\'\n' a b --shardsizes5 # three letters
+    says pg-render $'unknown option \'--fromat-of-it\'\n' --fromat-of-it
     says pg-resize "unknown option '-z'" -qz
     says pg-resize "unknown option '-z'" --size=5 -zq
     says pg-resize "option '--no-orient' takes no value" --no-orient=1

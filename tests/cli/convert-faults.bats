@@ -188,6 +188,151 @@ END
     refused "model-00003-of-00003.safetensors'" "$T/set" "$T/out/x"
 }
 
+# said MODEL CODE WANT: after CODE on config.json (c; t and v: its text_config and vision_config) its model is taken where WANT is empty, else
+# refused with WANT, a pattern.
+said() {
+    rm -rf "$T/said"
+    cp -r "$1" "$T/said"
+    "$PYTHON" - "$T/said/config.json" "$2" <<'END'
+import json, sys
+path, code = sys.argv[1:]
+c = json.load(open(path))
+t, v = c["text_config"], c["vision_config"]
+exec(code)
+json.dump(c, open(path, "w"))
+END
+    run --separate-stderr "$B/pg-convert" -q "$T/said" "$T/out/x.npz"
+    rm -f "$T/out/x.npz"
+    if [ -z "$3" ]; then
+        [ "$status" -eq 0 ] || { echo "$2: $stderr"; return 1; }
+    else
+        # shellcheck disable=SC2053 # a pattern
+        [ "$status" -eq 1 ] && [[ $stderr == "pg-convert: '$T/said"*"': "$3 ]] || { echo "$2: $status $stderr"; return 1; }
+    fi
+}
+
+@test "a config.json that says another arithmetic than is computed: refused with the key and both values" {
+    python
+    for m in pg1 pg2; do # both families
+        while IFS='|' read -r code want; do
+            said $G/$m-hf "$code" "${want:+$want, computed is with * alone}"
+        done <<'END'
+t["rms_norm_eps"] = 1e-6|
+t["rms_norm_eps"] = 1e-5|text_config says rms_norm_eps 1e-5
+t["rms_norm_eps"] = "1e-6"|text_config says rms_norm_eps "1e-6"
+t["rms_norm_eps"] = None|text_config says rms_norm_eps null
+t["rope_theta"] = 10000|
+t["rope_theta"] = 1e6|text_config says rope_theta 1000000.0
+t["rope_scaling"] = None|
+t["rope_scaling"] = {"type": "default"}|
+t["rope_scaling"] = {"type": "linear", "factor": 2.0}|rope_scaling says type "linear"
+t["rope_scaling"] = {"rope_type": "yarn"}|rope_scaling says rope_type "yarn"
+t["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0}|
+t["rope_parameters"] = {"rope_type": "default", "rope_theta": 20000}|rope_parameters says rope_theta 20000
+t["rope_parameters"] = {"rope_type": "llama3"}|rope_parameters says rope_type "llama3"
+t["hidden_activation"] = "gelu"|text_config says hidden_activation "gelu"
+t["hidden_activation"] = None|
+t["hidden_size"] += 1|text_config says hidden_size *
+t["intermediate_size"] = 7|text_config says intermediate_size 7
+t["model_type"] = "gemma3_text"|text_config says model_type "gemma3_text"
+t["use_bidirectional_attention"] = True|
+t["use_bidirectional_attention"] = False|text_config says use_bidirectional_attention false
+v["layer_norm_eps"] = 1e-6|
+v["layer_norm_eps"] = 1e-12|vision_config says layer_norm_eps 1e-12
+v["hidden_act"] = "gelu_new"|
+v["hidden_act"] = "quick_gelu"|vision_config says hidden_act "quick_gelu"
+v["patch_size"] = 16|vision_config says patch_size 16
+v["image_size"] += 1|vision_config says image_size *
+v["num_channels"] = 1|vision_config says num_channels 1
+v["hidden_size"] *= 2|vision_config says hidden_size *
+v["intermediate_size"] = 1|vision_config says intermediate_size 1
+v["model_type"] = "clip_vision_model"|vision_config says model_type "clip_vision_model"
+del v["image_size"], v["model_type"]|
+END
+    done
+    # The first family's activation has two names, the second's one.
+    said $G/pg1-hf 't["hidden_act"] = "silu"' 'text_config says hidden_act "silu", computed is with gelu_pytorch_tanh alone'
+    said $G/pg2-hf 't["hidden_act"] = "silu"' ''
+    said $G/pg1-hf 't["model_type"] = "gemma2"' 'text_config says model_type "gemma2", computed is with gemma alone'
+    said $G/pg2-hf 't["model_type"] = "gemma"' 'text_config says model_type "gemma", computed is with gemma2 alone'
+    while IFS='|' read -r code want; do
+        said $G/pg2-hf "$code" "${want:+$want alone}"
+        said $G/pg1-hf "$code" '' # it has none of these
+    done <<'END'
+t["query_pre_attn_scalar"] = 10.0|
+t["query_pre_attn_scalar"] = 11|text_config says query_pre_attn_scalar 11, computed is with 10
+t["query_pre_attn_scalar"] = None|text_config says query_pre_attn_scalar null, computed is with 10
+t.pop("query_pre_attn_scalar", 0)|text_config does not say query_pre_attn_scalar, which means 256, computed is with 10
+t["attn_logit_softcapping"] = 50|
+t["attn_logit_softcapping"] = 30.0|text_config says attn_logit_softcapping 30.0, computed is with 50
+t["attn_logit_softcapping"] = None|text_config says attn_logit_softcapping null, computed is with 50
+t.pop("attn_logit_softcapping", 0)|
+t["final_logit_softcapping"] = 20.0|text_config says final_logit_softcapping 20.0, computed is with 30
+t["final_logit_softcapping"] = None|
+t.pop("final_logit_softcapping", 0)|
+t["sliding_window"] = 512|text_config says sliding_window 512, computed is with 4096 or more, or null,
+t["sliding_window"] = 8192|
+t["sliding_window"] = None|
+END
+    # Heads are in no tensor.
+    for code in 'del v["num_attention_heads"]' 'c["vision_config"] = {}'; do
+        said $G/pg1-hf "$code" "*number of heads is not known: vision_config in config.json has no num_attention_heads"
+    done
+    said $G/pg1-hf 'del t["head_dim"]' "*q_proj.weight' has 56 rows, which are not heads of 256 dimensions, which a config.json without head_dim means"
+    said $G/pg1-hf 't["head_dim"] = 6' "*q_proj.weight' has 56 rows, which are not heads of 6 dimensions, as config.json says"
+    said $G/pg1-hf 'v["num_attention_heads"] = 7' "config.json says 7 heads of the image tower, which its width of 24 cannot be shared by"
+}
+
+@test "an image_token_index among the tokens of a published model's size is refused" {
+    python
+    "$B/data/init" --quick 1 --image 28 --patch 14 --vit-width 8 --vit-mlp 8 --vit-heads 2 --width 4 --mlp 8 --head-dim 2 --vocab 257152 "$T/m.npz" >/dev/null
+    "$B/pg-convert" -q "$T/m.npz" "$T/hf"
+    said "$T/hf" 'c["image_token_index"] = 256000' "config.json says image_token_index 256000, which is one of the 257152 tokens"
+    said "$T/hf" 'del c["image_token_index"]' ''
+}
+
+@test "what is none of the model's tensors: said where it does not go along" {
+    python
+    "$PYTHON" - $G/pg1.npz "$T/more.npz" <<'END'
+import sys, zipfile
+src, out = sys.argv[1:]
+with zipfile.ZipFile(src) as a, zipfile.ZipFile(out, "w") as b:
+    for m in a.infolist():
+        b.writestr(m.filename, a.read(m))
+        if m.filename.endswith("norm/scale.npy"):
+            b.writestr(m.filename.replace("params/", "opt/"), a.read(m))
+END
+    for to in x.npz x; do
+        run --separate-stderr "$B/pg-convert" "$T/more.npz" "$T/out/$to"
+        [ "$status" -eq 0 ]
+        [[ $stderr == *"4 tensors, the first 'opt/img/Transformer/encoder_norm/scale', are none of the model's and left out"* ]] || { echo "$stderr"; false; }
+    done
+    mkdir "$T/hf"
+    cp $G/pg2-hf/config.json "$T/hf"
+    "$PYTHON" - $G/pg2-hf/model.safetensors "$T/hf/model.safetensors" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head = json.loads(data[8 : 8 + n])
+head["value_head.weight"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(data) - 8 - n, len(data) - 4 - n]}
+text = json.dumps(head).encode()
+open(sys.argv[2], "wb").write(struct.pack("<Q", len(text)) + text + data[8 + n :] + b"abcd")
+END
+    rm -r "${T:?}/out/"*
+    run --separate-stderr "$B/pg-convert" "$T/hf" "$T/out/x.npz"
+    [[ $stderr == *"1 tensor, the first 'value_head.weight', is none of the model's and left out"* ]]
+    run --separate-stderr "$B/pg-convert" "$T/hf" "$T/out/x"
+    [[ $stderr != *"left out"* ]]
+    grep -q value_head.weight "$T/out/x/model.safetensors"
+    "$B/pg-convert" -q --dtype int8 $G/pg1.npz "$T/out/i8"
+    for from in $G/pg1.npz $G/pg1-hf $G/pg2-hf "$T/out/i8"; do # rows that are no tokens and scales are the model's
+        run --separate-stderr "$B/pg-convert" --dtype f32 "$from" "$T/out/y.npz"
+        [[ $stderr != *"left out"* ]]
+        run --separate-stderr "$B/pg-convert" "$T/out/y.npz" "$T/out/z.npz"
+        [[ $stderr != *"left out"* ]]
+    done
+}
+
 @test "a set in the place of an older one of another form: only what is new is read" {
     "$B/data/init" --image 28 --patch 14 --vit-width 16 --vit-mlp 32 --vit-heads 2 --depth 2 --width 64 --mlp 96 --head-dim 32 --vocab 10240 "$T/m.npz" >/dev/null
     "$B/data/init" --seed 7 --image 28 --patch 14 --vit-width 16 --vit-mlp 32 --vit-heads 2 --depth 2 --width 64 --mlp 96 --head-dim 32 --vocab 10240 "$T/n.npz" >/dev/null

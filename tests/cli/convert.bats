@@ -80,6 +80,9 @@ END
     "$B/pg-convert" "$T/hf" "$T/hf3" --resolution 40
     [ "$(tr -d ' \n' <"$T/hf3/processor_config.json")" = '{"image_processor":{"size":{"height":40,"width":40},"image_seq_length":25},"image_seq_length":25,"mine":1}' ]
     cmp <(grep -v torch_dtype "$T/hf/config.json") <(grep -v torch_dtype "$T/hf2/config.json")
+    echo '{"size": 80}' >"$T/hf/preprocessor_config.json" # a square
+    "$B/pg-convert" "$T/hf" "$T/hf4" --resolution 40
+    [ "$(tr -d ' \n' <"$T/hf4/preprocessor_config.json")" = '{"size":40,"image_seq_length":25}' ]
 }
 
 @test "PaliGemma 2 of 3, 10 and 28 billion: heads, their sizes and the scale of queries, with and without config.json" {
@@ -182,6 +185,104 @@ END
         [ "$status" -eq 1 ]
     )
     [ -z "$(find "$T" -name '*.tmp*' -o -name 'out*')" ]
+}
+
+# What is refused names the file and the remedy, and changes nothing in the folder $T/d.
+refused() { # refused FILE ARGUMENT...
+    local file=$1
+    shift
+    find "$T/d" -type f -exec cksum {} + | sort >"$T/before"
+    run --separate-stderr "$@"
+    [ "$status" -eq 1 ] || { echo "$*: status $status"; return 1; }
+    # shellcheck disable=SC2154
+    [[ $stderr == *"cannot write '$T/d/$file': "*"move it away"* ]] || { echo "$*: $stderr"; return 1; }
+    find "$T/d" -type f -exec cksum {} + | sort | diff "$T/before" -
+}
+
+@test "a config.json of something else is not written over" {
+    for file in config.json generation_config.json preprocessor_config.json; do
+        rm -rf "$T/d"
+        mkdir "$T/d"
+        echo '{"mine": 1}' >"$T/d/$file"
+        refused $file "$B/pg-convert" -q $G/pg1.npz "$T/d/a.safetensors"
+    done
+    echo 'no JSON' >"$T/d/$file"
+    refused $file "$B/pg-convert" -q $G/pg1.npz "$T/d/a.safetensors"
+    "$B/pg-convert" -q $G/pg1.npz "$T/d/a.npz" # which has none
+    rm "$T/d/$file"
+    # An older checkpoint of the same name is replaced with what belongs to it, whether of one file or of more.
+    "$B/pg-convert" -q $G/pg1.npz "$T/d/a.safetensors"
+    "$B/pg-convert" -q $G/pg2.npz "$T/d/a.safetensors" --dtype bf16
+    "$B/pg-convert" -q data/nano "$T/d/a.safetensors" --shard-size 1
+    [ ! -e "$T/d/a.safetensors" ]
+    "$B/pg-convert" -q $G/pg2.npz "$T/d/a.safetensors"
+    grep -q '"model_type": "gemma2"' "$T/d/config.json"
+    # Another one beside it is read with these files, too: they may be written where they say the same.
+    refused config.json "$B/pg-convert" -q $G/pg1.npz "$T/d/b.safetensors"
+    "$B/pg-convert" -q $G/pg2.npz "$T/d/b.safetensors"
+    refused config.json "$B/pg-convert" -q $G/pg1.npz "$T/d/a.safetensors"
+    "$B/pg-convert" -q $G/pg2.npz "$T/d/a.safetensors"
+    rm "$T/d/a.safetensors"
+    "$B/pg-convert" -q $G/pg1.npz "$T/d/b.safetensors"
+    # An adapter is read without them.
+    touch "$T/d/adapter_model.safetensors"
+    "$B/pg-convert" -q $G/pg2.npz "$T/d/b.safetensors"
+    # Of a source that brings one.
+    cp -r $G/pg1-hf "$T/hf"
+    echo '{"mine": 1}' >"$T/hf/processor_config.json"
+    echo '{"yours": 1}' >"$T/d/processor_config.json"
+    "$B/pg-convert" -q "$T/hf" "$T/d/b.safetensors"
+    echo '{"yours": 1}' >"$T/d/processor_config.json"
+    rm "$T/d/b.safetensors"
+    refused processor_config.json "$B/pg-convert" -q "$T/hf" "$T/d/b.safetensors"
+}
+
+@test "a config.json of something else: pg-train says so before it begins" {
+    printf '{"image":"png-rgb8.png","suffix":"a red cat"}\n' >"$T/x.jsonl"
+    cp tests/golden/image/png-rgb8.png "$T"
+    "$B/pg-fetch" "$T/x.jsonl" | "$B/pg-resize" -q -s "$(side)" | "$B/pg-tokenize" -q -m data/nano >"$T/in"
+    mkdir "$T/d"
+    echo '{"mine": 1}' >"$T/d/config.json"
+    refused config.json "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/a.safetensors" <"$T/in"
+    run ! grep -q loss <<<"$output"
+    rm "$T/d/config.json"
+    for _ in 1 2; do "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/a.safetensors" <"$T/in" >"$T/events"; done
+    [ -f "$T/d/config.json" ]
+    # The same of a tokenizer in a folder without weights.
+    mkdir "$T/d/out"
+    cp tests/golden/text/small-a.model "$T/d/out/tokenizer.model"
+    refused out/tokenizer.model "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in"
+    cp data/nano/tokenizer.model "$T/d/out/tokenizer.model"
+    "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in" >"$T/events"
+    cp tests/golden/text/small-a.model "$T/d/out/tokenizer.model" # an earlier run's is replaced with its weights
+    "$B/pg-train" -q -m data/nano --steps 1 -o "$T/d/out" <"$T/in" >"$T/events"
+    cmp data/nano/tokenizer.model "$T/d/out/tokenizer.model"
+}
+
+@test "the tokenizer: that there is none is said; a file of it that is there and differs stays and is warned of" {
+    mkdir "$T/src" "$T/d"
+    cp $G/pg2.npz "$T/src/model.npz"
+    run --separate-stderr "$B/pg-convert" "$T/src" "$T/none"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"no tokenizer goes along: no tokenizer.model in '$T/src'; pg-tokenize -m wants"* ]]
+    [ "$(wc -l <<<"$stderr")" -eq 1 ]
+    run --separate-stderr "$B/pg-convert" -q "$T/src" "$T/quiet.npz"
+    [ -z "$stderr" ]
+    cp tests/golden/text/small-a.model "$T/d/tokenizer.model"
+    run --separate-stderr "$B/pg-convert" "$T/src" "$T/d/a.npz" # one is beside it already
+    [ "$status" -eq 0 ]
+    [ -z "$stderr" ]
+    cp tests/golden/text/small-a.model "$T/src/tokenizer.model"
+    run --separate-stderr "$B/pg-convert" "$T/src" "$T/d/a.npz"
+    [ -z "$stderr" ]
+    cp tests/golden/text/small-b.model "$T/d/tokenizer.model"
+    echo '{"mine": 1}' >"$T/d/added_tokens.json"
+    run --separate-stderr "$B/pg-convert" -q "$T/src" "$T/d/a.safetensors"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"warning: '$T/d/tokenizer.model' is there"*"stays"*"warning: '$T/d/added_tokens.json' is there"* ]]
+    cmp tests/golden/text/small-b.model "$T/d/tokenizer.model"
+    run --separate-stderr "$B/pg-convert" -q "$T/src" "$T/d/a.safetensors" # as those of the last run are the source's
+    [ "$(wc -l <<<"$stderr")" -eq 2 ]
 }
 
 @test "usage" {

@@ -187,6 +187,21 @@ shard() { tar -C "$T/in" --hard-dereference --format=pax -cf "$T/s.tar" "$@"; }
     [[ $(line 9) == *'"error":'*"the id '7' was there before"* ]]
 }
 
+@test "tar: members of one example that do not follow each other: the message names the remedy, which helps" {
+    for i in 1 2; do
+        cp tests/golden/image/jpg-420.jpg "$T/in/$i.jpg"
+        echo "Caption $i." >"$T/in/$i.txt"
+    done
+    shard 1.txt 2.txt 1.jpg 2.jpg
+    fetch "$T/s.tar"
+    [ "$rc" -eq 4 ]
+    grep -q 's.tar:1: no image; all members of an example must follow each other, as tar --sort=name' "$T/err"
+    tar --sort=name -C "$T/in" -cf "$T/s.tar" .
+    fetch "$T/s.tar"
+    [ "$rc" -eq 0 ]
+    [[ $(line 2) == *'"image":'*'"suffix":"Caption 2."'* ]]
+}
+
 @test "tar: cut, damaged, empty and other archives are errors that name the file and the member" {
     for i in 1 2 3; do cp tests/golden/image/jpg-420.jpg "$T/in/$i.jpg"; done
     shard 1.jpg 2.jpg 3.jpg
@@ -298,7 +313,14 @@ J
     fetch "$T/in/m.jsonl"
     [ "$rc" -eq 0 ]
     [ "$(grep -c "sufix" "$T/err")" -eq 1 ]
-    grep -q "m.jsonl:1: unknown key 'sufix'" "$T/err"
+    grep -q "m.jsonl:1: unknown key 'sufix' is left out: did you mean 'suffix'?" "$T/err"
+    # Beside right ones, too; and what is like none of them gets no such advice.
+    printf '{"image":"x.png","suffix":"a","id":%d,"imge":"x","Prefix":"y","idd":1,"refernces":["z"],"width":7,"it":1,"in_on":2}\n' 1 2 >"$T/in/m.jsonl"
+    fetch "$T/in/m.jsonl"
+    [ "$rc" -eq 0 ]
+    sed -n "s/.*unknown key '\(.*\)' is left out: did you mean '\(.*\)'?$/\1 \2/p" "$T/err" >"$T/meant"
+    [ "$(tr '\n' ' ' <"$T/meant")" = 'imge image Prefix prefix idd id refernces references it id ' ] || { cat "$T/err"; false; }
+    [ "$(grep -c '(known: image,' "$T/err")" -eq 2 ]
 }
 
 @test "an id given twice over two sources" {

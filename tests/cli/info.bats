@@ -22,8 +22,15 @@ has() {
     has kernels '(avx512|avx2|neon|scalar)'
     has 'matrix products' 'BLIS.*'
     has memory '[0-9.]+ [A-Z]iB'
+    case $output in # as the man pages say
+    *"kernels         neon"*) n='none, float32 instead'; has 'bf16 products' "$n"; has 'int8 products' "$n" ;;
+    *"kernels         avx"*) has 'bf16 products' '(AVX512-BF16|none, float32 instead)'; has 'int8 products' 'AVX.*' ;;
+    esac
+    for isa in neon avx2 dotprod sve i8mm; do grep -q "$isa" man/pg-info.1; done
     output=$(PG_CPU_DISABLE=avx512,avx2,neon "$B/pg-info")
     has kernels scalar
+    has 'bf16 products' 'none, float32 instead'
+    has 'int8 products' 'none, float32 instead'
 }
 
 @test "pg1: family, sizes, types, counts" {

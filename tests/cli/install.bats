@@ -86,6 +86,12 @@ program
     echo "$output"
     [ "$status" -eq 0 ]
     [ "$output" = "$("$B/pg-info" data/nano | sed -n 's/^tensors  *\([0-9]*\).*/\1 tensors/p')" ]
+    # A staged installation, for another machine's folders.
+    pgmake install DESTDIR="$T/stage" prefix=/no/such
+    # shellcheck disable=SC2046
+    (cd "$T" && export PKG_CONFIG_SYSROOT_DIR=$T/stage PKG_CONFIG_PATH=$T/stage/no/such/lib/pkgconfig &&
+        "${TEST_CC:-cc}" -std=c11 -Wall -Wextra -Werror count.c -o staged $(pkg-config --cflags --libs --static pg))
+    "$T/staged" data/nano/model.npz
     # The manual's program, of which the caption is pg-infer's.
     sed -n '/^\.Bd -literal/,/^\.Ed/{/^\./d; s/\\e/\\/g; p}' man/pg.3 >"$T/caption.c"
     # shellcheck disable=SC2046
@@ -138,6 +144,7 @@ program
     [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || skip 'no fonts-noto-color-emoji'
     [ -d /usr/share/unicode/cldr/common/annotations ] || skip 'no unicode-cldr-core'
     pgmake install prefix="$T/p"
+    pgmake install DESTDIR="$T/stage" prefix=/no/such bindir=/no/such/tools datadir=/no/such/data
     mkdir "$T/elsewhere"
     cd "$T/elsewhere"
     DEMO_STEPS=8 DEMO_PICTURES=10 PATH=/usr/bin:/bin run "$T/p/bin/pg-demo" out
@@ -147,6 +154,14 @@ program
     [ -f out/tuned/model.npz ]
     [[ ${lines[-1]} == *"$T/p/share/pg/pipelines/serve.sh $T/elsewhere/out/tuned" ]]
     [[ $output == *"$T/p/share/pg/pipelines/finetune.sh $T/p/share/pg/data/nano pictures/"* ]]
+    # The same where the tree was staged or has moved: no folder is where it was said to be.
+    mv "$T/stage/no/such" "$T/moved"
+    DEMO_STEPS=1 DEMO_PICTURES=2 PATH=/usr/bin:/bin run "$T/moved/tools/pg-demo" moved
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ -f moved/report.html ]
+    PATH=/usr/bin:/bin run "$T/moved/data/pg/pipelines/caption.sh" "$T/moved/data/pg/data/nano" "$OLDPWD/tests/golden/image/png-rgb8.png"
+    [ "$status" -eq 0 ]
     run "$T/p/bin/pg-demo" --no-such
     [ "$status" -eq 2 ]
     run "$T/p/bin/pg-demo" a b

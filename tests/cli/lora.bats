@@ -54,7 +54,7 @@ END
     [ "$status" -eq 0 ]
     [[ $stderr == *"trained on other weights"* ]]
     for same in $G/pg1-hf $G/pg1.bf16.npz; do
-        run --separate-stderr "$B/pg-convert" --merge $same "$W/ad" "$W/m2.npz"
+        run --separate-stderr "$B/pg-convert" -q --merge $same "$W/ad" "$W/m2.npz"
         [ "$status" -eq 0 ]
         [ -z "$stderr" ] || { echo "$stderr"; false; }
     done
@@ -199,6 +199,16 @@ END
         [[ $stderr == *"$W/ad"*"not finite"* ]]
         [ ! -e "$W/$to" ]
     done
+}
+
+@test "the merged weights are not written over the adapter" {
+    "$A" make pg1 >"$W/in.pgs"
+    lora -m $G/pg1.npz -o "$W/ad" --steps 1 <"$W/in.pgs" >/dev/null
+    cp -r "$W/ad" "$W/was"
+    run --separate-stderr "$B/pg-convert" --merge $G/pg1.npz "$W/ad" "$W/ad/../ad/adapter_model.safetensors"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"would change the adapter"* ]]
+    diff -r "$W/was" "$W/ad"
 }
 
 @test "pg-info lists and verifies an adapter's tensors" {

@@ -303,6 +303,10 @@ P
     [[ $stderr == *'none of the 2 examples has a suffix'* ]]
     printf '{"id": "x", "caption": "one", "refs": ["one"]}\n{"id": "y", "caption": "two", "references": ["two"]}\n' >"$T/bad.scores"
     says 4 "line 1: unknown key 'refs'" bash -c "'$B/pg-score' '$T/bad.scores' >/dev/null"
+    printf '{"id": "x", "note": 1, "caption": "one", "suffix": "one", "referencs": ["one"]}\n{"id": "y", "capton": "two", "caption": "two", "references": ["two"], "referencs": 1}\n' >"$T/bad.scores"
+    says 0 "line 1: unknown key 'referencs': did you mean 'references'?" bash -c "'$B/pg-score' '$T/bad.scores' >/dev/null"
+    [[ $stderr == *"line 2: unknown key 'capton': did you mean 'caption'?" ]]
+    [ "$(wc -l <<<"$stderr")" -eq 3 ]
 }
 
 @test "a validation set that overlaps the training set: by id and by picture, in memory and as a stream" {

@@ -198,3 +198,37 @@ end
     grep -q '2 ranks on 1 host' "$W/err"
     ! ldd "$B/pg-train" | grep -qi mpi
 }
+
+@test "a second run with the same output is refused, and all its ranks go home" {
+    mkdir "$W/out"
+    "$A" make pg1 >"$W/in.pgs"
+    flock "$W/out" sleep 60 3>&- &
+    holder=$!
+    for ((i = 0; i < 200; i++)); do
+        flock -n "$W/out" true || break
+        sleep 0.05
+    done
+    run ranks 3 -m "$G/pg1.npz" -o "$W/out" --steps 1 --batch 4 <"$W/in.pgs"
+    kill "$holder"
+    pkill -P "$holder" || true
+    [ "$status" -ne 0 ]
+    [ "$(grep -c "another pg-train is writing '$W/out'" <<<"$output")" -eq 1 ] || { echo "$output"; false; }
+    [ -z "$(pgrep -f -- "pg-train .*$W/out")" ]
+}
+
+@test "what ends finetune.sh ends mpirun and its ranks" {
+    cp tests/golden/image/png-rgb8-64.png "$W/a.png"
+    for i in 1 2 3 4; do echo "{\"image\":\"a.png\",\"id\":\"$i\",\"suffix\":\"a thing\"}"; done >"$W/train.jsonl"
+    PG_BIN=$B MPIRUN='mpirun --oversubscribe -n 2' SAVE_EVERY=2 pipelines/finetune.sh data/nano "$W/train.jsonl" "$W/out" --steps 100000 --batch 2 >"$W/log" 2>&1 3>&- &
+    job=$!
+    for ((i = 0; i < 600; i++)); do
+        [ ! -e "$W/out.state" ] || break
+        sleep 0.05
+    done
+    kill "$job" || true
+    wait "$job" || status=$?
+    cat "$W/log"
+    [ "$status" -eq 143 ]
+    [ -z "$(pgrep -f -- "$W/out")" ]
+    [ -s "$W/out.state" ]
+}

@@ -277,6 +277,30 @@ P
     [ "$(cat a.txt)" = "a dog" ]
 }
 
+@test "sidecar: two records of one text file: the first has it, the other is told of, also where their folders are written differently" {
+    mkdir two
+    for p in a.jpg a.png b.png c.jpg c.png; do cp a.png two/$p; done
+    echo mine >two/c.txt
+    "$PY" - <<'P'
+import msgpack
+records = [("two/a.jpg", "first"), ("./two/a.png", "second"), ("two/b.png", "once"), ("two/b.png", "once"), ("two/../two/b.png", "twice"), ("two/c.jpg", "kept"), ("two/c.png", "also")]
+with open("two.pgs", "wb") as f:
+    for r in [{"pg-stream": [1, 0], "kind": "examples", "chain": []}] + [{"id": str(i), "source": s, "caption": c} for i, (s, c) in enumerate(records)] + [{"pg-end": len(records)}]:
+        f.write(msgpack.packb(r))
+P
+    run "$B/pg-render" -f sidecar two.pgs
+    echo "$output"
+    [ "$status" -eq 4 ]
+    [[ $output == *"cannot write the caption of './two/a.png': './two/a.txt' has that of another record"* ]]
+    [[ $output == *"cannot write the caption of 'two/../two/b.png'"*"2 files written, 2 kept"* ]]
+    [ "$(cat two/a.txt two/b.txt two/c.txt)" = $'first\nonce\nmine' ]
+    echo old >two/a.txt
+    run "$B/pg-render" -q -f sidecar --overwrite two.pgs
+    [ "$status" -eq 4 ]
+    [ "$(grep -c 'has that of another record' <<<"$output")" -eq 3 ]
+    [ "$(cat two/a.txt two/b.txt two/c.txt)" = $'first\nonce\nkept' ]
+}
+
 @test "usage errors: unknown format and ending, several streams as text" {
     for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs" "-f text --note x"; do
         run bash -c "'$B/pg-render' $args <before.pgs"

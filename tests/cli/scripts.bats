@@ -2,25 +2,11 @@
 # pipelines/: the scripts that users call.
 # shellcheck disable=SC2154 # bats sets stderr
 bats_require_minimum_version 1.5.0
+load small
 setup() {
     cd "$BATS_TEST_DIRNAME/../.."
     B=$(cd "${PG_BUILD:-build}" && pwd)
     T=$BATS_TEST_TMPDIR
-}
-
-# A small random model with data/nano's vocabulary, and four pictures with captions; nothing of it needs a font.
-small() {
-    "$B/data/init" --image 16 --patch 8 --vit-width 8 --vit-depth 1 --vit-mlp 8 --vit-heads 2 --width 8 --depth 1 --mlp 8 --heads 2 \
-        --head-dim 4 --vocab "$("$B/pg-info" data/nano | sed -n 's/^vocabulary  *\([0-9]*\).*/\1/p')" "$T/m/model.npz"
-}
-
-pictures() {
-    mkdir -p "$T/pictures"
-    local i
-    for i in 1 2 3 4; do
-        cp tests/golden/image/"$(ls tests/golden/image | grep -m1 '\.png$')" "$T/pictures/$i.png"
-        echo "{\"image\":\"$i.png\",\"suffix\":\"a thing\"}"
-    done >"$T/pictures/train.jsonl"
 }
 
 # killed_by NAME: in $T/bin a pg-train that is killed once the file that variable NAME names is there.
@@ -181,7 +167,7 @@ S
 @test "every script: --help on standard output, from its head; what is no option is status 2 with the usage" {
     local s name
     for s in pipelines/*.sh pipelines/slurm/*.sh data/*.sh; do
-        case $s in */made.sh | */usage.sh) continue ;; esac
+        case $s in */made.sh | */usage.sh | */together.sh) continue ;; esac
         name=${s##*/}
         for h in -h --help 'a b c --help'; do
             # shellcheck disable=SC2086 # several words
@@ -405,4 +391,89 @@ J
     [ "$status" -eq 0 ]
     [[ $output == *'report: sweep/report.html' ]]
     [ "$(wc -l <sweep/scores.tsv)" -eq 2 ]
+}
+
+@test "finetune.sh DIR: a model and tokenizer that lie here are linked, not copied, whatever form they have" {
+    mkdir "$T/m" "$T/hf" "$T/tok"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    "$B/pg-convert" "$T/m/model.npz" "$T/hf/model.safetensors"
+    find "$T/hf" -type f ! -name model.safetensors ! -name config.json -delete
+    cp data/nano/tokenizer.model "$T/tok/other.model"
+    export PG_BIN=$B TRAIN_SOURCE=$T/pictures/train.jsonl VAL_SOURCE=$T/pictures/train.jsonl STEPS=1 BATCH=2
+    n=0
+    cd "$T"
+    while read -r model tokenizer want; do
+        n=$((n + 1))
+        MODEL_SOURCE=$model TOKENIZER_SOURCE=${tokenizer#-} run "$OLDPWD/pipelines/finetune.sh" "$T/job$n"
+        [ "$status" -eq 0 ] || { echo "$model $tokenizer: $output"; false; }
+        [ -f "$T/job$n/report.html" ]
+        [ "$(cd "$T/job$n/model" && echo *)" = "$want" ] || { ls "$T/job$n/model"; false; }
+        [ -z "$(find "$T/job$n/model" ! -type l ! -type d)" ]
+        [ "$(wc -l <"$T/job$n/model.files")" -eq "$(wc -w <<<"$want")" ]
+    done <<'models'
+m - model.npz tokenizer.model
+m/model.npz - model.npz tokenizer.model
+m/model.npz tok/other.model model.npz other.model
+m tok model.npz other.model
+hf m config.json model.safetensors tokenizer.model
+hf/model.safetensors tok config.json model.safetensors other.model
+models
+    # What they are is recorded: another content under the same name is another model.
+    touch -d '2001-01-01' m/model.npz
+    MODEL_SOURCE=m run -1 "$OLDPWD/pipelines/finetune.sh" "$T/job1"
+    [[ $output == *"'$T/job1' was made with something else"* ]] || { echo "$output"; false; }
+}
+
+@test "finetune.sh DIR: after an attempt that failed, what is not there yet may be something else, what is there not" {
+    mkdir "$T/m"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    cp -r "$T/m" "$T/other"
+    export PG_BIN=$B TRAIN_SOURCE=$T/pictures/train.jsonl VAL_SOURCE=$T/pictures/train.jsonl STEPS=1 BATCH=2
+    refused() { [[ $status -eq 1 && $output == *"'$T/job' was made with something else"* ]] || { echo "$output"; false; }; }
+    MODEL_SOURCE=$T/none run -1 pipelines/finetune.sh "$T/job"
+    [[ $output == *"finetune.sh: '$T/none' does not exist" ]]
+    # Not to be had, as for want of credentials.
+    MODEL_SOURCE=file://$T/none TOKENIZER_SOURCE=file://$T/none.model run pipelines/finetune.sh "$T/job"
+    [ "$status" -ne 0 ]
+    export MODEL_SOURCE=$T/m
+    TRAIN_SOURCE=$T/none.jsonl LENGTH=16 run -1 pipelines/finetune.sh "$T/job" --no-such
+    [[ $output != *'something else'* ]]
+    MODEL_SOURCE=$T/other run pipelines/finetune.sh "$T/job"
+    refused
+    VAL_SOURCE=$T/none.jsonl run -1 pipelines/finetune.sh "$T/job"
+    [ -e "$T/job/train.pgs" ]
+    TRAIN_SOURCE=$T/pictures run pipelines/finetune.sh "$T/job"
+    refused
+    LENGTH=16 run pipelines/finetune.sh "$T/job"
+    refused
+    run -2 pipelines/finetune.sh "$T/job" --no-such
+    run -0 pipelines/finetune.sh "$T/job" --lr 0.01
+    run pipelines/finetune.sh "$T/job" --lr 0.02
+    refused
+    VAL_SOURCE=$T/pictures run pipelines/finetune.sh "$T/job" --lr 0.01
+    refused
+    run -0 pipelines/finetune.sh "$T/job" --lr 0.01
+}
+
+@test "finetune.sh MODEL TRAIN OUT: an OUT that is done is not trained over" {
+    mkdir "$T/m" "$T/empty"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    export PG_BIN=$B
+    for out in empty file.npz file.safetensors 'adapter --train lora'; do
+        set -- pipelines/finetune.sh "$T/m" "$T/pictures/train.jsonl" "$T/${out%% *}" --steps 1 --batch 2
+        [[ $out != *' '* ]] || set -- "$@" --train lora
+        run -0 "$@"
+        find "$4" -type f -exec cksum {} + >"$T/before"
+        run -1 "$@"
+        [ "$output" = "finetune.sh: '$4' is done already: to train again remove it, or name another OUT" ]
+        find "$4" -type f -exec cksum {} + | cmp - "$T/before"
+        rm -r "$4"
+        run -0 "$@"
+    done
 }

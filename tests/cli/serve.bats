@@ -62,6 +62,12 @@ clients() { # clients FILE.CLASS
     run -2 pipelines/serve.sh
     PG_BIN=$B run -1 pipelines/serve.sh "$T/none"
     [[ $output == *"is no model"* ]]
+    # A model without a tokenizer: said, and given up.
+    mkdir "$T/bare"
+    cp data/nano/model.npz "$T/bare/"
+    PG_BIN=$B run -1 timeout 60 pipelines/serve.sh "$T/bare" -p 0
+    [[ $output == *"pg-tokenize: no tokenizer.model in '$T/bare'"*"pg-serve: given up"* ]] || { echo "$output"; false; }
+    [[ $output != *'pg-infer: '* ]]
     PG_BIN=$B PREFIX='caption en' pipelines/serve.sh data/nano -p 0 >"$T/log" 2>"$T/err" &
     local pid=$! i port
     for ((i = 0; i < 200; i++)); do

@@ -261,6 +261,7 @@ static void test_refused(void **state)
         {"{\"peft_type\":\"LORA\",\"lora_alpha\":4,\"alpha_pattern\":{\"q_proj\":3}}", "alpha_pattern"},
         {"{\"peft_type\":\"IA3\",\"lora_alpha\":4}", "IA3"},
         {"{\"peft_type\":\"LORA\"}", "lora_alpha"},
+        {"{\"peft_type\":\"LORA\",\"lora_alpha\":4,\"r\":3}", "rank 2, adapter_config.json says r 3"},
         {"[]", "object"},
         {"{", "adapter_config.json"},
     };
@@ -275,7 +276,7 @@ static void test_refused(void **state)
         assert_int_equal(pg_adapter_open(&a, at("odd"), &err), PG_EFORMAT);
         if (!strstr(err.msg, cases[i].says)) fail_msg("%s", err.msg);
     }
-    put_text(at("odd/adapter_config.json"), "{\"peft_type\":\"LORA\",\"lora_alpha\":8,\"use_rslora\":true,\"bias\":\"none\",\"modules_to_save\":null}");
+    put_text(at("odd/adapter_config.json"), "{\"peft_type\":\"LORA\",\"lora_alpha\":8,\"use_rslora\":true,\"r\":3,\"rank_pattern\":{\"o_proj\":2},\"bias\":\"none\",\"modules_to_save\":null}");
     must(pg_adapter_open(&a, at("odd"), &err));
     assert_int_equal(pg_adapter_count(a), 3);
     assert_true(fabs(pg_adapter_at(a, 0)->scale - 8 / sqrt(2)) < 1e-12);

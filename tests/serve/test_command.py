@@ -114,16 +114,36 @@ class Death(unittest.TestCase):
             self.assertEqual(s.caption().status, 200)
 
     def test_backoff(self):
-        """A command that always fails is not started over and over; uploads hear when to come again."""
-        with serving(fake("broken")) as s:
+        """A command that has worked and then always fails is not started over and over, but not given up; uploads hear when to come again."""
+        with tempfile.NamedTemporaryFile("w") as name, serving(fake("@" + name.name)) as s:
+            s.ready()
+            name.write("broken")
+            name.flush()
+            self.assertEqual(s.caption(prefix="die").status, 502)
             time.sleep(3)
             starts = s.metric("command_starts_total")
             self.assertTrue(2 <= starts <= 8, starts)
             self.assertEqual(s.get("/health").status, 503)
-            until(lambda: s.metric("command_starts_total") > starts)
+            until(lambda: s.metric("command_starts_total") > max(starts, 6))
             a = s.caption()
             self.assertEqual(a.status, 503, a)
             self.assertGreaterEqual(int(a.headers["Retry-After"]), 1)
+            self.assertIsNone(s.process.poll())
+
+    def test_gives_up(self):
+        """A command that never comes up: its message, then the end, also for those who wait."""
+        command = ["sh", "-c", "echo no such model >&2; exit 7"]
+        with serving(command) as s:
+            got = []
+            waits = threading.Thread(target=lambda: got.append(s.caption()))
+            waits.start()
+            self.assertEqual(s.process.wait(30), 1)
+            waits.join()
+            self.assertEqual(got[0].status, 503)
+            said = s.messages()
+            self.assertEqual(said.count("no such model"), 5)
+            self.assertEqual(said.count("the command 'sh' is gone (exit status 7)"), 5)
+            self.assertIn("pg-serve: given up: the command 'sh' has ended 5 times and never began to answer", said)
 
     def test_no_such_command(self):
         r = subprocess.run([os.path.join(BUILD, "pg-serve"), "-p", "0", "--", "/no/such/command"], capture_output=True, text=True)

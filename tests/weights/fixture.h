@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -28,6 +29,16 @@ static inline const char *at(const char *name)
     char *p = paths[next++ % 8];
     snprintf(p, sizeof *paths, "%s/%s", dir, name);
     return p;
+}
+
+/* A path in a folder of its own: a config.json that lies there is this file's. */
+static inline const char *own(const char *name)
+{
+    char both[100];
+    snprintf(both, sizeof both, "%s.d", name);
+    mkdir(at(both), 0700);
+    snprintf(both, sizeof both, "%s.d/%s", name, name);
+    return at(both);
 }
 
 static inline pg_weights *open_ok(const char *path)

@@ -78,14 +78,14 @@ static void check_sums(const char *x, const char *y)
 static void test_round_trips(void **state)
 {
     (void)state;
-    convert(G "pg1.bf16.npz", at("f.safetensors"), PG_F32);
-    convert(at("f.safetensors"), at("b.npz"), PG_BF16);
+    convert(G "pg1.bf16.npz", own("f.safetensors"), PG_F32);
+    convert(own("f.safetensors"), at("b.npz"), PG_BF16);
     check_sums(G "pg1.bf16.npz", at("b.npz"));
     convert(G "pg1.f16.npz", at("f.npz"), PG_F32);
-    convert(at("f.npz"), at("h.safetensors"), PG_F16);
-    check_sums(G "pg1.f16.npz", at("h.safetensors"));
-    copy(G "pg1.mixed.npz", at("m.safetensors"));
-    check_sums(G "pg1.mixed.npz", at("m.safetensors"));
+    convert(at("f.npz"), own("h.safetensors"), PG_F16);
+    check_sums(G "pg1.f16.npz", own("h.safetensors"));
+    copy(G "pg1.mixed.npz", own("m.safetensors"));
+    check_sums(G "pg1.mixed.npz", own("m.safetensors"));
     check_sums(G "pg1.npz", G "pg1-hf");
     check_sums(G "pg2.npz", G "pg2-hf");
 }
@@ -117,8 +117,8 @@ static void test_int8(void **state)
     (void)state;
     static const char *const from[] = {G "pg1.npz", G "pg2-hf", G "pg1.bf16.npz"};
     for (size_t i = 0; i < 3; i++) {
-        convert(from[i], at("i.safetensors"), PG_I8);
-        pg_weights *a = open_ok(from[i]), *b = open_ok(at("i.safetensors"));
+        convert(from[i], own("i.safetensors"), PG_I8);
+        pg_weights *a = open_ok(from[i]), *b = open_ok(own("i.safetensors"));
         size_t matrices = 0;
         for (size_t j = 0; j < pg_canonical_count(b); j++) {
             const pg_canonical *c = pg_canonical_at(b, j);
@@ -145,11 +145,11 @@ static void test_int8(void **state)
         pg_weights_close(b);
     }
     /* Taken apart and put together: the same int8. */
-    convert(G "pg1.npz", at("i.safetensors"), PG_I8);
-    convert(at("i.safetensors"), at("w.safetensors"), PG_F32);
-    convert(at("w.safetensors"), at("j.safetensors"), PG_I8);
-    check_sums(at("i.safetensors"), at("j.safetensors"));
-    pg_weights *w = open_ok(at("i.safetensors"));
+    convert(G "pg1.npz", own("i.safetensors"), PG_I8);
+    convert(own("i.safetensors"), own("w.safetensors"), PG_F32);
+    convert(own("w.safetensors"), own("j.safetensors"), PG_I8);
+    check_sums(own("i.safetensors"), own("j.safetensors"));
+    pg_weights *w = open_ok(own("i.safetensors"));
     pg_save_how keep = {.own = true};
     assert_int_equal(pg_weights_save_as(w, at("no.npz"), &keep, &err), PG_EINVAL);
     assert_non_null(strstr(err.msg, "int8"));
@@ -170,8 +170,8 @@ static const float *zeros(void *ctx, const char *canonical, size_t layer, size_t
 static void test_int8_replaced(void **state)
 {
     (void)state;
-    convert(G "pg1.npz", at("i.safetensors"), PG_I8);
-    pg_weights *w = open_ok(at("i.safetensors"));
+    convert(G "pg1.npz", own("i.safetensors"), PG_I8);
+    pg_weights *w = open_ok(own("i.safetensors"));
     for (size_t i = 0; i < pg_weights_count(w); i++)
         assert_true(pg_weights_at(w, i)->count <= LARGEST);
     assert_int_equal(pg_weights_save(w, at("no.npz"), zeros, NULL, &err), PG_EINVAL);
@@ -221,15 +221,15 @@ static void test_extra_rows(void **state)
     (void)state;
     copy(G "pg1-hf", at("e.npz"));
     copy(at("e.npz"), at("e2.npz"));
-    copy(at("e2.npz"), at("e.safetensors"));
-    pg_weights *a = open_ok(G "pg1-hf"), *b = open_ok(at("e.safetensors"));
+    copy(at("e2.npz"), own("e.safetensors"));
+    pg_weights *a = open_ok(G "pg1-hf"), *b = open_ok(own("e.safetensors"));
     const pg_weight *x = embedding(a), *y = embedding(b);
     assert_int_equal(x->count, y->count);
     assert_memory_equal(x->data, y->data, x->count * 4);
     pg_weights_close(a);
     pg_weights_close(b);
-    copy(G "pg1.npz", at("e.safetensors"));
-    b = open_ok(at("e.safetensors"));
+    copy(G "pg1.npz", own("e.safetensors"));
+    b = open_ok(own("e.safetensors"));
     y = embedding(b);
     assert_int_equal(y->shape[0], 384);
     const float *rows = (const float *)(const void *)y->data;
@@ -279,7 +279,7 @@ static void test_resolution(void **state)
             free(got);
             if (k == 2)
                 break;
-            const char *out = k ? at("r.npz") : at("r.safetensors");
+            const char *out = k ? at("r.npz") : own("r.safetensors");
             pg_save_how how = {.own = true};
             assert_int_equal(pg_weights_save_as(w, out, &how, &err), 0);
             pg_weights_close(w);

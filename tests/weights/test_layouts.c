@@ -82,7 +82,7 @@ static void test_shape(void **state)
 
 static void out_path(char *buf, size_t n, const char *name)
 {
-    snprintf(buf, n, "%s/%s", dir, name);
+    snprintf(buf, n, "%s", own(name));
 }
 
 static void save_ok(const char *from, const char *to, pg_replace_fn f, void *ctx)
