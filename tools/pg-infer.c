@@ -165,7 +165,7 @@ static int come(infer *f, pg_err *e)
     s->rec = got;
     s->finished = true;
     s->err = (pg_err){0};
-    if (pg_rec_has_error(s->rec)) {
+    if (pg_rec_passes(s->rec)) {
         s->sample.n = 0;
     } else if ((f->features ? pg_sample_pixels : pg_sample_read)(&s->sample, &f->m->s, s->rec, &why)) {
         if (why.code == PG_ENOMEM)
@@ -211,7 +211,7 @@ static bool go(infer *f)
         slot *s = &f->slots[f->gone % f->n_slots];
         any = true;
         (void)say_told(f, s);
-        if (!pg_rec_has_error(s->rec))
+        if (!pg_rec_passes(s->rec))
             (f->features ? set_features : f->score ? set_score : set_caption)(f, s);
         tool_put(&f->t, &f->p, s->rec);
     }

@@ -139,7 +139,7 @@ static void decode(const ring *r, pg_image *im, slot *s)
     size_t n;
     s->warning[0] = 0;
     s->rc = 0;
-    if (pg_rec_has_error(s->rec)) return;
+    if (pg_rec_passes(s->rec)) return;
     s->rc = pg_rec_bin(s->rec, "image", &bytes, &n, &s->why);
     if (s->rc == 0) s->rc = pg_error(&s->why, PG_EFORMAT, "the record has no image");
     if (s->rc < 0) return;

@@ -271,7 +271,7 @@ int main(int argc, char **argv)
     extra = header_keys(&t, tok);
     tool_open_out(&t, &p, NULL, extra);
     while (tool_next(&t, &p)) {
-        if (!pg_rec_has_error(p.rec) && (r = tokenize(&o, tok, &p, &prompt, &low, &n, &e)) < 0) {
+        if (!pg_rec_passes(p.rec) && (r = tokenize(&o, tok, &p, &prompt, &low, &n, &e)) < 0) {
             char id[256];
 
             if (r == PG_ENOMEM)

@@ -377,6 +377,12 @@ bool pg_rec_has_error(const pg_rec *r)
     return present(r, "error", &f);
 }
 
+bool pg_rec_passes(const pg_rec *r)
+{
+    const pg_field *f;
+    return pg_rec_has_error(r) || present(r, "partial", &f);
+}
+
 char *pg_rec_error(const pg_rec *r)
 {
     const pg_field *f;

@@ -77,6 +77,8 @@ void pg_rec_del(pg_rec *r, const char *key);
 
 /* The error key: {"tool": ..., "message": ...}. A record that has one is passed along untouched by later tools. */
 bool pg_rec_has_error(const pg_rec *r);
+/* An error, or the text so far of pg-infer --partial: no example, which tools pass along untouched. */
+bool pg_rec_passes(const pg_rec *r);
 int pg_rec_set_error(pg_rec *r, const char *tool, const char *message, pg_err *e) PG_MUST_CHECK;
 /* "tool: message" as a new string for free(), NULL where there is none (or no memory). */
 char *pg_rec_error(const pg_rec *r);

@@ -163,8 +163,8 @@ static int take(pg_data *d, pending *q, pg_sample *s, const pg_rec *rec, pg_err 
     size_t one = q->m->s.image_size * q->m->s.image_size * 3;
     pg_err why = {0};
     int rc;
-    if (pg_rec_has_error(rec)) {
-        d->errors++;
+    if (pg_rec_passes(rec)) {
+        d->errors += pg_rec_has_error(rec);
         return PG_OK;
     }
     if (d->pixels && !pg_rec_has(rec, "pixels") && pg_rec_has(rec, "features")) return no_pixels(rec, e);

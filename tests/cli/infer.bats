@@ -190,6 +190,18 @@ tokenizer() {
     awk '$2 < $1 - 1e-4 || $2 - $3 > 1e-4 || $3 - $2 > 1e-4 { exit 1 } $2 > $1 + 1e-3 { more = 1 } END { exit !more }' "$T/pairs"
 }
 
+@test "the partial texts of a kept stream pass other tools untouched, and nothing learns from them" {
+    tokenizer
+    "$B/tests/train/aux_trainset" make pg1 | "$B/pg-infer" -q -m $G/pg1.npz -n 12 -b 1 --partial --tokenizer "$T/t.model" >"$T/out"
+    "$A" show <"$T/out" | grep partial= >"$T/want"
+    [ "$(wc -l <"$T/want")" -gt 3 ]
+    "$B/pg-infer" -q -m $G/pg1.npz -n 12 <"$T/out" 2>/dev/null | "$A" show | grep partial= | diff "$T/want" -
+    "$B/pg-tokenize" -q -m tests/golden/text/small-a.model <"$T/out" | "$A" show | grep partial= | diff "$T/want" -
+    { "$B/pg-resize" -q <"$T/out" 2>"$T/err" || [ $? -eq 4 ]; } | "$A" show | grep partial= | diff "$T/want" -
+    run --separate-stderr bash -c "'$B/pg-train' -m $G/pg1.npz -o '$T/o.npz' --steps 1 <'$T/out' >/dev/null"
+    [[ $stderr != *'left out'* ]] || { echo "$stderr"; false; }
+}
+
 @test "--partial works with samples, and with beams tells the likeliest one" {
     tokenizer
     "$A" make pg1 decode >"$T/in"
