@@ -55,7 +55,8 @@ static void lock_out(run *r)
         }
         if (!locked) tool_note(&r->t, "'%s' cannot be locked (%s): nothing keeps another run from writing there", path, strerror(errno));
         /* Of a run that has just ended and removed it? Then a third one may make it anew. */
-        if (!fstat(fd, &mine) && !stat(path, &there) && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+        bool gone = stat(path, &there) ? errno == ENOENT : !fstat(fd, &mine) && (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev);
+        if (!gone) {
             r->lock = fd;
             if (!r->out_dir) lock_path = path;
             break;
