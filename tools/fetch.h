@@ -107,6 +107,7 @@ void fetch_begin(fetch *f, const char *id, const char *source);
 size_t fetch_max_image(const fetch *f); /* bytes of a picture: --max-record, less room for the other keys */
 bool fetch_set_image(fetch *f, const pg_buf *b);
 void fetch_set_caption(fetch *f, pg_buf *text, const char *name); /* the text of a sidecar, as the suffix; it is changed */
+size_t fetch_odd_scheme(const char *s); /* the length of a scheme that is none of ours; 0: there is none */
 void fetch_bad(fetch *f, const char *where, const char *why); /* makes it a record with an error; of many alike a few are said */
 bool fetch_keys(fetch *f, const json_t *o, const char *where); /* prefix, suffix, references; false: the record carries an error now; o may be NULL */
 char *fetch_given_id(const fetch *f, const json_t *o, bool *bad); /* NULL: o gives none; *bad: it gives what is no id */

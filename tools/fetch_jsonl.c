@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/guard.h"
@@ -116,21 +117,32 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
+/* Why it names no picture; NULL: it may. */
+static const char *image_fault(const json_t *o)
+{
+    const json_t *v = json_object_get(o, "image");
+    const char *image = json_string_value(v);
+    if (!image) return v ? "'image' is not a string" : "no 'image'";
+    if (!*image) return "'image' is empty";
+    if (!strncasecmp(image, "data:", 5)) return "'image' is the picture itself (data:), where a name is wanted: put it into a file";
+    return fetch_odd_scheme(image) ? "'image' has a scheme that is not known (https, http, gs, kaggle, hf, file)" : NULL;
+}
+
 /* One line's object as a record. */
 static void record(fetch *f, const json_t *o, const char *where, const char *dir, const char *base)
 {
-    const char *image = json_string_value(json_object_get(o, "image"));
+    const char *image = json_string_value(json_object_get(o, "image")), *fault = image_fault(o);
     bool bad_id = false;
     char *id = fetch_given_id(f, o, &bad_id);
-    item i = {.path = picture_of(o, dir, base)};
+    item i = {.path = fault ? NULL : picture_of(o, dir, base)};
     char *source = i.path ? pg_url_redact(i.path) : NULL;
-    if (!id) id = bad_id || !image ? pg_strdup(where) : image_id(image, where);
-    if (!id || (image && !source)) tool_no_memory(&f->t);
+    if (!id) id = bad_id || fault ? pg_strdup(where) : image_id(image, where);
+    if (!id || (!fault && !source)) tool_no_memory(&f->t);
     fetch_begin(f, id, source ? source : where);
     bool good = fetch_keys(f, o, where);
     if (good && bad_id) fetch_bad(f, where, "'id' is neither a string nor a whole number");
-    else if (good && !image) fetch_bad(f, where, json_object_get(o, "image") ? "'image' is not a string" : "no 'image'");
-    if (!good || bad_id) {
+    else if (good && fault) fetch_bad(f, where, fault);
+    if (!good || bad_id || fault) {
         free(i.path);
         i.path = NULL;
     }

@@ -137,6 +137,12 @@ static char **public_arguments(fetch *f, int argc, char **argv)
 }
 
 /* Schemes that are not known are no paths. */
+size_t fetch_odd_scheme(const char *s)
+{
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+    return n && !strncmp(s + n, "://", 3) && !pg_source_is_remote(s) && !pg_url_is_file(s) ? n : 0;
+}
+
 static char *source_of(fetch *f, const char *s)
 {
     char *copy = NULL;
@@ -144,8 +150,8 @@ static char *source_of(fetch *f, const char *s)
         if (!(copy = pg_url_file(s))) tool_usage(&f->t, "'%s': want file:///PATH", s);
         return copy;
     }
-    size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
-    if (scheme && !strncmp(s + scheme, "://", 3) && !pg_source_is_remote(s))
+    size_t scheme = fetch_odd_scheme(s);
+    if (scheme)
         tool_usage(&f->t, "'%.*s://' is no scheme that is known (https, http, gs, kaggle, hf, file)", (int)scheme, s);
     if (!(copy = pg_strdup(s))) tool_no_memory(&f->t);
     return copy;

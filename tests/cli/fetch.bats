@@ -401,6 +401,17 @@ J
     [[ $output == *"'$T/folder': a folder"* ]]
 }
 
+@test "JSONL: an image that is empty, a picture itself, or of an unknown scheme is called that" {
+    mkdir -p "$T/in"
+    printf '%s\n' '{"image":"","id":"e"}' '{"image":"data:image/png;base64,AAAA"}' '{"image":"ftp://host/x.png","id":"f"}' >"$T/in/odd.jsonl"
+    fetch "$T/in/odd.jsonl"
+    [ "$rc" -eq 4 ]
+    [[ $(line 1) == *'"id":"e"'*"odd.jsonl:1: 'image' is empty"* ]] || { cat "$T/out"; false; }
+    [[ $(line 2) == *'"id":"'*odd.jsonl:2'"'*"odd.jsonl:2: 'image' is the picture itself (data:)"* ]] || { cat "$T/out"; false; }
+    [[ $(line 2) != *AAAA* ]]
+    [[ $(line 3) == *'"id":"f"'*"'image' has a scheme that is not known"* ]] || { cat "$T/out"; false; }
+}
+
 @test "records with errors of one kind: three are told of and the rest counted, all with -v; each record has its own" {
     cp "$PNG" "$T/in/a.png"
     local n
