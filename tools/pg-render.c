@@ -92,6 +92,8 @@ static void parse(pg_tool *t, options *o)
     if (o->format != HTML && o->compare) tool_usage(t, "--compare is for html only");
     if (o->format != HTML && o->note) tool_usage(t, "--note is for html only");
     if (o->format != HTML && o->n_labels) tool_usage(t, "--label is for html only");
+    if (o->format != SIDECAR && o->overwrite) tool_usage(t, "--overwrite is for sidecar only: what -o names is replaced");
+    if (o->format != JSONL && o->with_tensors) tool_usage(t, "--with-tensors is for jsonl only");
 }
 
 /* One line whatever it holds, that shows what it holds: escapes of backslashes, control characters, what is hidden, and what is no UTF-8. */

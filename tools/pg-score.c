@@ -51,6 +51,7 @@ static void parse(pg_tool *t, options *o)
                                          {"context", no_argument, NULL, OPT_CONTEXT},
                                          TOOL_MAX_RECORD,
                                          {0}};
+    bool seeded = false;
     for (int c; (c = tool_getopt(t, "f:", opts, false)) != -1;)
         switch (c) {
         case OPT_REFERENCES: o->references = optarg; break;
@@ -62,7 +63,10 @@ static void parse(pg_tool *t, options *o)
             break;
         case OPT_BOOTSTRAP: o->s.bootstrap = tool_size(t, "--bootstrap", optarg, 1, MOST_RESAMPLES); break;
         case OPT_COMPARE: o->compare = true; break;
-        case OPT_SEED: o->s.seed = tool_size(t, "--seed", optarg, 0, SIZE_MAX); break;
+        case OPT_SEED:
+            o->s.seed = tool_size(t, "--seed", optarg, 0, SIZE_MAX);
+            seeded = true;
+            break;
         case OPT_RESULTS: o->results = optarg; break;
         default: o->s.context = true;
         }
@@ -76,6 +80,8 @@ static void parse(pg_tool *t, options *o)
         tool_usage(t, "--annotate writes a stream, --format does not apply");
     if (o->compare && !o->s.bootstrap)
         o->s.bootstrap = RESAMPLES;
+    if (seeded && !o->s.bootstrap)
+        tool_usage(t, "--seed without --bootstrap or --compare: nothing is drawn");
 }
 
 /* ---- inputs ---- */

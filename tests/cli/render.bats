@@ -302,7 +302,7 @@ P
 }
 
 @test "usage errors: unknown format and ending, several streams as text" {
-    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs" "-f text --note x"; do
+    for args in "-f pdf" "-o x.pdf" "before.pgs after.pgs" "-f sidecar -o x.txt" "--compare before.pgs" "--compare -f html before.pgs events.pgs" "-f text --note x" "--overwrite" "-f html --overwrite" "--with-tensors" "-f html --with-tensors"; do
         run bash -c "'$B/pg-render' $args <before.pgs"
         [ "$status" -eq 2 ] || { echo "$args: $status"; false; }
     done

@@ -328,7 +328,7 @@ for k, (low, high) in o["intervals"].items(): assert low < o[k] < high, k'
 }
 
 @test "usage errors" {
-    for args in "a b" "--compare a" "-f xml a" "--bootstrap 0 a" "--annotate -f json a" "--compare --annotate a b"; do
+    for args in "a b" "--compare a" "-f xml a" "--bootstrap 0 a" "--annotate -f json a" "--compare --annotate a b" "--seed 1 a"; do
         run bash -c "'$B/pg-score' $args </dev/null"
         [ "$status" -eq 2 ] || { echo "$args: $status $output"; false; }
     done
