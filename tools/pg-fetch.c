@@ -228,6 +228,7 @@ static void local(fetch *f, const char *path)
 /* What would fail at once fails before anything is written. */
 static void check(fetch *f, const sources *l)
 {
+    if (f->order.seed && !f->order.room) tool_usage(&f->t, "--seed without --shuffle: nothing is drawn");
     if (f->all || f->want.have) tool_usage(&f->t, "%s is for downloads: give -o DIR", f->all ? "--all" : "a checksum");
     bool coco = false;
     for (size_t i = 0; i < l->n; i++) {

@@ -362,6 +362,9 @@ J
     [ "$status" -eq 2 ]
     run "$B/pg-fetch" -n many "$PNG"
     [ "$status" -eq 2 ]
+    run "$B/pg-fetch" --seed 3 "$PNG"
+    [ "$status" -eq 2 ]
+    [[ $output == *"--seed without --shuffle: nothing is drawn"* ]]
     run --separate-stderr "$B/pg-fetch" "$T/nowhere"
     [ "$status" -eq 1 ]
     [ -z "$output" ]
