@@ -74,11 +74,11 @@ static void make_fingerprint(run *r)
     uint32_t weights;
     PG_KNOWN(r->m); /* by train_open */
     TRY(pg_weights_fingerprint(r->m->weights, &weights, e));
-    r->fingerprint = pg_format("model %08x\nparameters %zu\ntrain %s\noptimizer %d\nlr %.17g\nschedule %d\nwarmup %.17g\nsteps %zu\nbatch %zu\n"
-                               "seed %llu\nshuffle %d\nstream %d\nweight-decay %.17g\nclip %.17g\nb1 %.17g\nb2 %.17g\neps %.17g\n"
-                               "label-smoothing %.17g\nexamples %zu\ndata %016llx\n%s%smachine %s, %s%s%s\n",
-                               weights, r->m->s.parameters, r->train, (int)r->opt.kind, r->opt.lr, (int)r->schedule, r->warmup, r->steps,
-                               r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
+    r->fingerprint = pg_format("model %08x\nparameters %zu\ntrain %s\noptimizer %s\nlr %.15g\nschedule %s\nwarmup %.15g\nsteps %zu\nbatch %zu\n"
+                               "seed %llu\nshuffle %d\nstream %d\nweight-decay %.15g\nclip %.15g\nb1 %.15g\nb2 %.15g\neps %.15g\n"
+                               "label-smoothing %.15g\nexamples %zu\ndata %016llx\n%s%smachine %s, %s%s%s\n",
+                               weights, r->m->s.parameters, r->train, r->opt.kind == PG_ADAMW ? "adamw" : "sgd", r->opt.lr,
+                               r->schedule == PG_COSINE ? "cosine" : "constant", r->warmup, r->steps, r->batch, (unsigned long long)r->seed, r->shuffle, r->stream, r->opt.weight_decay, r->opt.clip, r->opt.b1,
                                r->opt.b2, r->opt.eps, r->smoothing, r->stream ? 0 : r->data.n,
                                r->stream ? 0ULL : (unsigned long long)r->data.hash, r->bf16 ? "dtype bf16\n" : "", groups ? groups : "",
                                pg_kern_isa(r->kern), pg_kern_blas(r->kern), r->bf16 ? ", bfloat16 " : "", r->bf16 ? pg_kern_bf16(r->kern) : "");
@@ -123,6 +123,7 @@ static void resume(run *r)
     pg_err err = {0};
     int there = pg_file_there(r->state_path, &err);
     if (there < 0) train_fail(r, &err);
+    if (!there && r->save_every && pg_is_dir(r->state_path)) tool_die(&r->t, EXIT_FAIL, "'%s', where the state is to be saved, is a folder", r->state_path);
     if (r->resume && there) {
         TRY(pg_state_load(r->state_path, r->m, &r->opt, &r->progress, r->fingerprint, e));
         tool_info(&r->t, "resuming after step %zu of %zu", r->progress.step, r->steps);

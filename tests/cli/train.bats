@@ -124,7 +124,10 @@ train() { "$B/pg-train" "$@"; }
     train -q -m $G/pg1.npz -o "$W/o.npz" --steps 4 --batch 2 --save-every 2 <"$W/in.pgs" >/dev/null
     run train -m $G/pg1.npz -o "$W/o.npz" --steps 4 --batch 2 --save-every 2 --lr 0.5 --resume <"$W/in.pgs"
     [ "$status" -eq 1 ]
-    [[ $output == *"lr 0.5"* ]]
+    [[ $output == *"has 'lr 0.03', this run 'lr 0.5'"* ]]
+    run train -m $G/pg1.npz -o "$W/o.npz" --steps 4 --batch 2 --optimizer adamw --resume <"$W/in.pgs"
+    [ "$status" -eq 1 ]
+    [[ $output == *"has 'optimizer sgd', this run 'optimizer adamw'"* ]]
     run train -m $G/pg1.npz -o "$W/o.npz" --steps 4 --batch 2 --train llm --resume <"$W/in.pgs"
     [ "$status" -eq 1 ]
     [[ $output == *"train llm"* ]]
@@ -135,6 +138,10 @@ train() { "$B/pg-train" "$@"; }
     run --separate-stderr train -m $G/pg1.npz -o "$W/o.npz" --steps 4 --batch 2 <"$W/in.pgs"
     [ "$status" -eq 0 ]
     [[ $stderr == *"--resume would"* ]]
+    mkdir "$W/p.npz.state"
+    run train -m $G/pg1.npz -o "$W/p.npz" --steps 4 --batch 2 --save-every 2 <"$W/in.pgs"
+    [ "$status" -eq 1 ]
+    [[ $output == *"p.npz.state', where the state is to be saved, is a folder"* ]]
 }
 
 @test "examples come in order with --no-shuffle, else each once an epoch, by the seed" {
