@@ -117,6 +117,13 @@ static char *picture_of(const json_t *o, const char *dir, const char *base)
     return pg_source_is_remote(image) ? pg_strdup(image) : pg_path_join(dir, image);
 }
 
+/* Schemes that are not known are no paths. */
+size_t fetch_odd_scheme(const char *s)
+{
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+    return n && !strncmp(s + n, "://", 3) && !pg_source_is_remote(s) && !pg_url_is_file(s) ? n : 0;
+}
+
 /* Why it names no picture; NULL: it may. */
 static const char *image_fault(const json_t *o)
 {

@@ -136,13 +136,6 @@ static char **public_arguments(fetch *f, int argc, char **argv)
     return all;
 }
 
-/* Schemes that are not known are no paths. */
-size_t fetch_odd_scheme(const char *s)
-{
-    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
-    return n && !strncmp(s + n, "://", 3) && !pg_source_is_remote(s) && !pg_url_is_file(s) ? n : 0;
-}
-
 static char *source_of(fetch *f, const char *s)
 {
     char *copy = NULL;
