@@ -11,7 +11,7 @@
 # SAVE_EVERY (16: so many steps are lost at most where training is stopped; 0: all), MPIRUN ('mpirun -n 4': trains on so many processes;
 # nothing: on one); for the whole job also MODEL_SOURCE, TOKENIZER_SOURCE (as pg-fetch takes them, or a model's folder or file that is here:
 # DIR gets links to it; its own tokenizer where there is one), TRAIN_SOURCE, VAL_SOURCE, STEPS (64), BATCH (8),
-# SKIP_ERRORS (1: go on without pictures that cannot be had or read; else the job ends there, as another try may have them); credentials as
+# SKIP_ERRORS (0; 1: go on without pictures that cannot be had or read; else the job ends there, as another try may have them); credentials as
 # in pg-fetch(1).
 set -euo pipefail
 # shellcheck disable=SC1091
@@ -19,6 +19,8 @@ set -euo pipefail
 prompt_in_prefix
 together "$@"
 PATH=${PG_BIN:+$PG_BIN:}$PATH:$(dirname "$(readlink -f "$0")")/../build MPIRUN=${MPIRUN:-}
+[[ ${SAVE_EVERY:-16} =~ ^[0-9]+$ ]] || usage "SAVE_EVERY '$SAVE_EVERY' is no number of steps"
+[ -z "$MPIRUN" ] || command -v "${MPIRUN%% *}" >/dev/null || usage "MPIRUN: there is no program '${MPIRUN%% *}'"
 
 examples() { # examples SOURCE MODEL [pg-resize options]; $prefix: of all examples, empty: their own
     local source=$1 model=$2 size=(-m "$2")
@@ -41,8 +43,9 @@ if [ $# -ge 2 ] && [[ $2 != -?* ]]; then
     model=$1 train=$2 out=$3 prefix=${PREFIX:-} status=0
     shift 3
     while [[ $out == ?*/ ]]; do out=${out%/}; done
+    [ ! "$out" -ef "$train" ] || usage "OUT '$out' is TRAIN"
     if [ ! -e "$out.state" ] && { [ -f "$out" ] || compgen -G "$out/*.npz" >/dev/null || compgen -G "$out/*.safetensors" >/dev/null; }; then
-        echo "finetune.sh: '$out' is done already: to train again remove it, or name another OUT" >&2
+        echo "finetune.sh: '$out' is there already, and is not written over: to train again remove it, or name another OUT" >&2
         exit 1
     fi
     examples "$train" "$model" --drop-image | train "$model" "$out" "$out.state" "$@" | pg-render -f text || cause "${PIPESTATUS[@]}" || status=$?
@@ -66,6 +69,10 @@ flock -E 9 -w 5 9 || [ $? -ne 9 ] || { echo "finetune.sh: another run is at work
 for s in "${MODEL_SOURCE:-}" "${TOKENIZER_SOURCE:-}"; do
     [ -z "$s" ] || [[ $s == *://* ]] || [ -e "$s" ] || { echo "finetune.sh: '$s' does not exist" >&2; exit 1; }
 done
+[ -z "${MODEL_SOURCE:-}" ] || [ ! -e "$MODEL_SOURCE" ] || pg-info "$MODEL_SOURCE" >/dev/null
+# Before anything is fetched: are options right? 2 is pg-train's word for those that are not.
+wrong=$(pg-train -m "$dir/model/none" -o "$dir/tuned" --steps "${STEPS:-64}" --batch "${BATCH:-8}" "$@" 2>&1 >/dev/null </dev/null) || [ $? -ne 2 ] ||
+    { echo "$wrong" >&2; exit 2; }
 # What an attempt has not got to yet may be something else now.
 none() { # none PATTERN...: DIR has nothing of that
     local p
@@ -97,10 +104,10 @@ step() {
     fi
     echo "$2"
     "${@:3}" >"$file.new" || status=$?
-    if [ "$status" -eq 4 ] && [ -z "${SKIP_ERRORS:-}" ]; then
+    if [ "$status" -eq 4 ] && [ "${SKIP_ERRORS:-0}" = 0 ]; then
         echo 'finetune.sh: some pictures have errors, named above: mend that and run this again, or go on without them with SKIP_ERRORS=1' >&2
     fi
-    [ "$status" -eq 0 ] || { [ "$status" -eq 4 ] && [ -n "${SKIP_ERRORS:-}" ]; } || exit "$status"
+    [ "$status" -eq 0 ] || { [ "$status" -eq 4 ] && [ "${SKIP_ERRORS:-0}" != 0 ]; } || exit "$status"
     mv "$file.new" "$file"
 }
 
@@ -118,6 +125,7 @@ get_model() {
     if [ -d "$model" ]; then beside=$model; else beside=$(dirname "$model"); fi
     if [ -z "$tokenizer" ]; then
         if compgen -G "$beside/*.model" >/dev/null; then tokenizer=$beside; else tokenizer=gs://big_vision/paligemma_tokenizer.model; fi
+        [ ! -e "$model" ] || [ -e "$tokenizer" ] || echo "finetune.sh: no tokenizer beside '$model': PaliGemma's is fetched" >&2
     fi
     mkdir -p "$dir/model"
     [[ ! -f $model || $model != *.index.json ]] || model=$beside

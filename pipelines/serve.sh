@@ -12,5 +12,6 @@ export PATH model=$1
 shift
 export size=${SIZE:-$(pg-info "$model" | sed -n 's/^image  *\([0-9]*\)x.*/\1/p')}
 [ -n "$size" ] || { echo "serve.sh: '$model' is no model" >&2; exit 1; }
+pg-tokenize -q -m "$model" </dev/null >/dev/null 2>&1 || [ $? -eq 3 ] || { pg-tokenize -m "$model" </dev/null; exit 1; }
 # shellcheck disable=SC2016 # expanded by the inner shell, each time that it starts
 exec pg-serve --prefix "${PREFIX:-caption en}" "$@" -- sh -c 'pg-resize -s "$size" --drop-image | pg-tokenize -q -m "$model" | pg-infer -m "$model" --partial'

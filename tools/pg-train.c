@@ -94,7 +94,7 @@ static void check_data(run *r)
     if (!d->n)
         tool_die(&r->t, EXIT_FAIL, "no example can be used: %zu with errors, %zu that do not fit%s%s", d->errors, d->unusable,
                  d->unusable ? ", the first " : "", d->first_unusable);
-    if (d->no_suffix == d->n) tool_die(&r->t, EXIT_FAIL, "none of the %zu example%s has a suffix: there is nothing to learn from", d->n, d->n == 1 ? "" : "s");
+    if (d->no_suffix == d->n) tool_die(&r->t, EXIT_FAIL, "none of the %zu example%s has a suffix (a text beside each picture, or the key 'suffix'): there is nothing to learn from", d->n, d->n == 1 ? "" : "s");
     size_t step = r->batch * r->accumulate;
     if (d->n == 1 && step > 1) tool_warn(&r->t, "a step of %zu holds the one example more than once", step);
     else if (step > d->n) tool_warn(&r->t, "a step of %zu holds some of the %zu examples more than once", step, d->n);

@@ -165,7 +165,8 @@ static void check_rise(run *r)
 void train_check_step(run *r, size_t step, size_t tokens, bool changed, double rate)
 {
     if (!tokens && !r->steps_empty++) tool_warn(&r->t, "step %zu: no example of it has a suffix, so nothing is learnt", step);
-    if (tokens && !changed && rate > 0 && !r->steps_idle++) tool_warn(&r->t, "step %zu changed no weight: the learning rate is too small", step);
+    bool ends = rate < r->opt.lr / 100; /* of the schedule, where next to nothing is to change */
+    if (tokens && !changed && rate > 0 && !ends && !r->steps_idle++) tool_warn(&r->t, "step %zu changed no weight: the learning rate is too small", step);
 }
 
 /* ---- the end ---- */

@@ -43,7 +43,7 @@ static int only_model(const char *dir, char **path, pg_err *e)
         r = pg_error_errno(e, "cannot read the folder '%s'", dir);
     closedir(d);
     if (r == PG_OK && found == 0)
-        r = pg_error(e, PG_EINVAL, "no tokenizer.model in '%s'", dir);
+        r = pg_error(e, PG_EINVAL, "no tokenizer.model in '%s' (PaliGemma's is gs://big_vision/paligemma_tokenizer.model)", dir);
     if (r == PG_OK && found > 1)
         r = pg_error(e, PG_EINVAL, "no tokenizer.model in '%s', and %zu other .model files", dir, found);
     if (r < 0) {

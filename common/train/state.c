@@ -59,15 +59,16 @@ static bool is_machine(const char *line, size_t n)
  * stand before it, so where one side is there already, the other has an option more. */
 static int compare(const char *path, const char *was, size_t n, const char *now, bool *moved, pg_err *e)
 {
+    static const char remedy[] = ": give the same, or remove it to begin anew";
     size_t i = 0;
     while (i < n || *now) {
         const char *end = i < n ? memchr(was + i, '\n', n - i) : NULL;
         size_t a = end ? (size_t)(end - (was + i)) : n - i, b = strcspn(now, "\n");
         bool same = a == b && !memcmp(was + i, now, a), fewer = is_machine(was + i, a) || !a, more = is_machine(now, b) || !b;
-        if (!same && fewer && !more) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has no '%.*s', which this run has", path, (int)b, now);
-        if (!same && more && !fewer) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', which this run has not", path, (int)a, was + i);
+        if (!same && fewer && !more) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has no '%.*s', which this run has%s", path, (int)b, now, remedy);
+        if (!same && more && !fewer) return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', which this run has not%s", path, (int)a, was + i, remedy);
         if (!same && !fewer)
-            return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'", path, (int)a, was + i, (int)b, now);
+            return pg_error(e, PG_EINVAL, "'%s' is of another run: it has '%.*s', this run '%.*s'%s", path, (int)a, was + i, (int)b, now, remedy);
         *moved = *moved || !same;
         i += a + (i + a < n);
         now += b + (now[b] != 0);

@@ -170,7 +170,7 @@ static int choose(const char *dir, char **path, pg_err *e)
         pick = i;
     }
     if (!fit)
-        rc = pg_error(e, PG_EFORMAT, "folder '%s' holds no weights (*.npz or *.safetensors)%s", dir, adapter ? ", but an adapter, which needs its base" : "");
+        rc = pg_error(e, PG_EFORMAT, "folder '%s' holds no weights (*.npz or *.safetensors)%s", dir, adapter ? ", but an adapter: name its base with -m, and it with --adapter; or pg-convert --merge BASE ADAPTER NEW" : "");
     else if (fit > 1)
         rc = pg_error(e, PG_EFORMAT, "folder '%s' holds several checkpoints: name one of %.*s", dir, (int)(list.len < 300 ? list.len : 300), (char *)list.data);
     else if (!(*path = pg_path_join(dir, names[pick])))

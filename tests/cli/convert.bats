@@ -264,7 +264,7 @@ refused() { # refused FILE ARGUMENT...
     cp $G/pg2.npz "$T/src/model.npz"
     run --separate-stderr "$B/pg-convert" "$T/src" "$T/none"
     [ "$status" -eq 0 ]
-    [[ $stderr == *"no tokenizer goes along: no tokenizer.model in '$T/src'; pg-tokenize -m wants"* ]]
+    [[ $stderr == *"no tokenizer goes along: no tokenizer.model in '$T/src' (PaliGemma's is gs://big_vision/paligemma_tokenizer.model); pg-tokenize -m wants"* ]]
     [ "$(wc -l <<<"$stderr")" -eq 1 ]
     run --separate-stderr "$B/pg-convert" -q "$T/src" "$T/quiet.npz"
     [ -z "$stderr" ]

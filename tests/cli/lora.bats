@@ -97,7 +97,7 @@ END
     [[ $output == *"parameters      $((4 * (3 * (32 + 56) + 2 * (24 + 24) + 24 + 32)))"* ]]
     run --separate-stderr "$B/pg-infer" -m "$W/ad" <"$W/in.pgs"
     [ "$status" -eq 1 ]
-    [[ $stderr == *"adapter"*"needs its base"* ]]
+    [[ $stderr == *"but an adapter: name its base with -m"* ]]
     cp $G/pg1.npz "$W/ad/model.npz" # beside its base
     "$B/pg-infer" -q -m "$W/ad" --adapter "$W/ad" --score-only <"$W/in.pgs" >"$W/out" || [ $? -eq 4 ]
 }

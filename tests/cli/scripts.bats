@@ -436,11 +436,18 @@ models
     refused() { [[ $status -eq 1 && $output == *"'$T/job' was made with something else"* ]] || { echo "$output"; false; }; }
     MODEL_SOURCE=$T/none run -1 pipelines/finetune.sh "$T/job"
     [[ $output == *"finetune.sh: '$T/none' does not exist" ]]
+    # What is no model, wrong options and variables: told before anything is fetched or made.
+    MODEL_SOURCE=$T/pictures run -1 pipelines/finetune.sh "$T/job0"
+    [[ $output == *"folder '$T/pictures' holds no weights"* ]] || { echo "$output"; false; }
+    MODEL_SOURCE=$T/m run -2 pipelines/finetune.sh "$T/job0" --no-such
+    [[ $output == *'--no-such'* && ! -e $T/job0/model ]] || { echo "$output"; false; }
+    SAVE_EVERY=x run -2 pipelines/finetune.sh "$T/job0"
+    [[ $output == *"SAVE_EVERY 'x' is no number of steps"* ]] || { echo "$output"; false; }
     # Not to be had, as for want of credentials.
     MODEL_SOURCE=file://$T/none TOKENIZER_SOURCE=file://$T/none.model run pipelines/finetune.sh "$T/job"
     [ "$status" -ne 0 ]
     export MODEL_SOURCE=$T/m
-    TRAIN_SOURCE=$T/none.jsonl LENGTH=16 run -1 pipelines/finetune.sh "$T/job" --no-such
+    TRAIN_SOURCE=$T/none.jsonl LENGTH=16 run -1 pipelines/finetune.sh "$T/job" --lr 0.5
     [[ $output != *'something else'* ]]
     MODEL_SOURCE=$T/other run pipelines/finetune.sh "$T/job"
     refused
@@ -461,6 +468,8 @@ models
 
 @test "finetune.sh MODEL TRAIN OUT: an OUT that is done is not trained over" {
     mkdir "$T/m" "$T/empty"
+    PG_BIN=$B run -2 pipelines/finetune.sh "$T/m" "$T/empty" "$T/empty/"
+    [[ $output == *"OUT '$T/empty' is TRAIN"* ]]
     cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
@@ -471,7 +480,7 @@ models
         run -0 "$@"
         find "$4" -type f -exec cksum {} + >"$T/before"
         run -1 "$@"
-        [ "$output" = "finetune.sh: '$4' is done already: to train again remove it, or name another OUT" ]
+        [ "$output" = "finetune.sh: '$4' is there already, and is not written over: to train again remove it, or name another OUT" ]
         find "$4" -type f -exec cksum {} + | cmp - "$T/before"
         rm -r "$4"
         run -0 "$@"
