@@ -79,14 +79,13 @@ caption() {
     pg-fetch -q --skip "$n" "$source" | pg-resize -q -s "$SIZE" --drop-image | pg-tokenize -q -m "$MODEL" ${PREFIX:+-p "$PREFIX"} |
         pg-infer -q -m "$MODEL" "$@" | pg-render -f jsonl >>"$out.part" || cause "${PIPESTATUS[@]}" || status=$?
     # 4: some records carry errors, and have their lines
-    [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status"; return 1; }
+    [ "$status" -eq 0 ] || [ "$status" -eq 4 ] || { say "'$source' is not done: status $status; its captions go to '$out.part'"; return 1; }
     if [ "$status" -eq 4 ] && ends_early "$out.part" "$source"; then
-        say "'$source' is not done: $(tail -n 1 "$out.part" | jq -r .error)"
+        say "'$source' is not done: $(tail -n 1 "$out.part" | jq -r .error.message)"
         sed -i '$d' "$out.part"
         return 1
     fi
-    sync "$out.part"
-    mv "$out.part" "$out.jsonl"
+    sync "$out.part" && mv "$out.part" "$out.jsonl" || return 1
     say "'$source': $(wc -l <"$out.jsonl") captions"
 }
 export -f caption go_on cause
@@ -104,12 +103,15 @@ while IFS= read -r s; do [ -e "$OUT/$(name_of "$s").jsonl" ] && [ ! "$s" -nt "$O
 [ "$failed" -eq 0 ] || { say 'some sources are not done; the same command goes on with them'; exit 1; }
 [ -z "${SHARD:-}" ] || exit 0
 
-while IFS= read -r s; do cat "$OUT/$(name_of "$s").jsonl"; done <<<"$all" | jq -c '{id, caption, logprob, error} | with_entries(select(.value != null))' >"$OUT/captions.jsonl.new"
+# What could not write has said why, but not where to.
+unwritten() { rm -f "$1"; say "cannot write '$1'"; exit 1; }
+while IFS= read -r s; do cat "$OUT/$(name_of "$s").jsonl" || exit; done <<<"$all" | jq -c '{id, caption, logprob, error} | with_entries(select(.value != null))' >"$OUT/captions.jsonl.new" ||
+    unwritten "$OUT/captions.jsonl.new"
 twice=$(jq -c .id "$OUT/captions.jsonl.new" | sort | uniq -d | head -n 1)
 [ -z "$twice" ] || say "warning: the id $twice is there more than once, in different sources or as an error"
 jq -c 'select(.caption) | {image_id: (.id | if tostring | test("^(0|[1-9][0-9]{0,14})$") then tonumber else . end), caption}' "$OUT/captions.jsonl.new" |
-    sed '1s/^/[/; 1!s/^/,/; $s/$/]/' >"$OUT/results.json.new"
-[ -s "$OUT/results.json.new" ] || echo '[]' >"$OUT/results.json.new"
+    sed '1s/^/[/; 1!s/^/,/; $s/$/]/' >"$OUT/results.json.new" || unwritten "$OUT/results.json.new"
+[ -s "$OUT/results.json.new" ] || echo '[]' >"$OUT/results.json.new" || unwritten "$OUT/results.json.new"
 mv "$OUT/results.json.new" "$OUT/results.json"
 mv "$OUT/captions.jsonl.new" "$OUT/captions.jsonl" # last: where it is, all is done
 errors=$(jq -c 'select(.error)' "$OUT/captions.jsonl" | wc -l)

@@ -4,7 +4,7 @@
 # made_of FILE AGAIN [WHAT VALUE]...: FILE keeps what VALUEs were; where they differ now, says so and ends. AGAIN: what to do then.
 # What FILE does not know yet, or was told to forget, may be anything.
 made_of() {
-    local file=$1 again=$2 new old=''
+    local file=$1 again=$2 new why old=''
     shift 2
     new=$(while [ $# -gt 0 ]; do
         printf '%s\t%s\n' "$1" "$(tr '\n\t' '  ' <<<"$2" | sed 's/ *$//')"
@@ -14,7 +14,11 @@ made_of() {
     if [ "${old:-$new}" = "$new" ]; then
         [ "$new" != "$(cat "$file" 2>/dev/null)" ] || return 0
         mkdir -p "$(dirname "$file")"
-        printf '%s\n' "$new" >"$file.new"
+        why=$({ printf '%s\n' "$new" >"$file.new"; } 2>&1) || {
+            rm -f "$file.new"
+            echo "${0##*/}: cannot write '$file': ${why##*: }" >&2
+            exit 1
+        }
         mv "$file.new" "$file"
         return
     fi

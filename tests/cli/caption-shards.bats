@@ -159,6 +159,7 @@ complete() {
     echo "$output"
     [ "$status" -eq 1 ]
     [[ $output == *"'$T/s-7.tar' is not done: "* ]]
+    [[ $output != *'"tool"'* ]] # the message alone
     n=$(wc -l <"$T/cut/s-7.part")
     [ "$n" -gt 0 ]
     [ "$n" -lt 100 ]
@@ -170,4 +171,26 @@ complete() {
     run pipelines/caption-shards.sh data/nano "$T/cut" "$T/s-7.tar" -- -n 6
     [[ $output == *"is newer than its captions: done again"* ]]
     [ "$(wc -l <"$T/cut/captions.jsonl")" -eq 100 ]
+}
+
+@test "caption-shards.sh: what cannot be written is named" {
+    run_one() { run --separate-stderr pipelines/caption-shards.sh data/nano "$T/out" "$D/s-0.tar" -- -n 6; }
+    mkdir "$T/out"
+    ln -s /dev/full "$T/out/made-of.new"
+    run_one
+    [ "$status" -eq 1 ]
+    [ "$stderr" = "caption-shards.sh: cannot write '$T/out/made-of': No space left on device" ] || { echo "$stderr"; false; }
+    [ -z "$(ls -A "$T/out")" ]
+    for f in captions.jsonl results.json; do
+        ln -s /dev/full "$T/out/$f.new"
+        run_one
+        [ "$status" -eq 1 ] || { echo "$f: status $status: $stderr"; false; }
+        [[ $stderr == *"No space left on device"*"caption-shards.sh: cannot write '$T/out/$f.new'" ]] || { echo "$stderr"; false; }
+        [ ! -e "$T/out/$f" ]
+    done
+    run_one
+    [ "$status" -eq 0 ]
+    # The file that one source's captions go to; an option that pg-infer refuses ends it as a full disk does.
+    run pipelines/caption-shards.sh data/nano "$T/other" "$D/s-0.tar" -- --no-such
+    [[ $output == *"'$D/s-0.tar' is not done: status 2; its captions go to '$T/other/s-0.part'"* ]] || { echo "$output"; false; }
 }

@@ -486,3 +486,73 @@ models
         run -0 "$@"
     done
 }
+
+@test "evaluate.sh: bad lines and pictures are errors and the status is 4, also in a second call; each warning is given once" {
+    command -v jq >/dev/null || skip 'no jq'
+    mkdir "$T/m" "$T/lists"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    sed 's/suffix":"a thing"/references":["a thing"]/' "$T/pictures/train.jsonl" | sed '2a oops' >"$T/pictures/bad.jsonl"
+    cp "$T/pictures/bad.jsonl" "$T/lists/"
+    for where in pictures lists; do
+        list=$T/$where/bad.jsonl
+        PG_BIN=$B run --separate-stderr pipelines/evaluate.sh "$T/m" "$list" "$T/pictures" "$T/$where.out"
+        [ "$status" -eq 4 ] || { echo "status $status: $stderr"; false; }
+        [[ $output == *"N         4"* ]]
+        [[ $stderr == *"$list"* ]] || { echo "$stderr"; false; }
+        [[ $stderr == *":3: '[' or '{' expected near 'oops'"* ]]
+        [ "$(grep -c "4 of 4 captions hold no word\|all pictures have the same references" <<<"$stderr")" -eq 2 ] || { echo "$stderr"; false; }
+        [ "$(grep -c 'is not scored: carries an error' <<<"$stderr")" -eq 1 ]
+        PG_BIN=$B run pipelines/evaluate.sh "$T/m" "$list" "$T/pictures" "$T/$where.out"
+        [ "$status" -eq 4 ]
+        [[ $output == *"report: done before"* ]]
+    done
+    diff <(jq -S . "$T/pictures.out/results.json") <(jq -S . "$T/lists.out/results.json")
+    # A picture of COCO's file that is not there; once it is, and its captions are made again, no error is left.
+    echo '{"images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "new.png"}],
+        "annotations": [{"image_id": 1, "caption": "One"}, {"image_id": 2, "caption": "Two"}]}' >"$T/coco.json"
+    PG_BIN=$B run -4 pipelines/evaluate.sh "$T/m" "$T/coco.json" "$T/pictures" "$T/coco"
+    cp "$T/pictures/1.png" "$T/pictures/new.png"
+    rm "$T"/coco/captions.pgs "$T"/coco/scores.* "$T/coco/report.html"
+    PG_BIN=$B run -0 pipelines/evaluate.sh "$T/m" "$T/coco.json" "$T/pictures" "$T/coco"
+}
+
+@test "evaluate.sh: what is no data set is refused with its name and the reason, and OUT is as if nothing had been" {
+    command -v jq >/dev/null || skip 'no jq'
+    mkdir "$T/m" "$T/folder"
+    cp data/nano/tokenizer.model "$T/m/"
+    small
+    pictures
+    printf '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "capt' >"$T/cut.json"
+    printf '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "caption": "One"}]} oops' >"$T/behind.json"
+    echo '[1, 2]' >"$T/list.json"
+    echo '{"a": 1}' >"$T/object.json"
+    echo '{"images": [{"id": 1, "file_name": "1.png"}]}' >"$T/bare.json"
+    echo '{"images": [{"split": "test", "sentences": 3}]}' >"$T/odd.json"
+    : >"$T/empty.json"
+    while read -r name why; do
+        PG_BIN=$B run --separate-stderr pipelines/evaluate.sh "$T/m" "$T/$name" "$T/pictures" "$T/out"
+        [ "$status" -eq 1 ] || { echo "$name: status $status: $stderr"; false; }
+        [[ $stderr == "evaluate.sh: "*"'$T/$name'"*"$why"* ]] || { echo "$name: $stderr"; false; }
+        [ "${#stderr_lines[@]}" -eq 1 ]
+        [ ! -e "$T/out" ] || { ls "$T/out"; false; }
+    done <<'L'
+folder is a folder; wanted is
+m/model.npz parse error: Invalid numeric literal
+cut.json parse error: Unfinished
+behind.json parse error: Invalid
+list.json it is no object, its JSON is of the type array; wanted is
+object.json it has no list "images"; wanted is
+bare.json it has neither "annotations" nor images with "sentences" and "split"; wanted is
+odd.json Cannot iterate over number
+empty.json has no pictures in split 'test'
+L
+    # Where nothing can be scored neither; what else is in OUT stays.
+    mkdir "$T/out"
+    echo mine >"$T/out/notes"
+    echo oops >"$T/none.jsonl"
+    PG_BIN=$B run -1 pipelines/evaluate.sh "$T/m" "$T/none.jsonl" "$T/pictures" "$T/out"
+    [ "$(ls -A "$T/out")" = notes ]
+    PG_BIN=$B run -0 pipelines/evaluate.sh "$T/m" "$T/pictures/train.jsonl" "$T/pictures" "$T/out"
+}
