@@ -9,8 +9,6 @@ setup() {
     B=$(cd "${PG_BUILD:-build}" && pwd)
     T=$BATS_TEST_TMPDIR
     export PG_BIN=$B LENGTH=32
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
 }

@@ -26,8 +26,6 @@ S
 }
 
 @test "finetune.sh, then caption.sh: text, and a report" {
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
     PG_BIN=$B run pipelines/finetune.sh "$T/m" "$T/pictures/train.jsonl" "$T/tuned" --steps 2 --batch 2
@@ -76,8 +74,6 @@ S
 }
 
 @test "finetune.sh with a model alone is a usage error, and leaves the model's folder as it is" {
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     ls -A "$T/m" >"$T/before"
     run pipelines/finetune.sh "$T/m" --steps 3
@@ -134,8 +130,6 @@ S
 }
 
 @test "finetune.sh MODEL TRAIN OUT: training that was killed goes on, to the same weights; with other options it is refused" {
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
     killed_by KILL
@@ -297,8 +291,7 @@ S
 
 @test "evaluate.sh: Karpathy's split and COCO's file; scores, results, report; goes on where it stopped" {
     command -v jq >/dev/null || skip 'no jq'
-    mkdir "$T/m" "$T/val2014"
-    cp data/nano/tokenizer.model "$T/m/"
+    mkdir "$T/val2014"
     small
     for i in 1 2 3; do cp tests/golden/image/png-rgb8.png "$T/val2014/$i.png"; done
     cat >"$T/karpathy.json" <<'J'
@@ -345,8 +338,6 @@ J
 }
 
 @test "sweep.mk: a run for each learning rate and seed, made once; one report, one table" {
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
     "$B/pg-fetch" "$T/pictures/train.jsonl" | "$B/pg-resize" -s 16 | "$B/pg-tokenize" -q -m "$T/m" >"$T/x.pgs"
@@ -394,8 +385,7 @@ J
 }
 
 @test "finetune.sh DIR: a model and tokenizer that lie here are linked, not copied, whatever form they have" {
-    mkdir "$T/m" "$T/hf" "$T/tok"
-    cp data/nano/tokenizer.model "$T/m/"
+    mkdir "$T/hf" "$T/tok"
     small
     pictures
     "$B/pg-convert" "$T/m/model.npz" "$T/hf/model.safetensors"
@@ -427,8 +417,6 @@ models
 }
 
 @test "finetune.sh DIR: after an attempt that failed, what is not there yet may be something else, what is there not" {
-    mkdir "$T/m"
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
     cp -r "$T/m" "$T/other"
@@ -470,7 +458,6 @@ models
     mkdir "$T/m" "$T/empty"
     PG_BIN=$B run -2 pipelines/finetune.sh "$T/m" "$T/empty" "$T/empty/"
     [[ $output == *"OUT '$T/empty' is TRAIN"* ]]
-    cp data/nano/tokenizer.model "$T/m/"
     small
     pictures
     export PG_BIN=$B
@@ -489,8 +476,7 @@ models
 
 @test "evaluate.sh: bad lines and pictures are errors and the status is 4, also in a second call; each warning is given once" {
     command -v jq >/dev/null || skip 'no jq'
-    mkdir "$T/m" "$T/lists"
-    cp data/nano/tokenizer.model "$T/m/"
+    mkdir "$T/lists"
     small
     pictures
     sed 's/suffix":"a thing"/references":["a thing"]/' "$T/pictures/train.jsonl" | sed '2a oops' >"$T/pictures/bad.jsonl"
@@ -520,8 +506,7 @@ models
 
 @test "evaluate.sh: what is no data set is refused with its name and the reason, and OUT is as if nothing had been" {
     command -v jq >/dev/null || skip 'no jq'
-    mkdir "$T/m" "$T/folder"
-    cp data/nano/tokenizer.model "$T/m/"
+    mkdir "$T/folder"
     small
     pictures
     printf '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "capt' >"$T/cut.json"
